@@ -1,0 +1,127 @@
+#include "ops/tensor/memory.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <numeric>
+
+#include "ops/base/error.h"
+
+namespace tsugi {
+namespace {
+
+struct HeapStorage : Storage {
+  explicit HeapStorage(size_t size) {
+    bytes = size;
+    const size_t rounded = std::max(aligned(size), kAlignment);
+    data = static_cast<std::byte*>(std::aligned_alloc(kAlignment, rounded));
+    if (data == nullptr) {
+      throw Error(ExitCode::kInputOutput, "out of memory: could not allocate " + std::to_string(rounded) + " bytes",
+                  "see what `tsugi plan` says, then lower batch.micro_batch or model sizes");
+    }
+  }
+  ~HeapStorage() override { std::free(data); }
+};
+
+}  // namespace
+
+std::shared_ptr<Storage> HeapMemory::allocate(size_t bytes) { return std::make_shared<HeapStorage>(bytes); }
+
+struct PlanningMemory::Log {
+  std::vector<Lifetime> lifetimes;
+  int64_t clock = 0;
+
+  struct Block : Storage {
+    std::shared_ptr<Log> log;
+    size_t index = 0;
+    ~Block() override { log->lifetimes[index].end = log->clock++; }
+  };
+};
+
+PlanningMemory::PlanningMemory() : log_(std::make_shared<Log>()) {}
+
+std::shared_ptr<Storage> PlanningMemory::allocate(size_t bytes) {
+  auto block = std::make_shared<Log::Block>();
+  block->bytes = bytes;
+  block->log = log_;
+  block->index = log_->lifetimes.size();
+  log_->lifetimes.push_back({bytes, log_->clock++, -1});
+  return block;
+}
+
+std::vector<Lifetime> PlanningMemory::lifetimes() const {
+  std::vector<Lifetime> result = log_->lifetimes;
+  for (Lifetime& lifetime : result) {
+    if (lifetime.end < 0) lifetime.end = log_->clock;
+  }
+  return result;
+}
+
+ArenaPlan plan_arena(const std::vector<Lifetime>& lifetimes) {
+  ArenaPlan plan;
+  plan.offsets.resize(lifetimes.size());
+  plan.sizes.reserve(lifetimes.size());
+  for (const Lifetime& lifetime : lifetimes) plan.sizes.push_back(lifetime.bytes);
+
+  std::vector<size_t> order(lifetimes.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return lifetimes[a].bytes > lifetimes[b].bytes; });
+
+  std::vector<size_t> placed;  // by offset
+  for (const size_t index : order) {
+    const Lifetime& lifetime = lifetimes[index];
+    const size_t bytes = aligned(lifetime.bytes);
+    size_t offset = 0;
+    for (const size_t other : placed) {
+      if (lifetimes[other].end < lifetime.begin || lifetime.end < lifetimes[other].begin) continue;
+      if (offset + bytes <= plan.offsets[other]) break;
+      offset = std::max(offset, plan.offsets[other] + aligned(lifetimes[other].bytes));
+    }
+    plan.offsets[index] = offset;
+    plan.total_bytes = std::max(plan.total_bytes, offset + bytes);
+    placed.insert(std::upper_bound(placed.begin(), placed.end(), offset,
+                                   [&](size_t value, size_t at) { return value < plan.offsets[at]; }),
+                  index);
+  }
+
+  std::vector<std::pair<int64_t, int64_t>> events;  // (clock, change of live bytes); every clock value is one event
+  for (const Lifetime& lifetime : lifetimes) {
+    events.emplace_back(lifetime.begin, static_cast<int64_t>(aligned(lifetime.bytes)));
+    events.emplace_back(lifetime.end, -static_cast<int64_t>(aligned(lifetime.bytes)));
+  }
+  std::sort(events.begin(), events.end());
+  int64_t live = 0;
+  int64_t peak = 0;
+  for (const auto& [clock, change] : events) peak = std::max(peak, live += change);
+  plan.live_bytes = static_cast<size_t>(peak);
+  return plan;
+}
+
+struct StaticArena::Block : Storage {
+  std::shared_ptr<Storage> memory;
+  std::shared_ptr<int64_t> live;
+  ~Block() override { --*live; }
+};
+
+StaticArena::StaticArena(ArenaPlan plan)
+    : plan_(std::move(plan)), memory_(HeapMemory().allocate(plan_.total_bytes)), live_(std::make_shared<int64_t>(0)) {}
+
+std::shared_ptr<Storage> StaticArena::allocate(size_t bytes) {
+  CHECK_LT(next_, plan_.sizes.size()) << "the step allocates more often than its plan";
+  CHECK_EQ(bytes, plan_.sizes[next_]) << "allocation " << next_ << " differs from the plan";
+  auto block = std::make_shared<Block>();
+  block->data = memory_->data + plan_.offsets[next_];
+  block->bytes = bytes;
+  block->memory = memory_;
+  block->live = live_;
+  ++*live_;
+  ++next_;
+  return block;
+}
+
+void StaticArena::restart() {
+  CHECK_EQ(*live_, 0) << "tensors of the last step are still alive";
+  next_ = 0;
+}
+
+}  // namespace tsugi
