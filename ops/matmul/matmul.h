@@ -9,11 +9,11 @@ namespace tsugi {
 
 /// Options of matmul().
 struct MatmulOptions {
-  bool transpose_a = false;  ///< a is stored [K, M]
-  bool transpose_b = false;  ///< b is stored [N, K]
-  bool accumulate = false;   ///< out += instead of out =; out must be f32; excludes bias and GELU
-  Tensor bias;               ///< [N], type of a and b; undefined: none
-  Tensor pre_activation;     ///< [M, N], type of out: if defined, receives a·b + bias, and out receives its GELU
+  bool transpose_a = false;    ///< a is stored [K, M]
+  bool transpose_b = false;    ///< b is stored [N, K]
+  bool accumulate = false;     ///< out += instead of out =; out must be f32; excludes bias and GELU
+  Tensor bias = {};            ///< [N], type of a and b; undefined: none
+  Tensor pre_activation = {};  ///< [M, N], type of out: if defined, receives a·b + bias, and out receives its GELU
 };
 
 /// out[M, N] = op(a)[M, K] · op(b)[K, N] (+ bias, then GELU in its tanh form).

@@ -1,0 +1,226 @@
+#include "core/autograd/functions.h"
+
+#include <cmath>
+
+#include "ops/activation/activation.h"
+#include "ops/embedding/embedding.h"
+#include "ops/gather_rows/gather_rows.h"
+#include "ops/matmul/matmul.h"
+#include "ops/norm/norm.h"
+#include "ops/reduce/reduce.h"
+
+namespace tsugi {
+namespace {
+
+Tensor as_matrix(const Tensor& x) { return x.reshape({x.shape().rows(), x.shape()[-1]}); }
+
+/// x's shape with another last extent.
+Shape with_width(const Shape& shape, int64_t width) {
+  if (shape.rank() == 3) return {shape[0], shape[1], width};
+  return {shape[0], width};
+}
+
+}  // namespace
+
+Variable linear(Tape& tape, const Variable& x, const Parameter& weight, const Parameter& bias, Activation activation) {
+  const Context& context = tape.context();
+  const bool gelu = activation == Activation::kGelu;
+  const bool trainable = weight.trainable() || bias.trainable();
+  const Shape shape = with_width(x.value.shape(), weight.value().shape()[1]);
+  Variable y = tape.variable(context.empty(shape, x.value.dtype()), x.requires_gradient() || trainable);
+  MatmulOptions options;
+  options.bias = bias.value();
+  if (gelu) options.pre_activation = as_matrix(context.empty(shape, x.value.dtype()));
+  matmul(context, as_matrix(x.value), weight.value(), as_matrix(y.value), options);
+  if (!y.requires_gradient()) return y;
+
+  tape.record([context, x, weight, bias, output = y.gradient, pre = options.pre_activation]() {
+    Tensor d_y = as_matrix(output->take());
+    if (pre.defined()) {
+      const Tensor d_pre = d_y.unique() ? d_y : context.empty(d_y.shape(), d_y.dtype());
+      gelu_backward(context, pre, d_y, d_pre);
+      d_y = d_pre;
+    }
+    if (weight.trainable()) {
+      matmul(context, as_matrix(x.value), d_y, weight.gradient(), {.transpose_a = true, .accumulate = true});
+    }
+    if (bias.trainable()) column_sum(context, d_y, bias.gradient());
+    if (x.requires_gradient()) {
+      const Tensor d_x = context.empty(x.value.shape(), x.value.dtype());
+      matmul(context, d_y, weight.value(), as_matrix(d_x), {.transpose_b = true});
+      x.gradient->add(context, d_x);
+    }
+  });
+  return y;
+}
+
+ResidualNorm residual_norm(Tape& tape, const ResidualStream& stream, const Dropout& dropout, const Parameter& gamma,
+                           const Parameter& beta, float epsilon) {
+  const Context& context = tape.context();
+  const Tensor& x = stream.residual.value;
+  const bool has_branch = stream.branch.value.defined();
+  const bool input_requires = stream.residual.requires_gradient() || stream.branch.requires_gradient();
+  const Dropout active = has_branch && tape.recording() ? dropout : Dropout{};
+
+  // Without a branch the sum is x itself, but it still gets a gradient slot of its own.
+  Variable residual = tape.variable(has_branch ? context.empty(x.shape(), x.dtype()) : x, input_requires);
+  Variable normed =
+      tape.variable(context.empty(x.shape(), x.dtype()), input_requires || gamma.trainable() || beta.trainable());
+  const Tensor mean = context.empty({x.shape().rows()}, DType::kF32);
+  const Tensor rstd = context.empty({x.shape().rows()}, DType::kF32);
+  residual_layer_norm_forward(context, x, stream.branch.value, active, gamma.value(), beta.value(), epsilon,
+                              has_branch ? residual.value : Tensor(), normed.value, mean, rstd);
+  if (!normed.requires_gradient()) return {residual, normed};
+
+  tape.record([context, x_gradient = stream.residual.gradient, branch_gradient = stream.branch.gradient, gamma, beta,
+               active, sum = residual.value, residual_gradient = residual.gradient, normed_gradient = normed.gradient,
+               mean, rstd]() {
+    const Tensor d_normed = normed_gradient->take();
+    Tensor d_residual = residual_gradient != nullptr ? residual_gradient->take() : Tensor();
+    const bool has_d_residual = d_residual.defined();
+    d_residual =
+        has_d_residual ? make_unique_tensor(context, std::move(d_residual)) : context.empty(sum.shape(), sum.dtype());
+    Tensor d_branch = active.active() ? context.empty(sum.shape(), sum.dtype()) : Tensor();
+    // A frozen norm still needs somewhere to put the sums of its two vectors.
+    const bool trainable = gamma.trainable() && beta.trainable();
+    const auto sink = [&](const Parameter& parameter) {
+      if (trainable) return parameter.gradient();
+      const Tensor scratch = context.empty(gamma.value().shape(), DType::kF32);
+      fill_zero(context, scratch);
+      return scratch;
+    };
+    const Tensor d_gamma = sink(gamma);
+    const Tensor d_beta = sink(beta);
+    residual_layer_norm_backward(context, sum, gamma.value(), mean, rstd, d_normed, active, has_d_residual, d_residual,
+                                 d_branch, d_gamma, d_beta);
+    if (branch_gradient != nullptr) branch_gradient->add(context, active.active() ? d_branch : d_residual);
+    if (x_gradient != nullptr) x_gradient->add(context, std::move(d_residual));
+  });
+  return {residual, normed};
+}
+
+Variable causal_self_attention(Tape& tape, const Variable& qkv, int64_t heads, const Dropout& dropout) {
+  const Context& context = tape.context();
+  const Shape& shape = qkv.value.shape();
+  const int64_t batch = shape[0];
+  const int64_t length = shape[1];
+  const int64_t width = shape[2] / 3;
+  AttentionShape attention;
+  attention.batch = batch;
+  attention.query_tokens = length;
+  attention.key_tokens = length;
+  attention.heads = heads;
+  attention.head_dim = width / heads;
+  attention.dtype = qkv.value.dtype();
+  attention.scale = 1.0f / std::sqrt(static_cast<float>(attention.head_dim));
+  const Dropout active = tape.recording() ? dropout : Dropout{};
+  // q, k and v lie side by side in every row of the packed tensor.
+  const auto part = [=](const Tensor& packed, int64_t index) {
+    return HeadsView{packed.slice(index * width, {1}).raw(), length * 3 * width, 3 * width, attention.head_dim};
+  };
+
+  Variable out = tape.variable(context.empty({batch, length, width}, qkv.value.dtype()), qkv.requires_gradient());
+  const Tensor log_sum_exp = context.empty({batch, heads, length}, DType::kF32);
+  attention_forward(context, attention, part(qkv.value, 0), part(qkv.value, 1), part(qkv.value, 2), active, out.value,
+                    log_sum_exp);
+  if (!out.requires_gradient()) return out;
+
+  tape.record([context, attention, part, qkv, active, saved = out.value, output = out.gradient, log_sum_exp]() {
+    const Tensor d_out = output->take();
+    const Tensor d_qkv = context.empty(qkv.value.shape(), qkv.value.dtype());
+    attention_backward(context, attention, part(qkv.value, 0), part(qkv.value, 1), part(qkv.value, 2), active, saved,
+                       log_sum_exp, d_out, part(d_qkv, 0), part(d_qkv, 1), part(d_qkv, 2));
+    qkv.gradient->add(context, d_qkv);
+  });
+  return out;
+}
+
+Variable embed(Tape& tape, const Tensor& tokens, const Parameter& token_table, const Parameter& position_table,
+               const Dropout& dropout) {
+  const Context& context = tape.context();
+  const Shape shape{tokens.shape()[0], tokens.shape()[1], token_table.value().shape()[1]};
+  const Dropout active = tape.recording() ? dropout : Dropout{};
+  const bool trainable = token_table.trainable() && position_table.trainable();
+  Variable out = tape.variable(context.empty(shape, token_table.value().dtype()), trainable);
+  embedding_forward(context, tokens, token_table.value(), position_table.value(), 0, active, out.value);
+  if (!out.requires_gradient()) return out;
+  tape.record([context, tokens, token_table, position_table, active, output = out.gradient]() {
+    embedding_backward(context, tokens, active, output->take(), token_table.gradient(), position_table.gradient());
+  });
+  return out;
+}
+
+Variable select_rows(Tape& tape, const Variable& x, const Tensor& indices) {
+  const Context& context = tape.context();
+  const Shape& shape = x.value.shape();
+  Variable out = tape.variable(context.empty({indices.elements(), shape[-1]}, x.value.dtype()), x.requires_gradient());
+  gather_rows(context, as_matrix(x.value), indices, out.value);
+  if (!out.requires_gradient()) return out;
+  tape.record([context, shape, type = x.value.dtype(), input = x.gradient, indices, output = out.gradient]() {
+    const Tensor d_out = output->take();
+    const Tensor d_x = context.empty(shape, type);
+    gather_rows_backward(context, indices, d_out, as_matrix(d_x));
+    input->add(context, d_x);
+  });
+  return out;
+}
+
+LossSum cross_entropy_loss(Tape& tape, const Variable& hidden, const Parameter& weight, const Tensor& targets,
+                           int64_t vocabulary) {
+  const Context& context = tape.context();
+  const Tensor rows = as_matrix(hidden.value);
+  const Tensor flat_targets = targets.reshape({targets.elements()});
+  if (!hidden.requires_gradient() && !(tape.recording() && weight.trainable())) {
+    return linear_cross_entropy(context, rows, weight.value(), flat_targets, vocabulary, Tensor(), Tensor(), Tensor());
+  }
+  const Tensor d_hidden = context.empty(hidden.value.shape(), hidden.value.dtype());
+  Tensor d_weight;
+  if (weight.trainable()) {
+    d_weight = weight.gradient();
+  } else {  // the operator forms both gradients; this one is dropped
+    d_weight = context.empty(weight.value().shape(), DType::kF32);
+    fill_zero(context, d_weight);
+  }
+  const LossSum loss = linear_cross_entropy(context, rows, weight.value(), flat_targets, vocabulary, Tensor(),
+                                            as_matrix(d_hidden), d_weight);
+  if (hidden.requires_gradient()) {
+    tape.record([context, d_hidden, slot = hidden.gradient]() { slot->add(context, d_hidden); });
+  }
+  return loss;
+}
+
+ResidualStream recompute(Tape& tape, const std::function<ResidualStream(Tape&, const ResidualStream&)>& block,
+                         const ResidualStream& input) {
+  const Context& context = tape.context();
+  ResidualStream output;
+  {
+    // Dropout must act here as it will in the second run, so this tape records too; its closures are dropped at once.
+    Tape first_run(context, tape.recording());
+    output = block(first_run, input);
+  }
+  output.residual = tape.variable(output.residual.value, output.residual.requires_gradient());
+  output.branch = tape.variable(output.branch.value, output.branch.requires_gradient());
+  if (!tape.recording()) return output;
+
+  tape.record([context, block, input, residual = output.residual.gradient, branch = output.branch.gradient]() {
+    Tape inner(context);
+    ResidualStream detached = input;
+    if (input.residual.requires_gradient()) detached.residual.gradient = std::make_shared<Gradient>();
+    if (input.branch.requires_gradient()) detached.branch.gradient = std::make_shared<Gradient>();
+    {
+      ResidualStream again = block(inner, detached);
+      if (residual != nullptr) {
+        if (Tensor d = residual->take(); d.defined()) again.residual.gradient->add(context, std::move(d));
+      }
+      if (branch != nullptr) {
+        if (Tensor d = branch->take(); d.defined()) again.branch.gradient->add(context, std::move(d));
+      }
+    }
+    inner.backward();
+    if (input.residual.requires_gradient()) input.residual.gradient->add(context, detached.residual.gradient->take());
+    if (input.branch.requires_gradient()) input.branch.gradient->add(context, detached.branch.gradient->take());
+  });
+  return output;
+}
+
+}  // namespace tsugi

@@ -1,0 +1,52 @@
+// The differentiable functions: each is one operator with its backward closure.
+#pragma once
+
+#include <functional>
+
+#include "core/autograd/parameter_store.h"
+#include "core/autograd/tape.h"
+#include "ops/attention/attention.h"
+#include "ops/cross_entropy/cross_entropy.h"
+
+namespace tsugi {
+
+enum class Activation { kNone, kGelu };
+
+/// x [B, T, in] · weight [in, out] + bias [out], then the activation.
+Variable linear(Tape& tape, const Variable& x, const Parameter& weight, const Parameter& bias,
+                Activation activation = Activation::kNone);
+
+/// The residual stream between blocks: what has been added up so far, and the branch that is still to be added.
+struct ResidualStream {
+  Variable residual;
+  Variable branch;  ///< undefined value: none
+};
+
+/// residual = stream.residual + dropout(stream.branch); normed = LayerNorm(residual).
+struct ResidualNorm {
+  Variable residual;
+  Variable normed;
+};
+ResidualNorm residual_norm(Tape& tape, const ResidualStream& stream, const Dropout& dropout, const Parameter& gamma,
+                           const Parameter& beta, float epsilon);
+
+/// Causal self-attention on packed qkv [B, T, 3·width]; returns [B, T, width].
+Variable causal_self_attention(Tape& tape, const Variable& qkv, int64_t heads, const Dropout& dropout);
+
+/// Token plus position embedding: tokens i32 [B, T] → [B, T, C].
+Variable embed(Tape& tape, const Tensor& tokens, const Parameter& token_table, const Parameter& position_table,
+               const Dropout& dropout);
+
+/// Rows of x [R, C] (leading axes flattened) by index.
+Variable select_rows(Tape& tape, const Variable& x, const Tensor& indices);
+
+/// Σ of the cross-entropies of hidden·weightᵀ against targets: the end of the tape. Gradients are those of the *sum*.
+/// weight [padded vocabulary, C].
+LossSum cross_entropy_loss(Tape& tape, const Variable& hidden, const Parameter& weight, const Tensor& targets,
+                           int64_t vocabulary);
+
+/// Runs `block` without keeping its activations; the backward pass runs it again (Chen et al. 2016).
+ResidualStream recompute(Tape& tape, const std::function<ResidualStream(Tape&, const ResidualStream&)>& block,
+                         const ResidualStream& input);
+
+}  // namespace tsugi

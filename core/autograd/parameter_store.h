@@ -1,0 +1,106 @@
+// All parameters of a run in flat buffers that are cut into chunks.
+//
+// Tensors are laid out in units (head, block L-1 … block 0, embedding) in the order in which backward completes them,
+// so that "complete up to chunk c" is all that the gradient reduction has to be told. A tensor starts at a chunk
+// boundary.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "ops/optimizer_step/optimizer_step.h"
+#include "ops/tensor/context.h"
+
+namespace tsugi {
+
+/// How a tensor is filled before training.
+struct Initialization {
+  enum class Kind { kZeros, kOnes, kNormal };
+  Kind kind = Kind::kZeros;
+  float standard_deviation = 0.0f;
+};
+
+/// One tensor of the store.
+struct ParameterInfo {
+  std::string name;  ///< its Hugging Face name
+  Shape shape;       ///< as saved
+  Shape allocated;   ///< as computed with: rows may be padded (vocabulary)
+  Initialization initial;
+  bool decay = false;  ///< takes part in weight decay
+  bool frozen = false;
+  int unit = 0;
+  int64_t first_chunk = 0;
+
+  int64_t elements() const { return shape.elements(); }
+  int64_t chunks() const { return (allocated.elements() + kChunkElements - 1) / kChunkElements; }
+};
+
+class ParameterStore;
+
+/// A handle to one tensor of a store.
+class Parameter {
+ public:
+  Parameter() = default;
+  Parameter(const ParameterStore* store, int index) : store_(store), index_(index) {}
+  /// The working copy in the compute type.
+  Tensor value() const;
+  /// f32, a view of the bound gradient buffer.
+  Tensor gradient() const;
+  bool trainable() const;
+  int index() const { return index_; }
+
+ private:
+  const ParameterStore* store_ = nullptr;
+  int index_ = 0;
+};
+
+class ParameterStore {
+ public:
+  /// Declares the next tensor of the current unit; `padded_rows` > rows of the shape pads it with zero rows.
+  Parameter add(const std::string& name, Shape shape, Initialization initial, bool decay, int64_t padded_rows = 0);
+  /// Closes the unit and returns its index.
+  int end_unit();
+
+  /// Freezes the tensors for which the predicate holds. Before allocate().
+  void freeze(const std::function<bool(const ParameterInfo&)>& predicate);
+
+  /// Takes the memory of the working copy. No more declarations afterwards.
+  void allocate(const Context& context, DType compute_type);
+
+  const std::vector<ParameterInfo>& tensors() const { return tensors_; }
+  int64_t chunks() const { return chunks_; }
+  DType compute_type() const { return compute_type_; }
+  /// Number of parameters, padding not counted; a tied tensor counts once.
+  int64_t parameters() const;
+  int64_t trainable_parameters() const;
+  /// The chunk at which each unit ends, ascending.
+  const std::vector<int64_t>& unit_ends() const { return unit_ends_; }
+  /// One rule per chunk.
+  std::vector<ChunkRule> rules(float weight_decay) const;
+
+  /// The flat working copy, [chunks·kChunkElements].
+  const Tensor& working() const { return working_; }
+  /// Where gradients go from now on: f32 [chunks·kChunkElements].
+  void bind_gradients(Tensor flat) { gradients_ = std::move(flat); }
+
+  Tensor value(int index) const;
+  Tensor gradient(int index) const;
+
+  /// Fills elements [begin, end) of the flat order with initial values in f32: a pure function of the seed, the tensor
+  /// and the element, whatever the shard. `out` has end - begin elements; begin and end are chunk boundaries.
+  void initial_values(uint64_t seed, int64_t begin_chunk, int64_t end_chunk, float* out) const;
+
+ private:
+  Tensor view(const Tensor& flat, int index) const;
+
+  std::vector<ParameterInfo> tensors_;
+  std::vector<int64_t> unit_ends_;
+  int64_t chunks_ = 0;
+  DType compute_type_ = DType::kF32;
+  Tensor working_;
+  Tensor gradients_;
+};
+
+}  // namespace tsugi
