@@ -1,0 +1,165 @@
+#include "core/data/file.h"
+
+#include <fcntl.h>
+#include <glog/logging.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <random>
+#include <utility>
+
+namespace tsugi {
+namespace {
+
+/// Closes on scope exit; for reading, where a failing close loses nothing.
+struct Descriptor {
+  int value = -1;
+  ~Descriptor() {
+    if (value >= 0) ::close(value);
+  }
+};
+
+int open_for_reading(const std::string& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) throw file_error("open", path);
+  return descriptor;
+}
+
+void write_all(int descriptor, const std::string& path, int64_t offset, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::pwrite(descriptor, bytes.data(), bytes.size(), offset);
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      throw file_error("write", path);
+    }
+    offset += written;
+    bytes = bytes.subspan(static_cast<size_t>(written));
+  }
+}
+
+std::string folder_of(const std::string& path) {
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  return folder.empty() ? "." : folder;
+}
+
+}  // namespace
+
+Error file_error(const std::string& action, const std::string& path) {
+  const int number = errno;
+  std::string hint;
+  if (number == ENOSPC || number == EDQUOT) hint = "free space on the file system and run again";
+  return Error(ExitCode::kInputOutput, "cannot " + action + " " + path + ": " + std::strerror(number), hint);
+}
+
+std::string read_file(const std::string& path, int64_t max_bytes) {
+  CHECK_GE(max_bytes, 0);
+  const Descriptor file{open_for_reading(path)};
+  const auto limit = static_cast<size_t>(max_bytes);
+  std::string text;
+  struct stat status{};
+  if (::fstat(file.value, &status) != 0) throw file_error("stat", path);
+  size_t size = 0;
+  for (;;) {
+    // One byte more than the known size tells the end of the file without a second round.
+    const size_t expected = status.st_size > 0 ? static_cast<size_t>(status.st_size) : 0;
+    const size_t room = std::min(limit, std::max(expected, size + 65536)) + 1;
+    text.resize(room);
+    const ssize_t got = ::read(file.value, text.data() + size, room - size);
+    if (got < 0) {
+      if (errno == EINTR) continue;
+      throw file_error("read", path);
+    }
+    if (got == 0) break;
+    size += static_cast<size_t>(got);
+    if (size > limit) {
+      throw Error(ExitCode::kData, path + ": larger than the limit of " + std::to_string(max_bytes) + " bytes");
+    }
+  }
+  text.resize(size);
+  return text;
+}
+
+void write_file_durably(const std::string& path, std::string_view text) {
+  DurableFile file(path);
+  file.write(std::as_bytes(std::span(text.data(), text.size())));
+  file.commit();
+}
+
+void sync_folder(const std::string& path) {
+  const Descriptor folder{::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  if (folder.value < 0) throw file_error("open folder", path);
+  if (::fsync(folder.value) != 0) throw file_error("fsync folder", path);
+}
+
+DurableFile::DurableFile(std::string path) : path_(std::move(path)) {
+  std::random_device random;
+  for (int attempt = 0; descriptor_ < 0; ++attempt) {
+    temporary_ = path_ + ".tmp" + std::to_string(random());
+    descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (descriptor_ < 0 && (errno != EEXIST || attempt == 100)) throw file_error("create", temporary_);
+  }
+}
+
+DurableFile::~DurableFile() {
+  if (descriptor_ < 0) return;
+  ::close(descriptor_);
+  ::unlink(temporary_.c_str());
+}
+
+void DurableFile::write(std::span<const std::byte> bytes) {
+  CHECK_GE(descriptor_, 0) << "written after commit: " << path_;
+  write_all(descriptor_, temporary_, size_, bytes);
+  size_ += static_cast<int64_t>(bytes.size());
+}
+
+void DurableFile::overwrite(int64_t offset, std::span<const std::byte> bytes) {
+  CHECK_GE(descriptor_, 0) << "written after commit: " << path_;
+  CHECK(offset >= 0 && offset + static_cast<int64_t>(bytes.size()) <= size_) << path_ << " offset " << offset;
+  write_all(descriptor_, temporary_, offset, bytes);
+}
+
+void DurableFile::commit() {
+  CHECK_GE(descriptor_, 0) << "committed twice: " << path_;
+  if (::fsync(descriptor_) != 0) throw file_error("fsync", temporary_);
+  if (::close(std::exchange(descriptor_, -1)) != 0) {
+    const Error error = file_error("close", temporary_);
+    ::unlink(temporary_.c_str());
+    throw error;
+  }
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    const Error error = file_error("rename to", path_);
+    ::unlink(temporary_.c_str());
+    throw error;
+  }
+  sync_folder(folder_of(path_));
+}
+
+MappedFile::MappedFile(const std::string& path) {
+  const Descriptor file{open_for_reading(path)};
+  struct stat status{};
+  if (::fstat(file.value, &status) != 0) throw file_error("stat", path);
+  if (!S_ISREG(status.st_mode)) throw Error(ExitCode::kInputOutput, "cannot map " + path + ": not a regular file");
+  if (status.st_size == 0) return;
+  const auto size = static_cast<size_t>(status.st_size);
+  void* data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.value, 0);
+  if (data == MAP_FAILED) throw file_error("map", path);
+  bytes_ = {static_cast<const std::byte*>(data), size};
+}
+
+MappedFile::~MappedFile() {
+  if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+}  // namespace tsugi
