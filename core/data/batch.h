@@ -1,0 +1,33 @@
+// A micro-batch in host memory.
+#pragma once
+
+#include <cstdint>
+
+#include "core/data/sampler.h"
+#include "core/data/token_file.h"
+#include "ops/tensor/tensor.h"
+
+namespace tsugi {
+
+/// What an objective feeds a model with.
+struct Batch {
+  Tensor tokens;              ///< i32 [B, T]
+  Tensor targets;             ///< i32 [B, T], or [B] for labels; kIgnoreIndex where there is nothing to predict
+  Tensor positions;           ///< i32 [B]: row b·T + t whose output is read, for labels; else undefined
+  uint64_t first_sample = 0;  ///< global index of row 0: the key of its random numbers
+};
+
+/// A batch without content: what a dry run needs.
+Batch shape_of_batch(int64_t rows, int64_t sequence, bool labels);
+
+/// Samples [first_sample, first_sample + rows) of a run: inputs, and the same tokens one further as targets.
+/// Throws Error(kData) naming file, offset and id when an id is not below `vocabulary`.
+Batch fill_training_batch(const TokenFile& file, const Sampler& sampler, int64_t vocabulary, uint64_t first_sample,
+                          int64_t rows, int64_t sequence);
+
+/// Consecutive windows [first·T, (first + sequences)·T) from the start of the file. Rows beyond `sequences` are
+/// padding: token 0, target kIgnoreIndex.
+Batch fill_validation_batch(const TokenFile& file, int64_t vocabulary, int64_t first, int64_t sequences, int64_t rows,
+                            int64_t sequence);
+
+}  // namespace tsugi

@@ -1,0 +1,46 @@
+#include "core/objective/causal_lm.h"
+
+#include <algorithm>
+
+namespace tsugi {
+
+CausalLm::CausalLm(TokenFile train, std::optional<TokenFile> validation, int64_t vocabulary, int64_t sequence,
+                   uint64_t seed)
+    : train_(std::move(train)),
+      validation_(std::move(validation)),
+      vocabulary_(vocabulary),
+      sequence_(sequence),
+      sampler_(train_.tokens(), sequence, seed) {}
+
+Batch CausalLm::training_batch(uint64_t first_sample, int64_t count) const {
+  return fill_training_batch(train_, sampler_, vocabulary_, first_sample, count, sequence_);
+}
+
+int64_t CausalLm::validation_sequences(int64_t limit) const {
+  if (!validation_) return 0;
+  const int64_t all = (validation_->tokens() - 1) / sequence_;
+  return limit > 0 ? std::min(limit, all) : all;
+}
+
+int64_t CausalLm::validation_batches(int64_t count, int64_t limit) const {
+  return (validation_sequences(limit) + count - 1) / count;
+}
+
+Batch CausalLm::validation_batch(int64_t index, int64_t count, int64_t limit) const {
+  const int64_t first = index * count;
+  return fill_validation_batch(*validation_, vocabulary_, first, std::min(count, validation_sequences(limit) - first),
+                               count, sequence_);
+}
+
+LossSum CausalLm::loss(Tape& tape, const Transformer& model, const Batch& batch, const ForwardOptions& options) const {
+  const Variable hidden = model.hidden(tape, batch.tokens, options);
+  return cross_entropy_loss(tape, hidden, model.token_embedding(), batch.targets, vocabulary_);
+}
+
+std::map<std::string, std::string> CausalLm::fingerprint() const {
+  std::map<std::string, std::string> facts{{"training data", std::to_string(train_.fingerprint())}};
+  if (validation_) facts["validation data"] = std::to_string(validation_->fingerprint());
+  return facts;
+}
+
+}  // namespace tsugi

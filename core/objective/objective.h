@@ -1,0 +1,52 @@
+// What is learnt: an objective turns data into batches and a model's output into a loss. All the trainer knows of it is
+// this interface; there is one training loop.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "core/data/batch.h"
+#include "core/model/transformer.h"
+
+namespace tsugi {
+
+/// Sums over a validation batch.
+struct EvaluationSum {
+  LossSum loss;
+  int64_t correct = 0;  ///< right predictions, where the objective predicts classes
+};
+
+class Objective {
+ public:
+  virtual ~Objective() = default;
+
+  virtual const char* name() const = 0;
+  /// Tokens per sequence of its batches.
+  virtual int64_t sequence() const = 0;
+  /// Declares the tensors of its heads; called before the model declares its own, so that heads complete first.
+  virtual void declare_heads(ParameterStore& store, const ModelConfig& config) {
+    (void)store;
+    (void)config;
+  }
+  /// True when evaluate() counts right predictions.
+  virtual bool has_accuracy() const { return false; }
+
+  /// Global samples [first_sample, first_sample + count): a pure function of the index.
+  virtual Batch training_batch(uint64_t first_sample, int64_t count) const = 0;
+  /// Validation batches of `count` sequences, 0 when there is nothing to validate on; at most `limit` sequences if > 0.
+  virtual int64_t validation_batches(int64_t count, int64_t limit) const = 0;
+  virtual Batch validation_batch(int64_t index, int64_t count, int64_t limit) const = 0;
+
+  /// The loss of a batch, with its backward pass on the tape. On a meta context the batch is not read.
+  virtual LossSum loss(Tape& tape, const Transformer& model, const Batch& batch,
+                       const ForwardOptions& options) const = 0;
+  virtual EvaluationSum evaluate(Tape& tape, const Transformer& model, const Batch& batch) const {
+    return {loss(tape, model, batch, ForwardOptions{}), 0};
+  }
+
+  /// What must be equal on all ranks: names and contents of data files.
+  virtual std::map<std::string, std::string> fingerprint() const = 0;
+};
+
+}  // namespace tsugi

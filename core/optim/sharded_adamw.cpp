@@ -1,0 +1,159 @@
+#include "core/optim/sharded_adamw.h"
+
+#include <algorithm>
+#include <span>
+
+#include "ops/reduce/reduce.h"
+
+namespace tsugi {
+namespace {
+
+constexpr int64_t kInitializationChunks = 64;
+
+std::vector<int64_t> shape_of(const Shape& shape) {
+  std::vector<int64_t> extents;
+  for (int i = 0; i < shape.rank(); ++i) extents.push_back(shape[i]);
+  return extents;
+}
+
+}  // namespace
+
+std::vector<SavedTensor> saved_tensors(const ParameterStore& store) {
+  std::vector<SavedTensor> tensors;
+  for (const ParameterInfo& info : store.tensors()) tensors.push_back({info.name, shape_of(info.shape)});
+  return tensors;
+}
+
+ShardedAdamW::ShardedAdamW(const Context& context, ParameterStore& store, ShardLayout layout, int rank,
+                           float weight_decay)
+    : context_(context), store_(&store), layout_(std::move(layout)), rank_(rank), rules_(store.rules(weight_decay)) {
+  const Shape shape{layout_.local_chunks(rank) * kChunkElements};
+  exp_avg_ = context.empty(shape, DType::kF32);
+  exp_avg_sq_ = context.empty(shape, DType::kF32);
+  fill_zero(context, exp_avg_);
+  fill_zero(context, exp_avg_sq_);
+  if (store.compute_type() != DType::kF32) {
+    master_ = context.empty(shape, DType::kF32);
+    fill_zero(context, master_);
+  }
+  fill_zero(context, store.working());
+}
+
+int64_t ShardedAdamW::state_bytes(const ParameterStore& store, const ShardLayout& layout, int rank) {
+  const int64_t buffers = store.compute_type() == DType::kF32 ? 2 : 3;
+  return buffers * layout.local_chunks(rank) * kChunkElements * static_cast<int64_t>(sizeof(float));
+}
+
+Tensor ShardedAdamW::working(int bucket) const {
+  const ChunkRange shard = layout_.shard(bucket, rank_);
+  return store_->working().slice(shard.begin * kChunkElements, {shard.chunks() * kChunkElements});
+}
+
+Tensor ShardedAdamW::local(const Tensor& shard, int bucket) const {
+  return shard.slice(layout_.local_offset(bucket, rank_) * kChunkElements,
+                     {layout_.shard(bucket, rank_).chunks() * kChunkElements});
+}
+
+Tensor ShardedAdamW::master(int bucket) const { return master_.defined() ? local(master_, bucket) : working(bucket); }
+
+void ShardedAdamW::initialize(uint64_t seed) {
+  if (context_.meta()) return;
+  const auto fill = [&](ChunkRange range, const Tensor& target) {  // target: f32 or the compute type
+    const int64_t pieces = (range.chunks() + kInitializationChunks - 1) / kInitializationChunks;
+    context_.pool().for_each(pieces, [&](int64_t piece, int worker) {
+      const int64_t begin = range.begin + piece * kInitializationChunks;
+      const int64_t end = std::min(begin + kInitializationChunks, range.end);
+      const int64_t offset = (begin - range.begin) * kChunkElements;
+      const int64_t count = (end - begin) * kChunkElements;
+      if (target.dtype() == DType::kF32) {
+        store_->initial_values(seed, begin, end, target.data<float>() + offset);
+        return;
+      }
+      auto* values = static_cast<float*>(context_.pool().scratch(worker, static_cast<size_t>(count) * sizeof(float)));
+      store_->initial_values(seed, begin, end, values);
+      for (int64_t i = 0; i < count; ++i) target.data<bf16>()[offset + i] = bf16(values[i]);
+    });
+  };
+  fill({0, store_->chunks()}, store_->working());
+  if (!master_.defined()) return;
+  for (int bucket = 0; bucket < layout_.buckets(); ++bucket) fill(layout_.shard(bucket, rank_), master(bucket));
+}
+
+std::vector<double> ShardedAdamW::square_sums(const Tensor& shard_gradient) const {
+  std::vector<double> sums(static_cast<size_t>(layout_.local_chunks(rank_)));
+  for (int bucket = 0; bucket < layout_.buckets(); ++bucket) {
+    const ChunkRange shard = layout_.shard(bucket, rank_);
+    if (shard.chunks() == 0) continue;
+    chunk_square_sums(context_,
+                      std::span(rules_).subspan(static_cast<size_t>(shard.begin), static_cast<size_t>(shard.chunks())),
+                      local(shard_gradient, bucket),
+                      std::span(sums).subspan(static_cast<size_t>(layout_.local_offset(bucket, rank_)),
+                                              static_cast<size_t>(shard.chunks())));
+  }
+  return sums;
+}
+
+void ShardedAdamW::step(const AdamWStep& step, const Tensor& shard_gradient) {
+  for (int bucket = 0; bucket < layout_.buckets(); ++bucket) {
+    const ChunkRange shard = layout_.shard(bucket, rank_);
+    if (shard.chunks() == 0) continue;
+    adamw_step(context_, step,
+               std::span(rules_).subspan(static_cast<size_t>(shard.begin), static_cast<size_t>(shard.chunks())),
+               master(bucket), local(exp_avg_, bucket), local(exp_avg_sq_, bucket), local(shard_gradient, bucket),
+               working(bucket));
+  }
+}
+
+void ShardedAdamW::gather(Communicator& communicator) {
+  if (communicator.size() == 1 || context_.meta()) return;
+  const size_t chunk_bytes = static_cast<size_t>(kChunkElements) * size_of(store_->compute_type());
+  std::vector<std::unique_ptr<Pending>> pending;
+  for (int bucket = 0; bucket < layout_.buckets(); ++bucket) {
+    const ChunkRange range = layout_.bucket(bucket);
+    std::vector<size_t> offsets;
+    for (int rank = 0; rank < layout_.ranks(); ++rank) {
+      offsets.push_back(static_cast<size_t>(layout_.shard(bucket, rank).begin - range.begin) * chunk_bytes);
+    }
+    offsets.push_back(static_cast<size_t>(range.chunks()) * chunk_bytes);
+    std::byte* begin =
+        static_cast<std::byte*>(store_->working().raw()) + static_cast<size_t>(range.begin) * chunk_bytes;
+    pending.push_back(communicator.all_gather(begin, std::move(offsets)));
+  }
+  for (const std::unique_ptr<Pending>& one : pending) one->wait();
+}
+
+void ShardedAdamW::refresh_working() {
+  if (!master_.defined()) return;
+  for (int bucket = 0; bucket < layout_.buckets(); ++bucket) {
+    if (layout_.shard(bucket, rank_).chunks() > 0) convert(context_, master(bucket), working(bucket));
+  }
+}
+
+std::vector<StateRange> ShardedAdamW::ranges(bool moments) const {
+  std::vector<StateRange> ranges;
+  const std::vector<ParameterInfo>& tensors = store_->tensors();
+  for (int bucket = 0; bucket < layout_.buckets(); ++bucket) {
+    const ChunkRange shard = layout_.shard(bucket, rank_);
+    for (size_t t = 0; t < tensors.size(); ++t) {
+      const ParameterInfo& info = tensors[t];
+      const int64_t begin = std::max(shard.begin, info.first_chunk);
+      const int64_t end = std::min(shard.end, info.first_chunk + info.chunks());
+      if (begin >= end) continue;
+      StateRange range;
+      range.tensor = static_cast<int>(t);
+      range.offset = (begin - info.first_chunk) * kChunkElements;
+      range.length = std::min((end - begin) * kChunkElements, info.elements() - range.offset);
+      if (range.length <= 0) continue;
+      const int64_t in_shard = (begin - shard.begin) * kChunkElements;
+      range.master = master(bucket).data<float>() + in_shard;
+      if (moments && !info.frozen) {
+        range.exp_avg = local(exp_avg_, bucket).data<float>() + in_shard;
+        range.exp_avg_sq = local(exp_avg_sq_, bucket).data<float>() + in_shard;
+      }
+      ranges.push_back(range);
+    }
+  }
+  return ranges;
+}
+
+}  // namespace tsugi

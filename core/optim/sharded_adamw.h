@@ -1,0 +1,61 @@
+// AdamW whose state is sharded over the ranks: each rank keeps master weights and moments of its shard only
+// (Rajbhandari et al., "ZeRO" (2020), stage 1), updates it, and the working copies are gathered.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/autograd/parameter_store.h"
+#include "core/checkpoint/checkpoint.h"
+#include "dist/communicator.h"
+#include "dist/shard_layout.h"
+
+namespace tsugi {
+
+class ShardedAdamW {
+ public:
+  /// `context.memory()` supplies moments and (bf16 only: in f32 the working copy is the master) master weights.
+  ShardedAdamW(const Context& context, ParameterStore& store, ShardLayout layout, int rank, float weight_decay);
+
+  const ShardLayout& layout() const { return layout_; }
+
+  /// Fills the whole working copy and the shard's master weights with initial values; the moments are zero.
+  void initialize(uint64_t seed);
+
+  /// Σ of squares of every chunk of the shard of a gradient, in the order of the shard.
+  std::vector<double> square_sums(const Tensor& shard_gradient) const;
+
+  /// Updates the shard's masters, moments and working copy.
+  void step(const AdamWStep& step, const Tensor& shard_gradient);
+
+  /// Brings the shards of the working copy of all ranks together. Collective.
+  void gather(Communicator& communicator);
+
+  /// Rounds the masters into the shard's working copy (after loading).
+  void refresh_working();
+
+  /// The logical elements of this rank's shard, for checkpoints. With `moments` false: weights only.
+  std::vector<StateRange> ranges(bool moments) const;
+
+  /// Bytes of moments and masters for a rank.
+  static int64_t state_bytes(const ParameterStore& store, const ShardLayout& layout, int rank);
+
+ private:
+  Tensor master(int bucket) const;
+  Tensor working(int bucket) const;
+  Tensor local(const Tensor& shard, int bucket) const;
+
+  Context context_;
+  ParameterStore* store_;
+  ShardLayout layout_;
+  int rank_;
+  std::vector<ChunkRule> rules_;
+  Tensor master_;  ///< undefined in f32
+  Tensor exp_avg_;
+  Tensor exp_avg_sq_;
+};
+
+/// Names and shapes of a store's tensors, in the order of StateRange::tensor.
+std::vector<SavedTensor> saved_tensors(const ParameterStore& store);
+
+}  // namespace tsugi
