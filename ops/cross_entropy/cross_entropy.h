@@ -15,12 +15,18 @@ struct LossSum {
   int64_t count = 0;
 };
 
+/// Rows of a chunk: all `rows` if that makes at most 2^24 logits; else a multiple of 32, at least 32, that cuts them
+/// into chunks of about equal length. `columns` is the padded vocabulary.
+int64_t cross_entropy_chunk_rows(int64_t rows, int64_t columns);
+
 /// Logits of a chunk = hidden·weightᵀ (f32); columns >= vocabulary are padding and take no part in the softmax.
 /// hidden [R, C] and weight [V_padded, C] of one type; targets i32 [R] in [0, vocabulary) or kIgnoreIndex.
 /// Returns Σ over the valid rows of -log softmax(logits)[target], summed in double in row order.
 /// `row_loss` f32 [R], if defined, receives each row's loss (0 where ignored).
-/// With `d_hidden` [R, C] and `d_weight` [V_padded, C] f32 defined (both or neither): also the gradients of that *sum*;
-/// d_hidden is written, d_weight is added to. Chunked logits after Liger-Kernel (Hsu et al., 2024), section 3.2.
+/// With `d_hidden` [R, C] (f32 or the type of hidden) and `d_weight` [V_padded, C] f32 defined (both or neither): also
+/// the gradients of that *sum*; d_hidden is written, d_weight is added to. The gradient of the logits is f32, rounded
+/// to the type of hidden before those two products; it is exactly zero in padded columns and ignored rows. Chunked
+/// logits after Liger-Kernel (Hsu et al., 2024), section 3.2.
 LossSum linear_cross_entropy(const Context& context, const Tensor& hidden, const Tensor& weight, const Tensor& targets,
                              int64_t vocabulary, const Tensor& row_loss, const Tensor& d_hidden,
                              const Tensor& d_weight);
