@@ -1,0 +1,167 @@
+#include "core/train/engine.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "ops/base/error.h"
+
+namespace tsugi {
+namespace {
+
+/// The objective's heads come first: backward completes them first.
+Transformer declare(ParameterStore& store, Objective& objective, const ModelConfig& config) {
+  objective.declare_heads(store, config);
+  return Transformer(config, store);
+}
+
+std::string pack(const std::vector<double>& values) {
+  return std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(double));
+}
+
+std::vector<double> unpack(const std::string& bytes) {
+  std::vector<double> values(bytes.size() / sizeof(double));
+  std::memcpy(values.data(), bytes.data(), values.size() * sizeof(double));
+  return values;
+}
+
+DType compute_type(const RunConfig& config) {
+  return config.numerics().compute() == NumericsConfig::BF16 ? DType::kBF16 : DType::kF32;
+}
+
+}  // namespace
+
+Engine::Engine(ThreadPool& pool, Communicator& communicator, const RunConfig& config, Objective& objective,
+               const std::function<bool(const ParameterInfo&)>& frozen)
+    : communicator_(&communicator),
+      config_(config),
+      objective_(&objective),
+      heap_context_(Device{}, pool, heap_),
+      model_(declare(store_, objective, config.model())) {
+  if (communicator.size() > config.batch().micro_batches()) {
+    throw Error(ExitCode::kUsage,
+                "batch.micro_batches is " + std::to_string(config.batch().micro_batches()) + " but there are " +
+                    std::to_string(communicator.size()) + " ranks: every rank needs at least one micro-batch",
+                "set batch.micro_batches to a multiple of the ranks (and lower batch.micro_batch)");
+  }
+  if (frozen) store_.freeze(frozen);
+  store_.allocate(heap_context_, compute_type(config));
+  ShardLayout layout = make_layout(store_, config.dist(), communicator.size());
+  memory_plan_ = plan_memory(Device{}, store_, model_, objective, config, communicator.size(), communicator.rank());
+  optimizer_ = std::make_unique<ShardedAdamW>(heap_context_, store_, layout, communicator.rank(),
+                                              config.optimizer().weight_decay());
+  reducer_ = std::make_unique<BucketReducer>(heap_context_, communicator, layout, config.batch().micro_batches());
+  training_arena_ = std::make_unique<StaticArena>(plan_training_arena(Device{}, store_, model_, objective, config));
+  evaluation_arena_ = std::make_unique<StaticArena>(plan_evaluation_arena(Device{}, model_, objective, config));
+}
+
+int64_t Engine::samples_per_step() const {
+  return int64_t{config_.batch().micro_batch()} * config_.batch().micro_batches();
+}
+
+LossSum Engine::run_micro_batch(int64_t leaf, uint64_t first_sample) {
+  const int64_t rows = config_.batch().micro_batch();
+  const Batch batch = objective_->training_batch(first_sample + static_cast<uint64_t>(leaf * rows), rows);
+  ForwardOptions options;
+  options.dropout = {config_.model().dropout(), config_.seed(), batch.first_sample};
+  options.recompute = config_.numerics().recompute();
+  options.on_unit_complete = [this](int unit) {
+    reducer_->mark_complete(store_.unit_ends()[static_cast<size_t>(unit)]);
+  };
+  training_arena_->restart();
+  Tape tape(Context(Device{}, heap_context_.pool(), *training_arena_));
+  const LossSum loss = objective_->loss(tape, model_, batch, options);
+  tape.backward();
+  return loss;
+}
+
+StepReport Engine::step(int64_t update, uint64_t first_sample, float learning_rate, bool stop_requested) {
+  // Every rank sends: its wish to stop, then loss and count of each of its leaves, then the square sums of its chunks.
+  std::vector<double> mine{stop_requested ? 1.0 : 0.0};
+  const LeafRange leaves = reducer_->leaves();
+  for (int64_t leaf = leaves.begin; leaf < leaves.end; ++leaf) {
+    store_.bind_gradients(reducer_->begin_leaf());
+    const LossSum loss = run_micro_batch(leaf, first_sample);
+    reducer_->end_leaf();
+    mine.push_back(loss.sum);
+    mine.push_back(static_cast<double>(loss.count));
+  }
+  const Tensor gradient = reducer_->finish();
+  const std::vector<double> squares = optimizer_->square_sums(gradient);
+  mine.insert(mine.end(), squares.begin(), squares.end());
+  const std::vector<std::string> all = communicator_->all_gather_strings(pack(mine));
+
+  // Sums in the order of leaves and of chunks, whoever computed them.
+  StepReport report;
+  double loss_sum = 0.0;
+  const ShardLayout& layout = optimizer_->layout();
+  std::vector<double> chunk_sums(static_cast<size_t>(layout.chunks()));
+  for (int rank = 0; rank < communicator_->size(); ++rank) {
+    const std::vector<double> theirs = unpack(all[static_cast<size_t>(rank)]);
+    report.stop |= theirs[0] != 0.0;
+    const LeafRange their_leaves = leaves_of_rank(config_.batch().micro_batches(), communicator_->size(), rank);
+    for (int64_t i = 0; i < their_leaves.leaves(); ++i) {
+      loss_sum += theirs[static_cast<size_t>(1 + 2 * i)];
+      report.targets += static_cast<int64_t>(theirs[static_cast<size_t>(2 + 2 * i)]);
+    }
+    auto next = theirs.begin() + 1 + 2 * their_leaves.leaves();
+    for (int bucket = 0; bucket < layout.buckets(); ++bucket) {
+      const ChunkRange shard = layout.shard(bucket, rank);
+      for (int64_t chunk = shard.begin; chunk < shard.end; ++chunk) chunk_sums[static_cast<size_t>(chunk)] = *next++;
+    }
+  }
+  double square_sum = 0.0;
+  for (const double sum : chunk_sums) square_sum += sum;
+
+  const double targets = static_cast<double>(std::max<int64_t>(report.targets, 1));
+  report.loss = loss_sum / targets;
+  report.gradient_norm = std::sqrt(square_sum) / targets;
+  report.finite = std::isfinite(report.loss) && std::isfinite(report.gradient_norm);
+  if (!report.finite) return report;
+
+  const OptimizerConfig& optimizer = config_.optimizer();
+  double scale = 1.0 / targets;
+  if (optimizer.clip_norm() > 0.0f && report.gradient_norm > static_cast<double>(optimizer.clip_norm())) {
+    scale *= static_cast<double>(optimizer.clip_norm()) / report.gradient_norm;
+  }
+  AdamWStep adamw;
+  adamw.learning_rate = learning_rate;
+  adamw.beta1 = optimizer.beta1();
+  adamw.beta2 = optimizer.beta2();
+  adamw.epsilon = optimizer.epsilon();
+  adamw.step = update;
+  adamw.gradient_scale = static_cast<float>(scale);
+  optimizer_->step(adamw, gradient);
+  optimizer_->gather(*communicator_);
+  return report;
+}
+
+EvaluationReport Engine::evaluate() {
+  const int64_t rows = config_.batch().micro_batch();
+  const int64_t limit = config_.evaluation().sequences();
+  const int64_t batches = objective_->validation_batches(rows, limit);
+  const int ranks = communicator_->size();
+  std::vector<double> mine;
+  for (int64_t index = communicator_->rank(); index < batches; index += ranks) {
+    const Batch batch = objective_->validation_batch(index, rows, limit);
+    evaluation_arena_->restart();
+    Tape tape(Context(Device{}, heap_context_.pool(), *evaluation_arena_), false);
+    const EvaluationSum sum = objective_->evaluate(tape, model_, batch);
+    mine.insert(mine.end(), {sum.loss.sum, static_cast<double>(sum.loss.count), static_cast<double>(sum.correct)});
+  }
+  const std::vector<std::string> all = communicator_->all_gather_strings(pack(mine));
+  std::vector<std::vector<double>> by_rank;
+  for (const std::string& bytes : all) by_rank.push_back(unpack(bytes));
+
+  EvaluationReport report;
+  double loss = 0.0;
+  for (int64_t index = 0; index < batches; ++index) {
+    const double* sums = by_rank[static_cast<size_t>(index % ranks)].data() + 3 * (index / ranks);
+    loss += sums[0];
+    report.targets += static_cast<int64_t>(sums[1]);
+    report.correct += static_cast<int64_t>(sums[2]);
+  }
+  report.loss = loss / static_cast<double>(std::max<int64_t>(report.targets, 1));
+  return report;
+}
+
+}  // namespace tsugi

@@ -1,0 +1,72 @@
+// One rank's part of training: model, gradients, optimizer and memory, and how a step and an evaluation run.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "core/objective/objective.h"
+#include "core/optim/sharded_adamw.h"
+#include "core/train/memory_plan.h"
+#include "dist/bucket_reducer.h"
+
+namespace tsugi {
+
+/// What a step was, equal on all ranks.
+struct StepReport {
+  double loss = 0.0;           ///< mean over the valid targets of the global batch, nats
+  int64_t targets = 0;         ///< how many they are
+  double gradient_norm = 0.0;  ///< of that mean loss, before clipping
+  bool finite = true;          ///< false: loss or norm is not finite and nothing was updated
+  bool stop = false;           ///< some rank was asked to stop
+};
+
+/// What an evaluation was, equal on all ranks.
+struct EvaluationReport {
+  double loss = 0.0;
+  int64_t targets = 0;
+  int64_t correct = 0;
+};
+
+class Engine {
+ public:
+  /// Builds everything for this rank and takes its memory. `frozen` may be empty. `config` is validated.
+  /// Throws Error(kUsage) when there are more ranks than micro-batches.
+  Engine(ThreadPool& pool, Communicator& communicator, const RunConfig& config, Objective& objective,
+         const std::function<bool(const ParameterInfo&)>& frozen);
+
+  ParameterStore& store() { return store_; }
+  const Transformer& model() const { return model_; }
+  ShardedAdamW& optimizer() { return *optimizer_; }
+  const Context& context() const { return heap_context_; }
+  /// Bytes actually taken.
+  const MemoryPlan& memory() const { return memory_plan_; }
+
+  /// Update number `update` (1 is the first) from the global samples that begin at `first_sample`. Collective.
+  StepReport step(int64_t update, uint64_t first_sample, float learning_rate, bool stop_requested);
+
+  /// The whole validation data (as far as config.evaluation says), its batches dealt out to the ranks. Collective.
+  EvaluationReport evaluate();
+
+  /// Samples that one step takes.
+  int64_t samples_per_step() const;
+  /// Seconds of the last step spent waiting for the gradients of others.
+  double exposed_seconds() const { return reducer_->exposed_seconds(); }
+
+ private:
+  LossSum run_micro_batch(int64_t leaf, uint64_t first_sample);
+
+  Communicator* communicator_;
+  RunConfig config_;
+  Objective* objective_;
+  HeapMemory heap_;
+  Context heap_context_;
+  ParameterStore store_;
+  Transformer model_;
+  MemoryPlan memory_plan_;
+  std::unique_ptr<ShardedAdamW> optimizer_;
+  std::unique_ptr<BucketReducer> reducer_;
+  std::unique_ptr<StaticArena> training_arena_;
+  std::unique_ptr<StaticArena> evaluation_arena_;
+};
+
+}  // namespace tsugi

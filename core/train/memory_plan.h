@@ -1,0 +1,35 @@
+// How much memory a rank needs, before anything is allocated.
+#pragma once
+
+#include <cstdint>
+
+#include "core/objective/objective.h"
+#include "dist/shard_layout.h"
+
+namespace tsugi {
+
+/// Bytes of one rank.
+struct MemoryPlan {
+  int64_t parameters = 0;        ///< working copy
+  int64_t optimizer = 0;         ///< moments, and master weights in bf16
+  int64_t gradients = 0;         ///< slots of the tree sum and receive buffers
+  int64_t training_arena = 0;    ///< activations and temporaries of a step
+  int64_t evaluation_arena = 0;  ///< the same for validation
+  int64_t total() const { return parameters + optimizer + gradients + training_arena + evaluation_arena; }
+};
+
+/// Layout of a training micro-batch's activations, from a dry run on the meta device.
+ArenaPlan plan_training_arena(Device device, ParameterStore& store, const Transformer& model,
+                              const Objective& objective, const RunConfig& config);
+/// The same for a validation batch.
+ArenaPlan plan_evaluation_arena(Device device, const Transformer& model, const Objective& objective,
+                                const RunConfig& config);
+
+/// Buckets and shards of a run.
+ShardLayout make_layout(const ParameterStore& store, const DistConfig& config, int ranks);
+
+/// Everything together, for `rank` of `ranks`. The store must be allocated (on a meta device is enough).
+MemoryPlan plan_memory(Device device, ParameterStore& store, const Transformer& model, const Objective& objective,
+                       const RunConfig& config, int ranks, int rank);
+
+}  // namespace tsugi
