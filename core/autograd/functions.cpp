@@ -1,6 +1,7 @@
 #include "core/autograd/functions.h"
 
 #include <cmath>
+#include <cstring>
 
 #include "ops/activation/activation.h"
 #include "ops/embedding/embedding.h"
@@ -18,6 +19,25 @@ Tensor as_matrix(const Tensor& x) { return x.reshape({x.shape().rows(), x.shape(
 Shape with_width(const Shape& shape, int64_t width) {
   if (shape.rank() == 3) return {shape[0], shape[1], width};
   return {shape[0], width};
+}
+
+/// Copies the keys and values of packed [B, T, 3·width] behind those of the cache.
+void append(const Tensor& packed, KeyValueCache& cache) {
+  const int64_t batch = packed.shape()[0];
+  const int64_t length = packed.shape()[1];
+  const int64_t width = packed.shape()[2] / 3;
+  const int64_t capacity = cache.keys.shape()[1];
+  CHECK_LE(cache.length + length, capacity);
+  const size_t bytes = static_cast<size_t>(width) * size_of(packed.dtype());
+  for (int64_t b = 0; b < batch; ++b) {
+    for (int64_t t = 0; t < length; ++t) {
+      const int64_t to = (b * capacity + cache.length + t) * width;
+      const int64_t from = (b * length + t) * 3 * width;
+      std::memcpy(cache.keys.slice(to, {width}).raw(), packed.slice(from + width, {width}).raw(), bytes);
+      std::memcpy(cache.values.slice(to, {width}).raw(), packed.slice(from + 2 * width, {width}).raw(), bytes);
+    }
+  }
+  cache.length += length;
 }
 
 }  // namespace
@@ -99,7 +119,8 @@ ResidualNorm residual_norm(Tape& tape, const ResidualStream& stream, const Dropo
   return {residual, normed};
 }
 
-Variable causal_self_attention(Tape& tape, const Variable& qkv, int64_t heads, const Dropout& dropout) {
+Variable causal_self_attention(Tape& tape, const Variable& qkv, int64_t heads, const Dropout& dropout,
+                               KeyValueCache* cache) {
   const Context& context = tape.context();
   const Shape& shape = qkv.value.shape();
   const int64_t batch = shape[0];
@@ -120,6 +141,17 @@ Variable causal_self_attention(Tape& tape, const Variable& qkv, int64_t heads, c
   };
 
   Variable out = tape.variable(context.empty({batch, length, width}, qkv.value.dtype()), qkv.requires_gradient());
+  if (cache != nullptr) {
+    CHECK(!tape.recording());
+    append(qkv.value, *cache);
+    attention.key_tokens = cache->length;
+    const auto cached = [&](const Tensor& all) {
+      return HeadsView{all.raw(), all.shape()[1] * width, width, attention.head_dim};
+    };
+    attention_forward(context, attention, part(qkv.value, 0), cached(cache->keys), cached(cache->values), active,
+                      out.value, Tensor());
+    return out;
+  }
   const Tensor log_sum_exp = context.empty({batch, heads, length}, DType::kF32);
   attention_forward(context, attention, part(qkv.value, 0), part(qkv.value, 1), part(qkv.value, 2), active, out.value,
                     log_sum_exp);
@@ -136,14 +168,15 @@ Variable causal_self_attention(Tape& tape, const Variable& qkv, int64_t heads, c
 }
 
 Variable embed(Tape& tape, const Tensor& tokens, const Parameter& token_table, const Parameter& position_table,
-               const Dropout& dropout) {
+               const Dropout& dropout, int64_t first_position) {
   const Context& context = tape.context();
   const Shape shape{tokens.shape()[0], tokens.shape()[1], token_table.value().shape()[1]};
   const Dropout active = tape.recording() ? dropout : Dropout{};
   const bool trainable = token_table.trainable() && position_table.trainable();
   Variable out = tape.variable(context.empty(shape, token_table.value().dtype()), trainable);
-  embedding_forward(context, tokens, token_table.value(), position_table.value(), 0, active, out.value);
+  embedding_forward(context, tokens, token_table.value(), position_table.value(), first_position, active, out.value);
   if (!out.requires_gradient()) return out;
+  CHECK_EQ(first_position, 0);
   tape.record([context, tokens, token_table, position_table, active, output = out.gradient]() {
     embedding_backward(context, tokens, active, output->take(), token_table.gradient(), position_table.gradient());
   });

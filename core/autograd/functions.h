@@ -30,12 +30,21 @@ struct ResidualNorm {
 ResidualNorm residual_norm(Tape& tape, const ResidualStream& stream, const Dropout& dropout, const Parameter& gamma,
                            const Parameter& beta, float epsilon);
 
-/// Causal self-attention on packed qkv [B, T, 3·width]; returns [B, T, width].
-Variable causal_self_attention(Tape& tape, const Variable& qkv, int64_t heads, const Dropout& dropout);
+/// Keys and values of the tokens that generation has seen, for one block.
+struct KeyValueCache {
+  Tensor keys;    ///< [B, capacity, width]
+  Tensor values;  ///< [B, capacity, width]
+  int64_t length = 0;
+};
 
-/// Token plus position embedding: tokens i32 [B, T] → [B, T, C].
+/// Causal self-attention on packed qkv [B, T, 3·width]; returns [B, T, width]. With a cache (inference only) the new
+/// keys and values are appended to it and the queries see all of it.
+Variable causal_self_attention(Tape& tape, const Variable& qkv, int64_t heads, const Dropout& dropout,
+                               KeyValueCache* cache = nullptr);
+
+/// Token plus position embedding: tokens i32 [B, T] → [B, T, C]; `first_position` other than 0 in inference only.
 Variable embed(Tape& tape, const Tensor& tokens, const Parameter& token_table, const Parameter& position_table,
-               const Dropout& dropout);
+               const Dropout& dropout, int64_t first_position = 0);
 
 /// Rows of x [R, C] (leading axes flattened) by index.
 Variable select_rows(Tape& tape, const Variable& x, const Tensor& indices);

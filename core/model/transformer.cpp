@@ -41,11 +41,13 @@ Variable Transformer::hidden(Tape& tape, const Tensor& tokens, const ForwardOpti
   const Dropout embedding_dropout = options.dropout.at(0);
   mark(embedding_unit_);
   ResidualStream stream;
-  stream.residual = embed(tape, tokens, token_embedding_, position_embedding_, embedding_dropout);
+  const int64_t first_position = options.caches != nullptr ? options.caches->front().length : 0;
+  stream.residual = embed(tape, tokens, token_embedding_, position_embedding_, embedding_dropout, first_position);
   for (size_t i = 0; i < blocks_.size(); ++i) {
     mark(block_units_[i]);
-    const auto run = [block = &blocks_[i], dropout = options.dropout](Tape& inner, const ResidualStream& input) {
-      return block->forward(inner, input, dropout);
+    KeyValueCache* cache = options.caches != nullptr ? &(*options.caches)[i] : nullptr;
+    const auto run = [block = &blocks_[i], dropout = options.dropout, cache](Tape& inner, const ResidualStream& input) {
+      return block->forward(inner, input, dropout, cache);
     };
     stream = options.recompute ? recompute(tape, run, stream) : run(tape, stream);
   }

@@ -18,6 +18,8 @@ struct ForwardOptions {
   bool recompute = false;
   /// Called in the backward pass when the gradients of all parameters of units 0 … `unit` are final.
   std::function<void(int unit)> on_unit_complete;
+  /// Inference only: one cache per block; the tokens follow those in it.
+  std::vector<KeyValueCache>* caches = nullptr;
 };
 
 class Transformer {

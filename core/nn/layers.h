@@ -54,7 +54,9 @@ struct Block {
   /// `residual_deviation`: standard deviation of the two projections that write to the residual stream.
   static Block declare(ParameterStore& store, const std::string& name, int64_t index, int64_t width, int64_t heads,
                        float deviation, float residual_deviation);
-  ResidualStream forward(Tape& tape, const ResidualStream& stream, const DropoutSource& dropout) const;
+  /// `cache`: keys and values of earlier tokens, in inference.
+  ResidualStream forward(Tape& tape, const ResidualStream& stream, const DropoutSource& dropout,
+                         KeyValueCache* cache = nullptr) const;
 
   /// Places of dropout in the model: 0 is the embedding, then three per block.
   int64_t place(int64_t which) const { return 1 + 3 * index + which; }

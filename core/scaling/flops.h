@@ -1,0 +1,27 @@
+// FLOPs of training, in the conventions that people quote.
+#pragma once
+
+#include <cstdint>
+
+#include "core/config/run.pb.h"
+
+namespace tsugi {
+
+/// Parameters of the model: all, and those that take part in matrix products per token (everything but the position
+/// table; the tied embedding counts once, for the output projection).
+struct ParameterCount {
+  int64_t total = 0;
+  int64_t in_products = 0;
+};
+ParameterCount count_parameters(const ModelConfig& model);
+
+/// FLOPs of forward and backward for one token in a sequence of `sequence` tokens.
+struct FlopsPerToken {
+  /// 6·N + 12·L·H·Q·T: attention over the full square (Chowdhery et al., "PaLM" (2022), appendix B).
+  double palm = 0.0;
+  /// 6·N + 6·L·H·Q·T: the causal half (Megatron-LM's convention since 2024).
+  double causal = 0.0;
+};
+FlopsPerToken flops_per_token(const ModelConfig& model, int64_t sequence);
+
+}  // namespace tsugi
