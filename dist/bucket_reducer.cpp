@@ -1,0 +1,261 @@
+#include "dist/bucket_reducer.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+#include "ops/optimizer_step/optimizer_step.h"
+
+namespace tsugi {
+namespace {
+
+// Buffers are worked on in pieces that stay in the cache while all sums that touch them are formed.
+constexpr int64_t kPieceElements = 4 * kChunkElements;
+
+/// Node (or slot) `right` is added into `left`.
+struct Addition {
+  int left = 0;
+  int right = 0;
+};
+
+/// Calls piece(begin, end) for all pieces of [0, elements).
+template <class F>
+void for_each_piece(ThreadPool& pool, int64_t elements, F&& piece) {
+  pool.for_each((elements + kPieceElements - 1) / kPieceElements, [&](int64_t index, int) {
+    piece(index * kPieceElements, std::min(elements, (index + 1) * kPieceElements));
+  });
+}
+
+/// Forms the sums, in order, on elements [begin, end) of the buffers.
+void add_piece(const std::vector<Addition>& additions, const std::vector<float*>& buffers, int64_t begin, int64_t end) {
+  for (const Addition& addition : additions) {
+    float* left = buffers[static_cast<size_t>(addition.left)];
+    const float* right = buffers[static_cast<size_t>(addition.right)];
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) left[i] += right[i];
+  }
+}
+
+int64_t elements_of(ChunkRange range) { return range.chunks() * kChunkElements; }
+size_t bytes_of(ChunkRange range) { return static_cast<size_t>(elements_of(range)) * sizeof(float); }
+
+}  // namespace
+
+struct BucketReducer::Impl {
+  /// A node of some rank that remains when all ranks have added up their leaves.
+  struct Node {
+    int owner = 0;
+    int slot = 0;     ///< of this rank
+    Tensor received;  ///< of another rank: this rank's shard of its sum
+  };
+
+  Impl(const Context& c, Communicator& group, ShardLayout shards, int64_t micro_batches)
+      : context(c),
+        communicator(group),
+        layout(std::move(shards)),
+        rank(group.rank()),
+        range(leaves_of_rank(micro_batches, group.size(), group.rank())),
+        exchanges(static_cast<size_t>(layout.buckets())) {
+    CHECK_EQ(layout.ranks(), group.size());
+    for (int i = 0; i < stack_depth(range); ++i) {
+      slots.push_back(context.empty({layout.chunks() * kChunkElements}, DType::kF32));
+    }
+    plan_nodes(micro_batches);
+  }
+
+  /// Which nodes there are, by start, and the sums that make the total of them.
+  void plan_nodes(int64_t micro_batches) {
+    TreeCounter tree;
+    std::vector<int> on_stack;  // the node in each slot of the tree's stack
+    const auto record = [&](int left, int right) {
+      final_additions.push_back({on_stack[static_cast<size_t>(left)], on_stack[static_cast<size_t>(right)]});
+      on_stack.pop_back();
+    };
+    for (int owner = 0; owner < layout.ranks(); ++owner) {
+      int slot = 0;
+      for (const TreeNode& node : nodes_of_range(leaves_of_rank(micro_batches, layout.ranks(), owner))) {
+        on_stack.push_back(static_cast<int>(nodes.size()));
+        Tensor received;
+        if (owner != rank) received = context.empty({layout.local_chunks(rank) * kChunkElements}, DType::kF32);
+        nodes.push_back({owner, slot++, received});
+        tree.push(node, record);
+      }
+    }
+    tree.finish(record);
+  }
+
+  float* slot_data(int slot, int64_t chunk) const {
+    return slots[static_cast<size_t>(slot)].data<float>() + chunk * kChunkElements;
+  }
+
+  /// Where this rank's shard of a bucket lies in the buffer of a node.
+  float* shard_data(const Node& node, int bucket) const {
+    if (node.owner == rank) return slot_data(node.slot, layout.shard(bucket, rank).begin);
+    return node.received.data<float>() + layout.local_offset(bucket, rank) * kChunkElements;
+  }
+
+  bool in_last_leaf() const { return leaf_open && next_leaf == range.leaves(); }
+
+  /// Adds the current leaf's chunks to the sums of the leaves before it.
+  void add_leaf(ChunkRange chunks) {
+    if (context.meta() || leaf_additions.empty()) return;
+    std::vector<float*> buffers;
+    for (int slot = 0; slot < static_cast<int>(slots.size()); ++slot) buffers.push_back(slot_data(slot, chunks.begin));
+    for_each_piece(context.pool(), elements_of(chunks),
+                   [&](int64_t begin, int64_t end) { add_piece(leaf_additions, buffers, begin, end); });
+  }
+
+  /// Sends every peer its shard of this rank's nodes, receives this rank's shard of theirs.
+  void start_exchange(int bucket) {
+    if (context.meta() || layout.ranks() == 1) return;
+    std::vector<Transfer> sends;
+    std::vector<Transfer> receives;
+    for (const Node& node : nodes) {
+      if (node.owner != rank) {
+        receives.push_back({node.owner, shard_data(node, bucket), bytes_of(layout.shard(bucket, rank))});
+        continue;
+      }
+      for (int peer = 0; peer < layout.ranks(); ++peer) {
+        const ChunkRange shard = layout.shard(bucket, peer);
+        if (peer != rank) sends.push_back({peer, slot_data(node.slot, shard.begin), bytes_of(shard)});
+      }
+    }
+    exchanges[static_cast<size_t>(bucket)] = communicator.exchange(std::move(sends), std::move(receives));
+  }
+
+  void complete_buckets(int64_t end_chunk) {
+    while (completed_buckets < layout.buckets() && layout.bucket(completed_buckets).end <= end_chunk) {
+      add_leaf(layout.bucket(completed_buckets));
+      start_exchange(completed_buckets);
+      ++completed_buckets;
+    }
+  }
+
+  void wait(int bucket) {
+    std::unique_ptr<Pending>& exchange = exchanges[static_cast<size_t>(bucket)];
+    if (exchange == nullptr) return;
+    const auto start = std::chrono::steady_clock::now();
+    exchange->wait();
+    exchange.reset();
+    exposed += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+
+  /// Adds up the nodes of one bucket into the first one, and closes the gap to the bucket before.
+  void add_nodes(int bucket) {
+    std::vector<float*> buffers;
+    for (const Node& node : nodes) buffers.push_back(shard_data(node, bucket));
+    // In a slot, a shard is followed by those of other ranks. Their exchange is over for this bucket and all before
+    // it, so the sum moves down next to the last one, in strides that do not reach what is still to be read.
+    float* target = result().data<float>() + layout.local_offset(bucket, rank) * kChunkElements;
+    const int64_t gap = buffers[0] - target;
+    const int64_t elements = elements_of(layout.shard(bucket, rank));
+    const int64_t stride = gap == 0 ? elements : std::min(gap, elements);
+    for (int64_t first = 0; first < elements; first += stride) {
+      for_each_piece(context.pool(), std::min(stride, elements - first), [&](int64_t begin, int64_t end) {
+        add_piece(final_additions, buffers, first + begin, first + end);
+        if (gap == 0) return;
+        std::memcpy(target + first + begin, buffers[0] + first + begin,
+                    static_cast<size_t>(end - begin) * sizeof(float));
+      });
+    }
+  }
+
+  /// The buffer of the first node, in which all sums end.
+  Tensor result() const {
+    const Tensor& buffer = nodes[0].owner == rank ? slots[static_cast<size_t>(nodes[0].slot)] : nodes[0].received;
+    return buffer.slice(0, {layout.local_chunks(rank) * kChunkElements});
+  }
+
+  Context context;
+  Communicator& communicator;
+  ShardLayout layout;
+  int rank;
+  LeafRange range;
+
+  std::vector<Tensor> slots;
+  std::vector<Node> nodes;
+  std::vector<Addition> final_additions;
+
+  TreeCounter counter;
+  std::vector<Addition> leaf_additions;  ///< that the current leaf causes
+  int64_t next_leaf = 0;
+  bool leaf_open = false;
+  int completed_buckets = 0;
+  double exposed = 0.0;
+  std::vector<std::unique_ptr<Pending>> exchanges;  ///< last: gone before the buffers they use
+};
+
+BucketReducer::BucketReducer(const Context& context, Communicator& communicator, ShardLayout layout,
+                             int64_t micro_batches)
+    : impl_(std::make_unique<Impl>(context, communicator, std::move(layout), micro_batches)) {}
+
+BucketReducer::~BucketReducer() = default;
+
+LeafRange BucketReducer::leaves() const { return impl_->range; }
+
+Tensor BucketReducer::begin_leaf() {
+  Impl& impl = *impl_;
+  CHECK(!impl.leaf_open) << "the last leaf was not ended";
+  CHECK_LT(impl.next_leaf, impl.range.leaves()) << "finish() must follow the last leaf";
+  const size_t slot = impl.counter.nodes().size();
+  const Tensor& gradients = impl.slots[slot];
+  impl.leaf_additions.clear();
+  impl.counter.push({impl.range.begin + impl.next_leaf, 1},
+                    [&](int left, int right) { impl.leaf_additions.push_back({left, right}); });
+  ++impl.next_leaf;
+  impl.leaf_open = true;
+  if (!impl.context.meta()) {
+    for_each_piece(impl.context.pool(), gradients.elements(), [&](int64_t begin, int64_t end) {
+      std::memset(gradients.data<float>() + begin, 0, static_cast<size_t>(end - begin) * sizeof(float));
+    });
+  }
+  return gradients;
+}
+
+void BucketReducer::mark_complete(int64_t end_chunk) {
+  CHECK(impl_->leaf_open) << "no leaf is open";
+  CHECK_LE(end_chunk, impl_->layout.chunks());
+  if (impl_->in_last_leaf()) impl_->complete_buckets(end_chunk);
+}
+
+void BucketReducer::end_leaf() {
+  CHECK(impl_->leaf_open) << "no leaf is open";
+  if (impl_->in_last_leaf()) {
+    impl_->complete_buckets(impl_->layout.chunks());
+  } else {
+    impl_->add_leaf({0, impl_->layout.chunks()});
+  }
+  impl_->leaf_open = false;
+}
+
+Tensor BucketReducer::finish() {
+  Impl& impl = *impl_;
+  CHECK(!impl.leaf_open && impl.next_leaf == impl.range.leaves())
+      << impl.next_leaf << " of " << impl.range.leaves() << " leaves were computed";
+  impl.complete_buckets(impl.layout.chunks());  // a rank without leaves has only to receive
+  impl.exposed = 0.0;
+  for (int bucket = 0; bucket < impl.layout.buckets() && !impl.context.meta(); ++bucket) {
+    impl.wait(bucket);
+    impl.add_nodes(bucket);
+  }
+  impl.counter.clear();
+  impl.next_leaf = 0;
+  impl.completed_buckets = 0;
+  return impl.result();
+}
+
+double BucketReducer::exposed_seconds() const { return impl_->exposed; }
+
+int64_t BucketReducer::buffer_bytes(const ShardLayout& layout, int rank, int64_t micro_batches) {
+  int64_t chunks = stack_depth(leaves_of_rank(micro_batches, layout.ranks(), rank)) * layout.chunks();
+  for (int other = 0; other < layout.ranks(); ++other) {
+    if (other == rank) continue;
+    const size_t nodes = nodes_of_range(leaves_of_rank(micro_batches, layout.ranks(), other)).size();
+    chunks += static_cast<int64_t>(nodes) * layout.local_chunks(rank);
+  }
+  return chunks * kChunkElements * static_cast<int64_t>(sizeof(float));
+}
+
+}  // namespace tsugi
