@@ -72,7 +72,7 @@ void agree_on_errors(Communicator& communicator, int exit_code, const std::strin
     }
     message += (all.size() > 1 ? "rank " + std::to_string(r) + ": " : "") + all[r].substr(space + 1);
   }
-  if (!message.empty()) throw Error(static_cast<ExitCode>(code), message);
+  if (!message.empty()) throw Error(static_cast<ExitCode>(code), message).mark_on_all_ranks();
 }
 
 }  // namespace tsugi

@@ -29,9 +29,17 @@ class Error : public std::runtime_error {
   ExitCode code() const { return code_; }
   const std::string& hint() const { return hint_; }
 
+  /// True when every rank throws this very error at the same place: then all may leave in order, without an abort.
+  bool on_all_ranks() const { return on_all_ranks_; }
+  Error&& mark_on_all_ranks() && {
+    on_all_ranks_ = true;
+    return std::move(*this);
+  }
+
  private:
   ExitCode code_;
   std::string hint_;
+  bool on_all_ranks_ = false;
 };
 
 }  // namespace tsugi

@@ -1,0 +1,43 @@
+#include "launch/run_world.h"
+
+#include <iostream>
+
+namespace tsugi {
+
+void print_error(const Error& error, int rank) {
+  // One write per line, so that the lines of several ranks do not mix.
+  std::string text = "tsugi: error: ";
+  if (rank >= 0) text += "rank " + std::to_string(rank) + ": ";
+  text += std::string(error.what()) + "\n";
+  if (!error.hint().empty()) text += "  hint: " + error.hint() + "\n";
+  std::cerr << text << std::flush;
+}
+
+int run_in_world(const WorldOptions& options, const std::function<int(World&)>& body) {
+  World world(options);
+  try {
+    return body(world);
+  } catch (const Error& error) {
+    const bool alone = world.size() == 1;
+    if (alone || !error.on_all_ranks() || world.rank() == 0) print_error(error, alone ? -1 : world.rank());
+    if (!alone && !error.on_all_ranks()) world.abort(static_cast<int>(error.code()));
+    return static_cast<int>(error.code());
+  }
+}
+
+void on_all_ranks(Communicator& communicator, const std::function<void()>& body) {
+  int code = 0;
+  std::string message;
+  std::string hint;
+  try {
+    body();
+  } catch (const Error& error) {
+    code = static_cast<int>(error.code());
+    message = error.what();
+    hint = error.hint();
+  }
+  if (communicator.size() == 1 && code != 0) throw Error(static_cast<ExitCode>(code), message, hint);
+  agree_on_errors(communicator, code, hint.empty() ? message : message + " (" + hint + ")");
+}
+
+}  // namespace tsugi

@@ -1,0 +1,22 @@
+// What every command that runs on ranks has in common: join, work, leave with the right exit code.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "dist/world.h"
+#include "ops/base/error.h"
+
+namespace tsugi {
+
+/// Prints "tsugi: error: …" and the hint on standard error; `rank` < 0: no rank is named.
+void print_error(const Error& error, int rank = -1);
+
+/// Joins the world, runs `body` and returns its exit code. An Error that all ranks share is printed by rank 0 alone and
+/// becomes the exit code; one that only this rank knows of ends the whole job at once, since peers would wait for ever.
+int run_in_world(const WorldOptions& options, const std::function<int(World&)>& body);
+
+/// Runs `body` on every rank; if it throws on any of them, all throw the same Error.
+void on_all_ranks(Communicator& communicator, const std::function<void()>& body);
+
+}  // namespace tsugi
