@@ -1,0 +1,71 @@
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/config/config.h"
+#include "core/config/schema.h"
+#include "ops/base/error.h"
+
+namespace tsugi {
+namespace {
+
+/// "path (value)".
+std::string field(const std::string& path, int64_t value) { return path + " (" + std::to_string(value) + ")"; }
+
+void check_model(const ModelConfig& model, std::vector<std::string>& complaints) {
+  if (model.width() % model.heads() != 0) {
+    complaints.push_back(field("model.width", model.width()) + " is not a multiple of " +
+                         field("model.heads", model.heads()));
+  }
+}
+
+void check_batch(const RunConfig& config, std::vector<std::string>& complaints) {
+  const BatchConfig& batch = config.batch();
+  if (batch.sequence() > config.model().context()) {
+    complaints.push_back(field("batch.sequence", batch.sequence()) + " is longer than " +
+                         field("model.context", config.model().context()));
+  }
+  // Samples and tokens are counted in 64 bits, with room for the sums that indexing makes.
+  __extension__ using Wide = __int128;
+  const Wide tokens = Wide{batch.micro_batch()} * batch.micro_batches() * batch.sequence() * config.steps();
+  if (tokens > INT64_MAX / 4) {
+    complaints.push_back(field("steps", config.steps()) +
+                         " of this batch are more tokens than can be counted (2^61): lower steps");
+  }
+}
+
+void check_schedule(const RunConfig& config, std::vector<std::string>& complaints) {
+  const ScheduleConfig& schedule = config.schedule();
+  const int64_t steps = config.steps();
+  if (schedule.warmup_steps() > steps) {
+    complaints.push_back(field("schedule.warmup_steps", schedule.warmup_steps()) + " is more than " +
+                         field("steps", steps));
+  }
+  if (schedule.kind() != ScheduleConfig::WSD) {
+    if (schedule.decay_steps() != 0) {
+      complaints.push_back(field("schedule.decay_steps", schedule.decay_steps()) + " has a meaning for kind WSD only");
+    }
+    return;
+  }
+  const int64_t decay = schedule.decay_steps() != 0 ? schedule.decay_steps() : steps / 5;
+  if (schedule.warmup_steps() <= steps && decay > steps - schedule.warmup_steps()) {
+    complaints.push_back(field("schedule.warmup_steps", schedule.warmup_steps()) + " and " +
+                         field("schedule.decay_steps", decay) + " together are more than " + field("steps", steps));
+  }
+}
+
+}  // namespace
+
+void validate_run(RunConfig& config) {
+  if (config.batch().sequence() == 0) config.mutable_batch()->set_sequence(config.model().context());
+  if (config.objective().kind_case() == ObjectiveConfig::KIND_NOT_SET) {
+    config.mutable_objective()->mutable_causal_lm();
+  }
+  std::vector<std::string> complaints;
+  check_model(config.model(), complaints);
+  check_batch(config, complaints);
+  check_schedule(config, complaints);
+  if (!complaints.empty()) throw Error(ExitCode::kUsage, join(complaints, "\n"));
+}
+
+}  // namespace tsugi
