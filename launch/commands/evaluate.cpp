@@ -1,0 +1,94 @@
+#include <algorithm>
+#include <cmath>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "core/objective/causal_lm.h"
+#include "core/train/memory_plan.h"
+#include "launch/commands/commands.h"
+#include "launch/model_folder.h"
+#include "ops/base/error.h"
+
+namespace tsugi {
+namespace {
+
+struct EvaluateOptions {
+  std::string checkpoint;
+  std::string tokens;
+  int64_t sequence = 0;
+  int64_t limit = 0;
+  int threads = 0;
+  bool json = false;
+};
+
+/// Bytes per token where the tokenizer is one id per byte; null where it is not known.
+double bits_per_byte(const std::string& folder, double loss) {
+  if (open_tokenizer(folder, "bits per byte")->vocabulary() != 256) return -1.0;
+  return loss / std::log(2.0);
+}
+
+int evaluate(const EvaluateOptions& options) {
+  ModelFolder opened = open_model(options.checkpoint, options.threads);
+  const int64_t vocabulary = opened.description.model.vocabulary();
+  const int64_t sequence = options.sequence > 0 ? options.sequence : opened.description.model.context();
+  if (sequence > opened.description.model.context()) {
+    throw Error(ExitCode::kUsage, "--sequence " + std::to_string(sequence) + " is longer than the model's context of " +
+                                      std::to_string(opened.description.model.context()));
+  }
+  const TokenFile file = TokenFile::open(options.tokens);
+  if (file.tokens() <= sequence) {
+    throw Error(ExitCode::kData, options.tokens + " has " + std::to_string(file.tokens()) +
+                                     " tokens: too few for one sequence of " + std::to_string(sequence));
+  }
+  const CausalLm objective(file, file, vocabulary, sequence, 0);
+  const int64_t rows = std::max<int64_t>(1, 1024 / sequence);
+
+  RunConfig config;
+  config.mutable_batch()->set_micro_batch(static_cast<int32_t>(rows));
+  StaticArena arena(plan_evaluation_arena(Device{}, *opened.model, objective, config));
+  LossSum total;
+  for (int64_t index = 0; index < objective.validation_batches(rows, options.limit); ++index) {
+    arena.restart();
+    Tape tape(Context(Device{}, *opened.pool, arena), false);
+    const LossSum loss =
+        objective.evaluate(tape, *opened.model, objective.validation_batch(index, rows, options.limit)).loss;
+    total.sum += loss.sum;
+    total.count += loss.count;
+  }
+  const double loss = total.sum / static_cast<double>(total.count);
+  const bool bytes = vocabulary == 256 && bits_per_byte(opened.path, loss) >= 0.0;
+  if (options.json) {
+    nlohmann::ordered_json json;
+    json["loss"] = loss;
+    json["perplexity"] = std::exp(loss);
+    json["bits_per_byte"] = bytes ? nlohmann::ordered_json(loss / std::log(2.0)) : nlohmann::ordered_json();
+    json["tokens"] = total.count;
+    std::cout << json.dump() << std::endl;
+  } else {
+    std::cout << "loss " << loss << " nats per token, perplexity " << std::exp(loss);
+    if (bytes) std::cout << ", " << loss / std::log(2.0) << " bits per byte";
+    std::cout << ", over " << total.count << " tokens of " << options.tokens << std::endl;
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_evaluate(CLI::App& app, int& exit_code) {
+  auto options = std::make_shared<EvaluateOptions>();
+  CLI::App* command = app.add_subcommand("evaluate", "Loss and perplexity of a checkpoint on a token file");
+  command->add_option("--checkpoint", options->checkpoint, "checkpoint folder, or run directory (newest)")->required();
+  command->add_option("--tokens", options->tokens, "token file (.bin)")->required();
+  command->add_option("--sequence", options->sequence, "tokens per sequence; 0: the model's context")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--sequences", options->limit, "how many sequences from the start of the file; 0: all")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--threads", options->threads, "0: all CPUs")->capture_default_str()->check(CLI::Range(0, 4096));
+  command->add_flag("--json", options->json, "print the result as one JSON object, and nothing else");
+  command->callback([options, &exit_code] { exit_code = evaluate(*options); });
+}
+
+}  // namespace tsugi

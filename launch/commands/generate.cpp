@@ -1,0 +1,70 @@
+#include <chrono>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "core/model/generator.h"
+#include "launch/commands/commands.h"
+#include "launch/model_folder.h"
+#include "ops/base/error.h"
+
+namespace tsugi {
+namespace {
+
+struct GenerateOptions {
+  std::string checkpoint;
+  std::string prompt;
+  int64_t tokens = 100;
+  Sampling sampling;
+  int threads = 0;
+  bool json = false;
+};
+
+int run_generate(const GenerateOptions& options) {
+  ModelFolder opened = open_model(options.checkpoint, options.threads);
+  const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(opened.path, "generate");
+  const std::vector<int32_t> prompt = tokenizer->encode(options.prompt);
+  if (prompt.empty()) throw Error(ExitCode::kUsage, "--prompt is empty", "give at least one symbol to continue");
+  const auto start = std::chrono::steady_clock::now();
+  const std::vector<int32_t> ids = generate(opened.context(), *opened.model, prompt, options.tokens, options.sampling);
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  const std::string text = tokenizer->decode(ids);
+  if (options.json) {
+    nlohmann::ordered_json json;
+    json["text"] = text;
+    json["ids"] = ids;
+    json["tokens_per_second"] = static_cast<double>(ids.size()) / seconds.count();
+    // A sampled byte sequence may end inside a character: replaced, as terminals do.
+    std::cout << json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << std::endl;
+  } else {
+    std::cout << options.prompt << text << std::endl;
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_generate(CLI::App& app, int& exit_code) {
+  auto options = std::make_shared<GenerateOptions>();
+  CLI::App* command = app.add_subcommand("generate", "Continue a text with a checkpoint");
+  command->add_option("--checkpoint", options->checkpoint, "checkpoint folder, or run directory (newest)")->required();
+  command->add_option("--prompt", options->prompt, "text to continue")->required();
+  command->add_option("--tokens", options->tokens, "how many tokens")
+      ->capture_default_str()
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
+  command->add_option("--temperature", options->sampling.temperature, "0: always the most likely token")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1e6));
+  command->add_option("--top-k", options->sampling.top_k, "keep the k most likely tokens; 0: all")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--top-p", options->sampling.top_p, "keep the smallest set of tokens with this probability")
+      ->capture_default_str()
+      ->check(CLI::Range(1e-9, 1.0));
+  command->add_option("--seed", options->sampling.seed, "of the random draws")->capture_default_str();
+  command->add_option("--threads", options->threads, "0: all CPUs")->capture_default_str()->check(CLI::Range(0, 4096));
+  command->add_flag("--json", options->json, "print the result as one JSON object, and nothing else");
+  command->callback([options, &exit_code] { exit_code = run_generate(*options); });
+}
+
+}  // namespace tsugi

@@ -1,0 +1,88 @@
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "core/checkpoint/checkpoint.h"
+#include "core/data/token_file.h"
+#include "core/model/huggingface.h"
+#include "core/model/transformer.h"
+#include "launch/commands/commands.h"
+#include "launch/model_folder.h"
+#include "ops/base/error.h"
+
+namespace tsugi {
+namespace {
+
+struct InspectOptions {
+  std::string path;
+  bool json = false;
+};
+
+nlohmann::ordered_json describe_checkpoint(const std::string& given) {
+  const std::string path = resolve_checkpoint(given);
+  const HuggingfaceModel description = load_huggingface_config(path);
+  ParameterStore store;
+  const Transformer model(description.model, store);
+  nlohmann::ordered_json json;
+  json["kind"] = "checkpoint";
+  json["path"] = path;
+  json["layers"] = description.model.layers();
+  json["heads"] = description.model.heads();
+  json["width"] = description.model.width();
+  json["context"] = description.model.context();
+  json["vocabulary"] = description.model.vocabulary();
+  json["parameters"] = store.parameters();
+  if (!description.labels.empty()) json["labels"] = description.labels;
+  const bool ours = std::filesystem::exists(path + "/manifest.json");
+  if (ours) {
+    verify_checkpoint(path);
+    const RunState state = load_run_state(path);
+    json["step"] = state.step;
+    json["next_sample"] = state.next_sample;
+    json["facts"] = state.facts;
+  }
+  json["verified"] = ours;
+  return json;
+}
+
+nlohmann::ordered_json describe_tokens(const std::string& path) {
+  const TokenFile file = TokenFile::open(path);
+  nlohmann::ordered_json json;
+  json["kind"] = "token file";
+  json["path"] = path;
+  json["tokens"] = file.tokens();
+  json["vocabulary"] = file.vocabulary();
+  json["documents"] = file.documents().size();
+  std::vector<int32_t> first(static_cast<size_t>(std::min<int64_t>(file.tokens(), 16)));
+  file.read(0, file.vocabulary() > 0 ? file.vocabulary() : int64_t{1} << 31, first);
+  json["first_tokens"] = first;
+  return json;
+}
+
+int inspect(const InspectOptions& options) {
+  if (!std::filesystem::exists(options.path)) {
+    throw Error(ExitCode::kData, options.path + ": there is no such file or folder");
+  }
+  const nlohmann::ordered_json json =
+      std::filesystem::is_directory(options.path) ? describe_checkpoint(options.path) : describe_tokens(options.path);
+  if (options.json) {
+    std::cout << json.dump() << std::endl;
+    return 0;
+  }
+  for (const auto& [key, value] : json.items()) std::cout << key << ": " << value.dump() << "\n";
+  return 0;
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app, int& exit_code) {
+  auto options = std::make_shared<InspectOptions>();
+  CLI::App* command =
+      app.add_subcommand("inspect", "What a checkpoint, run directory or token file holds, and whether it is intact");
+  command->add_option("path", options->path, "folder or token file")->required();
+  command->add_flag("--json", options->json, "print the result as one JSON object, and nothing else");
+  command->callback([options, &exit_code] { exit_code = inspect(*options); });
+}
+
+}  // namespace tsugi

@@ -1,0 +1,144 @@
+#include <algorithm>
+#include <cmath>
+#include <iomanip>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "core/config/config.h"
+#include "core/scaling/flops.h"
+#include "core/train/memory_plan.h"
+#include "launch/commands/commands.h"
+#include "launch/training_data.h"
+#include "ops/base/error.h"
+
+namespace tsugi {
+namespace {
+
+struct PlanOptions {
+  std::string config;
+  std::vector<std::string> overrides;
+  int ranks = 1;
+  bool json = false;
+};
+
+/// The causal objective's shapes without its data: what a dry run needs.
+class PlannedLm : public Objective {
+ public:
+  PlannedLm(int64_t vocabulary, int64_t sequence) : vocabulary_(vocabulary), sequence_(sequence) {}
+  const char* name() const override { return "causal_lm"; }
+  int64_t sequence() const override { return sequence_; }
+  Batch training_batch(uint64_t, int64_t count) const override { return shape_of_batch(count, sequence_, false); }
+  int64_t validation_batches(int64_t, int64_t) const override { return 0; }
+  Batch validation_batch(int64_t, int64_t count, int64_t) const override {
+    return shape_of_batch(count, sequence_, false);
+  }
+  LossSum loss(Tape& tape, const Transformer& model, const Batch& batch, const ForwardOptions& options) const override {
+    return cross_entropy_loss(tape, model.hidden(tape, batch.tokens, options), model.token_embedding(), batch.targets,
+                              vocabulary_);
+  }
+  std::map<std::string, std::string> fingerprint() const override { return {}; }
+
+ private:
+  int64_t vocabulary_;
+  int64_t sequence_;
+};
+
+std::string bytes_text(int64_t bytes) {
+  std::ostringstream text;
+  text << std::fixed << std::setprecision(1) << static_cast<double>(bytes) / (1 << 20) << " MiB";
+  return text.str();
+}
+
+/// World sizes up to micro_batches for which every rank has the same number of micro-batches.
+std::vector<int> even_world_sizes(int micro_batches) {
+  std::vector<int> sizes;
+  for (int ranks = 1; ranks <= micro_batches; ++ranks) {
+    if (micro_batches % ranks == 0) sizes.push_back(ranks);
+  }
+  return sizes;
+}
+
+int plan(const PlanOptions& options) {
+  RunConfig config;
+  load_config(options.config, options.overrides, config);
+  validate_run(config);
+  if (config.model().vocabulary() == 0) {
+    make_language_objective(find_data(config.data()), config);  // takes the vocabulary of the data
+  }
+  if (options.ranks > config.batch().micro_batches()) {
+    throw Error(ExitCode::kUsage, "--ranks " + std::to_string(options.ranks) + " is more than batch.micro_batches, " +
+                                      std::to_string(config.batch().micro_batches()));
+  }
+  const PlannedLm objective(config.model().vocabulary(), config.batch().sequence());
+  const Device meta{Device::Kind::kCpu, true};
+  ThreadPool pool(1);
+  PlanningMemory memory;
+  ParameterStore store;
+  const Transformer model(config.model(), store);
+  store.allocate(Context(meta, pool, memory),
+                 config.numerics().compute() == NumericsConfig::BF16 ? DType::kBF16 : DType::kF32);
+  // The first rank has the largest shards, the last one the most micro-batches: take the larger need.
+  MemoryPlan bytes;
+  for (const int rank : {0, options.ranks - 1}) {
+    const MemoryPlan one = plan_memory(meta, store, model, objective, config, options.ranks, rank);
+    if (one.total() > bytes.total()) bytes = one;
+  }
+  const ParameterCount parameters = count_parameters(config.model());
+  const FlopsPerToken flops = flops_per_token(config.model(), config.batch().sequence());
+  const int64_t tokens_per_step =
+      int64_t{config.batch().sequence()} * config.batch().micro_batch() * config.batch().micro_batches();
+  const double tokens = static_cast<double>(tokens_per_step) * static_cast<double>(config.steps());
+
+  nlohmann::ordered_json json;
+  json["parameters"] = store.parameters();
+  json["parameters_in_products"] = parameters.in_products;
+  json["tokens_per_step"] = tokens_per_step;
+  json["tokens"] = tokens;
+  json["flops_per_token"] = {{"palm", flops.palm}, {"causal", flops.causal}};
+  json["flops"] = {{"palm", flops.palm * tokens}, {"causal", flops.causal * tokens}};
+  json["ranks"] = options.ranks;
+  json["bytes_per_rank"] = {{"parameters", bytes.parameters},
+                            {"optimizer", bytes.optimizer},
+                            {"gradients", bytes.gradients},
+                            {"training_arena", bytes.training_arena},
+                            {"evaluation_arena", bytes.evaluation_arena},
+                            {"total", bytes.total()}};
+  json["checkpoint_bytes"] = store.parameters() * 4 * 3;
+  json["ranks_with_equal_work"] = even_world_sizes(config.batch().micro_batches());
+  if (options.json) {
+    std::cout << json.dump() << std::endl;
+    return 0;
+  }
+  std::cout << "parameters        " << store.parameters() << " (" << parameters.in_products << " in matrix products)\n"
+            << "tokens            " << tokens << " in " << config.steps() << " steps of " << tokens_per_step << "\n"
+            << "FLOPs             " << flops.palm * tokens << " (PaLM), " << flops.causal * tokens << " (causal)\n"
+            << "memory per rank   " << bytes_text(bytes.total()) << " with " << options.ranks << " ranks\n"
+            << "  parameters      " << bytes_text(bytes.parameters) << "\n"
+            << "  optimizer       " << bytes_text(bytes.optimizer) << "\n"
+            << "  gradients       " << bytes_text(bytes.gradients) << "\n"
+            << "  training arena  " << bytes_text(bytes.training_arena) << "\n"
+            << "  evaluation      " << bytes_text(bytes.evaluation_arena) << "\n"
+            << "checkpoint        " << bytes_text(store.parameters() * 4 * 3) << "\n"
+            << "The bits are the same for every number of ranks up to " << config.batch().micro_batches()
+            << "; equal work for";
+  for (const int ranks : even_world_sizes(config.batch().micro_batches())) std::cout << " " << ranks;
+  std::cout << " ranks." << std::endl;
+  return 0;
+}
+
+}  // namespace
+
+void add_plan(CLI::App& app, int& exit_code) {
+  auto options = std::make_shared<PlanOptions>();
+  CLI::App* command = app.add_subcommand("plan", "Memory and FLOPs of a run, before anything is allocated");
+  command->add_option("--config", options->config, "run configuration")->required();
+  command->add_option("--set", options->overrides, "change a field: model.layers=24")->take_all();
+  command->add_option("--ranks", options->ranks, "number of ranks")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 20));
+  command->add_flag("--json", options->json, "print the result as one JSON object, and nothing else");
+  command->callback([options, &exit_code] { exit_code = plan(*options); });
+}
+
+}  // namespace tsugi

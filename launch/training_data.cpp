@@ -1,0 +1,67 @@
+#include "launch/training_data.h"
+
+#include <filesystem>
+
+#include "core/data/file.h"
+#include "core/data/tokenizer/tokenizer.h"
+#include "core/model/huggingface.h"
+#include "core/objective/causal_lm.h"
+#include "ops/base/error.h"
+
+namespace tsugi {
+namespace {
+
+constexpr int64_t kMaxTokenizerBytes = int64_t{1} << 30;
+
+std::string if_exists(const std::filesystem::path& path) {
+  return std::filesystem::exists(path) ? path.string() : std::string();
+}
+
+}  // namespace
+
+DataFiles find_data(const DataConfig& config) {
+  namespace fs = std::filesystem;
+  DataFiles files;
+  const fs::path given = config.train();
+  files.train = fs::is_directory(given) ? (given / "train.bin").string() : given.string();
+  if (!fs::exists(files.train)) {
+    throw Error(ExitCode::kData, files.train + ": there is no such file (data.train)",
+                "`tsugi prepare --text DIR --out " + given.string() + "` makes it from text");
+  }
+  const fs::path folder = fs::path(files.train).parent_path();
+  files.validation = config.validation().empty() ? if_exists(folder / "validation.bin") : config.validation();
+  if (files.validation == files.train) files.validation.clear();
+  files.tokenizer = if_exists(folder / "tokenizer.json");
+  return files;
+}
+
+std::unique_ptr<Objective> make_language_objective(const DataFiles& files, RunConfig& config) {
+  TokenFile train = TokenFile::open(files.train);
+  std::optional<TokenFile> validation;
+  if (!files.validation.empty()) validation = TokenFile::open(files.validation);
+  const int64_t known = files.tokenizer.empty() ? train.vocabulary() : load_tokenizer(files.tokenizer)->vocabulary();
+  if (config.model().vocabulary() == 0) {
+    if (known == 0) {
+      throw Error(ExitCode::kUsage, files.train + " does not say how large its vocabulary is",
+                  "set model.vocabulary, or put tokenizer.json beside the file");
+    }
+    config.mutable_model()->set_vocabulary(known);
+  }
+  if (known > config.model().vocabulary()) {
+    throw Error(ExitCode::kUsage,
+                "model.vocabulary is " + std::to_string(config.model().vocabulary()) + " but " + files.train + " has " +
+                    std::to_string(known) + " ids",
+                "raise model.vocabulary, or leave it out to take that of the data");
+  }
+  return std::make_unique<CausalLm>(std::move(train), std::move(validation), config.model().vocabulary(),
+                                    config.batch().sequence(), config.seed());
+}
+
+std::map<std::string, std::string> checkpoint_texts(const ModelConfig& model, const std::vector<std::string>& labels,
+                                                    const std::string& tokenizer_file) {
+  std::map<std::string, std::string> texts{{"config.json", to_huggingface_config(model, labels)}};
+  if (!tokenizer_file.empty()) texts["tokenizer.json"] = read_file(tokenizer_file, kMaxTokenizerBytes);
+  return texts;
+}
+
+}  // namespace tsugi

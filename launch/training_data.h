@@ -1,0 +1,28 @@
+// From a run's configuration to its data and its objective.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "core/config/run.pb.h"
+#include "core/objective/objective.h"
+
+namespace tsugi {
+
+/// The files that a DataConfig means: `train` may be a folder written by `tsugi prepare`.
+struct DataFiles {
+  std::string train;
+  std::string validation;  ///< empty: none
+  std::string tokenizer;   ///< empty: none beside the training file
+};
+DataFiles find_data(const DataConfig& config);
+
+/// Opens the data, fills in config.model.vocabulary (0: the tokenizer's or the file's) and returns the objective.
+std::unique_ptr<Objective> make_language_objective(const DataFiles& files, RunConfig& config);
+
+/// The small files of a checkpoint: config.json, and tokenizer.json if there is one.
+std::map<std::string, std::string> checkpoint_texts(const ModelConfig& model, const std::vector<std::string>& labels,
+                                                    const std::string& tokenizer_file);
+
+}  // namespace tsugi
