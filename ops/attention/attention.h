@@ -30,14 +30,16 @@ struct AttentionShape {
 /// out = attention(q, k, v), [batch, query_tokens, heads·head_dim] contiguous, of the shape's dtype.
 /// `log_sum_exp` f32 [batch, heads, query_tokens] is saved for the backward pass; may be undefined in inference.
 /// `dropout` acts on the probabilities: row = batch, element = (head·query_tokens + query)·key_tokens + key.
+/// Keys above the diagonal are not read for a query, or meet exact zeros: finite values there change no bit.
 /// Memory beyond the outputs: per-thread tiles. Online softmax after Milakov and Gimelshein (2018), tiles after
 /// Dao et al., "FlashAttention" (2022), algorithm 1. Deterministic, whatever the number of threads.
 void attention_forward(const Context& context, const AttentionShape& shape, const HeadsView& q, const HeadsView& k,
                        const HeadsView& v, const Dropout& dropout, const Tensor& out, const Tensor& log_sum_exp);
 
-/// Writes (not adds) dq, dk, dv, given `d_out`. Scores are recomputed from log_sum_exp; two passes (dq over query
-/// tiles; dk and dv over key tiles) so that nothing is accumulated in an order that threads could change
-/// (FlashAttention, algorithm 4, without its atomic dQ).
+/// Writes (not adds) dq, dk, dv, given `d_out`. Scores are recomputed from log_sum_exp (FlashAttention, algorithm 4).
+/// A head is one task that visits its pairs of tiles in order; where that would leave threads idle there are two passes
+/// instead (dq over query tiles; dk and dv over key tiles). Both sum the same terms in the same order, nothing is
+/// accumulated by more than one thread, and so the results are the same bits whatever the number of threads.
 void attention_backward(const Context& context, const AttentionShape& shape, const HeadsView& q, const HeadsView& k,
                         const HeadsView& v, const Dropout& dropout, const Tensor& out, const Tensor& log_sum_exp,
                         const Tensor& d_out, const HeadsView& dq, const HeadsView& dk, const HeadsView& dv);

@@ -1,0 +1,57 @@
+#include "ops/attention/attention.h"
+
+#include <initializer_list>
+
+#include "ops/attention/attention_internal.h"
+#include "ops/base/error.h"
+
+namespace tsugi {
+namespace {
+
+void check_shapes(const Context& context, const AttentionShape& shape, const Dropout& dropout, const Tensor& out,
+                  const Tensor& log_sum_exp, std::initializer_list<HeadsView> views) {
+  CHECK_GE(shape.batch, 1);
+  CHECK_GE(shape.heads, 1);
+  CHECK_GE(shape.head_dim, 1);
+  CHECK_GE(shape.query_tokens, 1);
+  CHECK_LE(shape.query_tokens, shape.key_tokens) << "the queries are the last of the keys' tokens";
+  CHECK(shape.dtype == DType::kF32 || shape.dtype == DType::kBF16) << name_of(shape.dtype);
+  CHECK((out.shape() == Shape{shape.batch, shape.query_tokens, shape.heads * shape.head_dim}))
+      << out.shape().to_string();
+  CHECK(out.dtype() == shape.dtype);
+  if (log_sum_exp.defined()) {
+    CHECK((log_sum_exp.shape() == Shape{shape.batch, shape.heads, shape.query_tokens}))
+        << log_sum_exp.shape().to_string();
+    CHECK(log_sum_exp.dtype() == DType::kF32);
+  }
+  if (dropout.active()) {
+    CHECK_LT(dropout.p, 1.0f);
+    CHECK_LE(shape.heads * shape.query_tokens * shape.key_tokens, int64_t{1} << 34) << "one stream has 2^34 words";
+  }
+  if (context.meta()) return;
+  for (const HeadsView& view : views) CHECK(view.data != nullptr);
+}
+
+}  // namespace
+
+void attention_forward(const Context& context, const AttentionShape& shape, const HeadsView& q, const HeadsView& k,
+                       const HeadsView& v, const Dropout& dropout, const Tensor& out, const Tensor& log_sum_exp) {
+  check_shapes(context, shape, dropout, out, log_sum_exp, {q, k, v});
+  if (context.meta()) return;
+  if (context.device().kind == Device::Kind::kCuda) throw Error(ExitCode::kUsage, "built without CUDA");
+  cpu::attention_forward(context, shape, q, k, v, dropout, out, log_sum_exp);
+}
+
+void attention_backward(const Context& context, const AttentionShape& shape, const HeadsView& q, const HeadsView& k,
+                        const HeadsView& v, const Dropout& dropout, const Tensor& out, const Tensor& log_sum_exp,
+                        const Tensor& d_out, const HeadsView& dq, const HeadsView& dk, const HeadsView& dv) {
+  check_shapes(context, shape, dropout, out, log_sum_exp, {q, k, v, dq, dk, dv});
+  CHECK(log_sum_exp.defined()) << "the forward pass must save it";
+  CHECK(d_out.shape() == out.shape()) << d_out.shape().to_string();
+  CHECK(d_out.dtype() == shape.dtype);
+  if (context.meta()) return;
+  if (context.device().kind == Device::Kind::kCuda) throw Error(ExitCode::kUsage, "built without CUDA");
+  cpu::attention_backward(context, shape, q, k, v, dropout, out, log_sum_exp, d_out, dq, dk, dv);
+}
+
+}  // namespace tsugi
