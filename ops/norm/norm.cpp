@@ -1,0 +1,71 @@
+#include "ops/norm/norm.h"
+
+#include "ops/base/error.h"
+#include "ops/norm/norm_internal.h"
+
+namespace tsugi {
+namespace {
+
+void check_like(const Tensor& tensor, const Tensor& model) {
+  CHECK(tensor.shape() == model.shape()) << tensor.shape().to_string() << " with " << model.shape().to_string();
+  CHECK(tensor.dtype() == model.dtype()) << name_of(tensor.dtype()) << " with " << name_of(model.dtype());
+}
+
+/// x [B, T, C], parameters [C] of its type, statistics f32 [B·T].
+void check_shapes(const Tensor& x, const Tensor& gamma, const Tensor& mean, const Tensor& rstd) {
+  CHECK_EQ(x.shape().rank(), 3);
+  CHECK(x.dtype() == DType::kF32 || x.dtype() == DType::kBF16) << name_of(x.dtype());
+  CHECK_GE(x.shape()[2], 1);
+  CHECK(gamma.dtype() == x.dtype());
+  CHECK_EQ(gamma.elements(), x.shape()[2]);
+  for (const Tensor& statistic : {mean, rstd}) {
+    CHECK(statistic.dtype() == DType::kF32);
+    CHECK_EQ(statistic.elements(), x.shape().rows());
+  }
+}
+
+void require_cpu(const Context& context) {
+  if (context.device().kind == Device::Kind::kCuda) throw Error(ExitCode::kUsage, "built without CUDA");
+}
+
+}  // namespace
+
+void residual_layer_norm_forward(const Context& context, const Tensor& x, const Tensor& branch, const Dropout& dropout,
+                                 const Tensor& gamma, const Tensor& beta, float epsilon, const Tensor& residual,
+                                 const Tensor& normed, const Tensor& mean, const Tensor& rstd) {
+  check_shapes(x, gamma, mean, rstd);
+  CHECK(beta.dtype() == x.dtype());
+  CHECK_EQ(beta.elements(), x.shape()[2]);
+  check_like(normed, x);
+  if (branch.defined()) {
+    check_like(branch, x);
+    check_like(residual, x);
+  }
+  if (context.meta()) return;
+  require_cpu(context);
+  cpu::residual_layer_norm_forward(context, x, branch, dropout, gamma, beta, epsilon, residual, normed, mean, rstd);
+}
+
+void residual_layer_norm_backward(const Context& context, const Tensor& residual, const Tensor& gamma,
+                                  const Tensor& mean, const Tensor& rstd, const Tensor& d_normed,
+                                  const Dropout& dropout, bool has_d_residual, const Tensor& d_residual,
+                                  const Tensor& d_branch, const Tensor& d_gamma, const Tensor& d_beta) {
+  check_shapes(residual, gamma, mean, rstd);
+  check_like(d_normed, residual);
+  check_like(d_residual, residual);
+  CHECK_EQ(d_branch.defined(), dropout.active());
+  if (d_branch.defined()) check_like(d_branch, residual);
+  const int64_t width = residual.shape()[2];
+  for (const Tensor& gradient : {d_gamma, d_beta}) {
+    CHECK(gradient.dtype() == DType::kF32);
+    CHECK_EQ(gradient.elements(), width);
+  }
+  const int64_t chunks = (residual.shape().rows() + cpu::kNormRows - 1) / cpu::kNormRows;
+  const Tensor partial = context.empty({chunks, 2, width}, DType::kF32);
+  if (context.meta()) return;
+  require_cpu(context);
+  cpu::residual_layer_norm_backward(context, residual, gamma, mean, rstd, d_normed, dropout, has_d_residual, d_residual,
+                                    d_branch, partial, d_gamma, d_beta);
+}
+
+}  // namespace tsugi

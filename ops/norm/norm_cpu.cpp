@@ -1,0 +1,134 @@
+#include <algorithm>
+#include <cmath>
+
+#include "ops/norm/norm_internal.h"
+#include "ops/reduce/partial_sums.h"
+#include "ops/tensor/convert_row.h"
+#include "ops/tensor/dropout_factors.h"
+
+namespace tsugi::cpu {
+
+void residual_layer_norm_forward(const Context& context, const Tensor& x, const Tensor& branch, const Dropout& dropout,
+                                 const Tensor& gamma, const Tensor& beta, float epsilon, const Tensor& residual,
+                                 const Tensor& normed, const Tensor& mean, const Tensor& rstd) {
+  const int64_t tokens = x.shape()[1];
+  const int64_t width = x.shape()[2];
+  const int64_t rows = x.shape().rows();
+  const int64_t piece_rows = std::max<int64_t>(1, 8192 / width);
+  ThreadPool& pool = context.pool();
+  dispatch_compute_type(x.dtype(), [&]<class T>(T) {
+    const T* x_data = x.data<T>();
+    const T* branch_data = branch.defined() ? branch.data<T>() : nullptr;
+    T* residual_data = branch.defined() ? residual.data<T>() : nullptr;
+    const T* g = gamma.data<T>();
+    const T* b = beta.data<T>();
+    pool.for_each((rows + piece_rows - 1) / piece_rows, [&](int64_t piece, int worker) {
+      float* values = static_cast<float*>(pool.scratch(worker, static_cast<size_t>(2 * width) * sizeof(float)));
+      float* factors = values + width;
+      for (int64_t row = piece * piece_rows; row < std::min((piece + 1) * piece_rows, rows); ++row) {
+        const T* from = x_data + row * width;
+        if (branch_data == nullptr) {
+          widen(from, values, width);
+        } else {
+          const T* add = branch_data + row * width;
+          T* sum = residual_data + row * width;
+          if (dropout.active()) {
+            dropout_factors(dropout, row / tokens, row % tokens * width, width, factors);
+#pragma omp simd
+            for (int64_t c = 0; c < width; ++c) {
+              sum[c] = T(static_cast<float>(from[c]) + static_cast<float>(add[c]) * factors[c]);
+            }
+          } else {
+#pragma omp simd
+            for (int64_t c = 0; c < width; ++c) {
+              sum[c] = T(static_cast<float>(from[c]) + static_cast<float>(add[c]));
+            }
+          }
+          // What was stored is what is normalised, rounding included: the backward pass sees no other.
+          widen(sum, values, width);
+        }
+        float total = 0.0f;
+#pragma omp simd reduction(+ : total)
+        for (int64_t c = 0; c < width; ++c) total += values[c];
+        const float center = total / static_cast<float>(width);
+        float squares = 0.0f;
+#pragma omp simd reduction(+ : squares)
+        for (int64_t c = 0; c < width; ++c) squares += (values[c] - center) * (values[c] - center);
+        const float inverse = 1.0f / std::sqrt(squares / static_cast<float>(width) + epsilon);
+        T* to = normed.data<T>() + row * width;
+#pragma omp simd
+        for (int64_t c = 0; c < width; ++c) {
+          to[c] = T((values[c] - center) * inverse * static_cast<float>(g[c]) + static_cast<float>(b[c]));
+        }
+        mean.data<float>()[row] = center;
+        rstd.data<float>()[row] = inverse;
+      }
+    });
+  });
+}
+
+void residual_layer_norm_backward(const Context& context, const Tensor& residual, const Tensor& gamma,
+                                  const Tensor& mean, const Tensor& rstd, const Tensor& d_normed,
+                                  const Dropout& dropout, bool has_d_residual, const Tensor& d_residual,
+                                  const Tensor& d_branch, const Tensor& partial, const Tensor& d_gamma,
+                                  const Tensor& d_beta) {
+  const int64_t tokens = residual.shape()[1];
+  const int64_t width = residual.shape()[2];
+  const int64_t rows = residual.shape().rows();
+  const int64_t chunks = partial.shape()[0];
+  ThreadPool& pool = context.pool();
+  dispatch_compute_type(residual.dtype(), [&]<class T>(T) {
+    const T* g = gamma.data<T>();
+    pool.for_each(chunks, [&](int64_t chunk, int worker) {
+      float* hats = static_cast<float*>(pool.scratch(worker, static_cast<size_t>(3 * width) * sizeof(float)));
+      float* scaled = hats + width;
+      float* factors = scaled + width;
+      float* gamma_sums = partial.data<float>() + chunk * 2 * width;
+      float* beta_sums = gamma_sums + width;
+      std::fill_n(gamma_sums, 2 * width, 0.0f);
+      for (int64_t row = chunk * kNormRows; row < std::min((chunk + 1) * kNormRows, rows); ++row) {
+        const T* x = residual.data<T>() + row * width;
+        const T* d = d_normed.data<T>() + row * width;
+        const float center = mean.data<float>()[row];
+        const float inverse = rstd.data<float>()[row];
+        float sum = 0.0f;
+        float product_sum = 0.0f;
+#pragma omp simd reduction(+ : sum, product_sum)
+        for (int64_t c = 0; c < width; ++c) {
+          const float hat = (static_cast<float>(x[c]) - center) * inverse;
+          const float gradient = static_cast<float>(d[c]);
+          const float scaled_gradient = gradient * static_cast<float>(g[c]);
+          gamma_sums[c] += gradient * hat;
+          beta_sums[c] += gradient;
+          hats[c] = hat;
+          scaled[c] = scaled_gradient;
+          sum += scaled_gradient;
+          product_sum += scaled_gradient * hat;
+        }
+        const float average = sum / static_cast<float>(width);
+        const float product_average = product_sum / static_cast<float>(width);
+        T* to = d_residual.data<T>() + row * width;
+        if (has_d_residual) {
+#pragma omp simd
+          for (int64_t c = 0; c < width; ++c) {
+            scaled[c] = static_cast<float>(to[c]) + (scaled[c] - average - hats[c] * product_average) * inverse;
+          }
+        } else {
+#pragma omp simd
+          for (int64_t c = 0; c < width; ++c) scaled[c] = (scaled[c] - average - hats[c] * product_average) * inverse;
+        }
+        narrow(scaled, to, width);
+        if (dropout.active()) {
+          dropout_factors(dropout, row / tokens, row % tokens * width, width, factors);
+          T* to_branch = d_branch.data<T>() + row * width;
+#pragma omp simd
+          for (int64_t c = 0; c < width; ++c) to_branch[c] = T(scaled[c] * factors[c]);
+        }
+      }
+    });
+    add_partial_sums(pool, partial.data<float>(), chunks, 2 * width, width, d_gamma.data<float>());
+    add_partial_sums(pool, partial.data<float>() + width, chunks, 2 * width, width, d_beta.data<float>());
+  });
+}
+
+}  // namespace tsugi::cpu
