@@ -4,6 +4,7 @@
 
 #include "core/config/config.h"
 #include "core/config/schema.h"
+#include "core/optim/schedule.h"
 #include "ops/base/error.h"
 
 namespace tsugi {
@@ -47,7 +48,7 @@ void check_schedule(const RunConfig& config, std::vector<std::string>& complaint
     }
     return;
   }
-  const int64_t decay = schedule.decay_steps() != 0 ? schedule.decay_steps() : steps / 5;
+  const int64_t decay = resolved_decay_steps(schedule, steps);
   if (schedule.warmup_steps() <= steps && decay > steps - schedule.warmup_steps()) {
     complaints.push_back(field("schedule.warmup_steps", schedule.warmup_steps()) + " and " +
                          field("schedule.decay_steps", decay) + " together are more than " + field("steps", steps));
