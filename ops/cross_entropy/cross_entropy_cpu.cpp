@@ -16,7 +16,7 @@ constexpr int64_t kLogitsPerPiece = 1 << 15;
 float largest(const float* x, int64_t count) {
   float result = x[0];
 #pragma omp simd reduction(max : result)
-  for (int64_t i = 0; i < count; ++i) result = std::max(result, x[i]);
+  for (int64_t i = 0; i < count; ++i) result = x[i] > result ? x[i] : result;
   return result;
 }
 
@@ -47,7 +47,7 @@ void write_gradient(const float* exponential, double sum, int64_t target, int64_
   const float scale = static_cast<float>(1.0 / sum);
   const float at_target = exponential[target] * scale - 1.0f;
 #pragma omp simd
-  for (int64_t v = 0; v < vocabulary; ++v) gradient[v] = T(exponential[v] * scale);
+  for (int64_t v = 0; v < vocabulary; ++v) store(gradient[v], exponential[v] * scale);
   gradient[target] = T(at_target);
   std::fill(gradient + vocabulary, gradient + columns, T(0.0f));
 }

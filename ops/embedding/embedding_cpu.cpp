@@ -61,7 +61,7 @@ void embedding_forward(const Context& context, const Tensor& tokens, const Tenso
       if (!dropout.active()) {
 #pragma omp simd
         for (int64_t c = 0; c < width; ++c) {
-          row[c] = T(static_cast<float>(token[c]) + static_cast<float>(position[c]));
+          store(row[c], static_cast<float>(token[c]) + static_cast<float>(position[c]));
         }
         return;
       }
@@ -71,7 +71,7 @@ void embedding_forward(const Context& context, const Tensor& tokens, const Tenso
         dropout_factors(dropout, i / length, i % length * width + begin, end - begin, factors);
 #pragma omp simd
         for (int64_t c = begin; c < end; ++c) {
-          row[c] = T(factors[c - begin] * (static_cast<float>(token[c]) + static_cast<float>(position[c])));
+          store(row[c], factors[c - begin] * (static_cast<float>(token[c]) + static_cast<float>(position[c])));
         }
       }
     };

@@ -52,7 +52,7 @@ void update(const Coefficients& k, int64_t count, const float* gradient, float* 
     exp_avg[i] = m;
     exp_avg_sq[i] = v;
     master[i] = w;
-    if constexpr (!std::is_void_v<W>) working[i] = W(w);
+    if constexpr (!std::is_void_v<W>) store(working[i], w);
   }
 }
 

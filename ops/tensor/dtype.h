@@ -22,6 +22,11 @@ struct bf16 {
 };
 static_assert(sizeof(bf16) == 2);
 
+/// slot = value, rounded to the type of slot. For loops under `#pragma omp simd`: there GCC does not vectorise an
+/// assignment of bf16(value), because the temporary is an object in memory.
+inline void store(float& slot, float value) { slot = value; }
+inline void store(bf16& slot, float value) { slot.bits = bf16(value).bits; }
+
 enum class DType : uint8_t { kF32, kBF16, kI32, kF64 };
 
 constexpr size_t size_of(DType type) {
