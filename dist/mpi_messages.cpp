@@ -1,0 +1,85 @@
+#include "dist/mpi_messages.h"
+
+#include <algorithm>
+#include <set>
+
+namespace tsugi {
+namespace {
+
+// MPI promises at least this many tags.
+constexpr uint64_t kTags = 32768;
+
+std::string list_of_ranks(const std::set<int>& ranks) {
+  std::string text;
+  for (const int rank : ranks) text += (text.empty() ? "rank " : " and rank ") + std::to_string(rank);
+  return text;
+}
+
+}  // namespace
+
+void check_mpi(int result, const char* call) {
+  if (result == MPI_SUCCESS) return;
+  char text[MPI_MAX_ERROR_STRING] = "";
+  int length = 0;
+  MPI_Error_string(result, text, &length);
+  throw MpiFailure(std::string(call) + ": " + std::string(text, static_cast<size_t>(length)));
+}
+
+void MpiMessages::start(MPI_Comm communicator, size_t largest_message) {
+  // Ranks that disagree about what comes next time out instead of reading each other's data.
+  const int tag = static_cast<int>(id_.sequence % kTags);
+  const auto post = [&](const Transfer& transfer, bool receive) {
+    for (size_t offset = 0; offset < transfer.bytes; offset += largest_message) {
+      const int bytes = static_cast<int>(std::min(largest_message, transfer.bytes - offset));
+      char* data = static_cast<char*>(transfer.data) + offset;
+      requests_.push_back(MPI_REQUEST_NULL);
+      messages_.push_back({transfer.peer, bytes, receive});
+      if (receive) {
+        check_mpi(MPI_Irecv(data, bytes, MPI_BYTE, transfer.peer, tag, communicator, &requests_.back()), "MPI_Irecv");
+      } else {
+        check_mpi(MPI_Isend(data, bytes, MPI_BYTE, transfer.peer, tag, communicator, &requests_.back()), "MPI_Isend");
+      }
+    }
+  };
+  for (const Transfer& receive : receives_) post(receive, true);
+  for (const Transfer& send : sends_) post(send, false);
+  open_ = requests_.size();
+  indices_.resize(open_);
+  statuses_.resize(open_);
+}
+
+bool MpiMessages::progress() {
+  int completed = 0;
+  const int result =
+      MPI_Testsome(static_cast<int>(requests_.size()), requests_.data(), &completed, indices_.data(), statuses_.data());
+  if (result != MPI_ERR_IN_STATUS) check_mpi(result, "MPI_Testsome");
+  if (completed == MPI_UNDEFINED) completed = 0;
+  for (int i = 0; i < completed; ++i) {
+    const Message& message = messages_[indices_[i]];
+    const std::string what = message.receive ? "receive from rank " : "send to rank ";
+    if (result == MPI_ERR_IN_STATUS) check_mpi(statuses_[i].MPI_ERROR, (what + std::to_string(message.peer)).c_str());
+    int bytes = 0;
+    if (message.receive) check_mpi(MPI_Get_count(&statuses_[i], MPI_BYTE, &bytes), "MPI_Get_count");
+    if (message.receive && bytes != message.bytes) {
+      throw MpiFailure("rank " + std::to_string(message.peer) + " sent " + std::to_string(bytes) +
+                       " bytes instead of " + std::to_string(message.bytes));
+    }
+  }
+  open_ -= static_cast<size_t>(completed);
+  return completed > 0;
+}
+
+std::string MpiMessages::missing() const {
+  if (requests_.empty()) return "not yet begun";
+  std::set<int> from;
+  std::set<int> to;
+  for (size_t i = 0; i < requests_.size(); ++i) {
+    if (requests_[i] != MPI_REQUEST_NULL) (messages_[i].receive ? from : to).insert(messages_[i].peer);
+  }
+  std::string text;
+  if (!from.empty()) text = "data from " + list_of_ranks(from);
+  if (!to.empty()) text += (text.empty() ? "" : "; ") + list_of_ranks(to) + " to take ours";
+  return text;
+}
+
+}  // namespace tsugi

@@ -1,0 +1,55 @@
+// The MPI requests of one collective. Only the communication thread may use this.
+#pragma once
+
+#define OMPI_SKIP_MPICXX 1  // the C interface only: the C++ one of old needs another library
+#include <mpi.h>
+
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "dist/point_to_point.h"
+
+namespace tsugi {
+
+/// An MPI call did not succeed.
+struct MpiFailure : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// Throws MpiFailure that names the call, unless `result` is MPI_SUCCESS.
+void check_mpi(int result, const char* call);
+
+class MpiMessages {
+ public:
+  MpiMessages(CollectiveId id, std::vector<Transfer> sends, std::vector<Transfer> receives)
+      : id_(id), sends_(std::move(sends)), receives_(std::move(receives)) {}
+
+  CollectiveId id() const { return id_; }
+
+  /// Posts all receives, then all sends, in messages of at most `largest_message` bytes.
+  void start(MPI_Comm communicator, size_t largest_message);
+  /// Lets MPI work; true when a message has completed since the last call.
+  bool progress();
+  bool complete() const { return open_ == 0; }
+  /// "data from rank 2 and rank 3; rank 2 to take ours"
+  std::string missing() const;
+
+ private:
+  struct Message {
+    int peer = 0;
+    int bytes = 0;
+    bool receive = false;
+  };
+  CollectiveId id_;
+  std::vector<Transfer> sends_;
+  std::vector<Transfer> receives_;
+  std::vector<MPI_Request> requests_;
+  std::vector<Message> messages_;  // of the request with the same index
+  size_t open_ = 0;
+  // for MPI_Testsome
+  std::vector<int> indices_;
+  std::vector<MPI_Status> statuses_;
+};
+
+}  // namespace tsugi

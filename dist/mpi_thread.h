@@ -1,0 +1,88 @@
+// The communication thread: the only one that calls MPI, from MPI_Init_thread to MPI_Finalize.
+//
+// Open MPI spins while it waits, and would halve the compute of the rank; so here nothing ever waits inside MPI. The
+// thread sleeps when nothing is under way; otherwise it tests what is, with growing pauses.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "dist/mpi_messages.h"
+
+namespace tsugi {
+
+/// Where this process is, as MPI sees it.
+struct MpiPlace {
+  int rank = 0;
+  int size = 1;
+  int local_rank = 0;
+  int local_size = 1;
+  int host_leader = 0;  ///< the lowest rank on this host
+};
+
+/// A collective in the hands of the thread.
+struct MpiOperation {
+  explicit MpiOperation(MpiMessages m) : messages(std::move(m)) {}
+  MpiMessages messages;  ///< used by the communication thread alone
+  bool done = false;     ///< guarded by the mutex of MpiThread
+};
+
+/// Shared by the communicator and the thread: the thread may outlive the communicator when MPI does not return.
+class MpiThread : public std::enable_shared_from_this<MpiThread> {
+ public:
+  MpiThread(double timeout_seconds, size_t largest_message)
+      : timeout_seconds_(timeout_seconds), largest_message_(largest_message) {}
+
+  /// Starts the thread and waits until MPI is initialised.
+  MpiPlace start();
+  /// Leaves MPI, with MPI_Finalize only if `finalize` and nothing failed.
+  void stop(bool finalize);
+
+  std::shared_ptr<MpiOperation> post(MpiMessages messages);
+  /// Throws Error(kPeerLost); after that MPI no longer touches the buffers of any operation.
+  void wait(MpiOperation& operation);
+  /// The operation's buffers are about to go. If it is still under way, the communicator has failed.
+  void abandon(MpiOperation& operation);
+  /// Lets the thread run on these CPUs only.
+  void allow_cpus(std::vector<int> cpus);
+  [[noreturn]] void abort(int exit_code);
+
+ private:
+  using Lock = std::unique_lock<std::mutex>;
+
+  void run();
+  void initialise();
+  void serve();
+  void finalise();
+  bool work(std::vector<std::shared_ptr<MpiOperation>>& active, const std::deque<std::shared_ptr<MpiOperation>>& fresh);
+  /// Asks the thread to give up, with this reason, and waits until it has.
+  void give_up(Lock& lock, const std::string& reason);
+  [[noreturn]] void throw_failure() const;
+
+  const double timeout_seconds_;
+  const size_t largest_message_;
+  MpiPlace place_;                  // written before initialised_
+  MPI_Comm group_ = MPI_COMM_NULL;  // used by the thread alone
+
+  std::thread thread_;
+  std::mutex mutex_;
+  std::condition_variable wake_;     // for the thread
+  std::condition_variable changed_;  // for the others
+  std::deque<std::shared_ptr<MpiOperation>> queue_;
+  std::optional<std::vector<int>> cpus_;
+  std::optional<int> abort_code_;
+  std::string reason_to_give_up_;
+  std::string failure_;  // not empty: the thread has let go of all operations
+  bool initialised_ = false;
+  bool stop_ = false;
+  bool finalize_ = false;
+  bool left_ = false;
+};
+
+}  // namespace tsugi

@@ -1,0 +1,77 @@
+#!/bin/bash
+# A rank that hangs or dies must end the whole job soon, with a non-zero exit code and, where somebody is left to say
+# it, the reason.
+#   communicator.sh MPIRUN COLLECTIVE_LOOP
+set -u
+mpirun=$1
+loop=$2
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+failures=0
+
+expect() {  # what condition...
+  local what=$1
+  shift
+  if "$@"; then echo "ok: $what"; else echo "FAILED: $what"; failures=$((failures + 1)); fi
+}
+
+# start RANKS TIMEOUT: sets $job once all ranks are at work
+start() {
+  rm -f "$folder"/*
+  "$mpirun" --oversubscribe -np "$1" "$loop" 60 "$2" "$folder" > "$folder/log" 2>&1 &
+  job=$!
+  for _ in $(seq 200); do
+    [ "$(cat "$folder"/[0-9]* 2>/dev/null | wc -l)" = "$1" ] && sleep 0.3 && return
+    sleep 0.1
+  done
+  echo "FAILED: ranks did not start"; cat "$folder/log"; exit 1
+}
+
+# end: waits for the job; sets $code and $seconds
+end() {
+  local begin=$SECONDS
+  wait "$job"
+  code=$?
+  seconds=$((SECONDS - begin))
+  echo "exit code $code after $seconds s"
+  sed 's/^/    | /' "$folder/log"
+}
+
+gone() { ! kill -0 "$1" 2>/dev/null; }
+
+echo "== a stopped rank"
+start 3 3
+victim=$(cat "$folder/1")
+kill -STOP "$victim"
+end
+expect "exit code 6" [ "$code" = 6 ]
+expect "within seconds" [ "$seconds" -le 12 ]
+expect "not before the timeout" [ "$seconds" -ge 2 ]
+expect "the collective, its number and the timeout are named" \
+  grep -qE '(exchange|broadcast) #[0-9]+ did not finish within 3 s' "$folder/log"
+expect "the rank that is missing is named" grep -qE 'waits for .*rank 1' "$folder/log"
+sleep 0.5
+expect "the stopped rank is gone" gone "$victim"
+
+echo "== a stopped rank that goes on in time"
+start 2 20
+kill -STOP "$(cat "$folder/1")"
+sleep 2
+kill -CONT "$(cat "$folder/1")"
+sleep 0.5
+expect "the job goes on" kill -0 "$job"
+kill -KILL "$(cat "$folder/1")"
+end
+expect "and a killed rank ends it" [ "$code" != 0 ]
+
+echo "== a killed rank"
+start 3 60
+survivor=$(cat "$folder/0")
+kill -KILL "$(cat "$folder/2")"
+end
+expect "non-zero exit code" [ "$code" != 0 ]
+expect "within seconds" [ "$seconds" -le 12 ]
+sleep 0.5
+expect "no rank is left" gone "$survivor"
+
+exit $((failures > 0))
