@@ -17,12 +17,12 @@ std::string list_of_ranks(const std::set<int>& ranks) {
 
 }  // namespace
 
-void check_mpi(int result, const char* call) {
+void check_mpi(int result, const std::string& call) {
   if (result == MPI_SUCCESS) return;
   char text[MPI_MAX_ERROR_STRING] = "";
   int length = 0;
   MPI_Error_string(result, text, &length);
-  throw MpiFailure(std::string(call) + ": " + std::string(text, static_cast<size_t>(length)));
+  throw MpiFailure(call + ": " + std::string(text, static_cast<size_t>(length)));
 }
 
 void MpiMessages::start(MPI_Comm communicator, size_t largest_message) {
@@ -52,17 +52,20 @@ bool MpiMessages::progress() {
   int completed = 0;
   const int result =
       MPI_Testsome(static_cast<int>(requests_.size()), requests_.data(), &completed, indices_.data(), statuses_.data());
-  if (result != MPI_ERR_IN_STATUS) check_mpi(result, "MPI_Testsome");
+  if (result != MPI_ERR_IN_STATUS) check_mpi(result, id_.to_string() + ": MPI_Testsome");
   if (completed == MPI_UNDEFINED) completed = 0;
   for (int i = 0; i < completed; ++i) {
     const Message& message = messages_[indices_[i]];
-    const std::string what = message.receive ? "receive from rank " : "send to rank ";
-    if (result == MPI_ERR_IN_STATUS) check_mpi(statuses_[i].MPI_ERROR, (what + std::to_string(message.peer)).c_str());
+    const std::string peer = "rank " + std::to_string(message.peer);
+    if (result == MPI_ERR_IN_STATUS) {
+      check_mpi(statuses_[i].MPI_ERROR, id_.to_string() + (message.receive ? ": receive from " : ": send to ") + peer);
+    }
+    if (!message.receive) continue;
     int bytes = 0;
-    if (message.receive) check_mpi(MPI_Get_count(&statuses_[i], MPI_BYTE, &bytes), "MPI_Get_count");
-    if (message.receive && bytes != message.bytes) {
-      throw MpiFailure("rank " + std::to_string(message.peer) + " sent " + std::to_string(bytes) +
-                       " bytes instead of " + std::to_string(message.bytes));
+    check_mpi(MPI_Get_count(&statuses_[i], MPI_BYTE, &bytes), "MPI_Get_count");
+    if (bytes != message.bytes) {
+      throw MpiFailure(id_.to_string() + ": " + peer + " sent " + std::to_string(bytes) + " bytes instead of " +
+                       std::to_string(message.bytes));
     }
   }
   open_ -= static_cast<size_t>(completed);
@@ -70,7 +73,6 @@ bool MpiMessages::progress() {
 }
 
 std::string MpiMessages::missing() const {
-  if (requests_.empty()) return "not yet begun";
   std::set<int> from;
   std::set<int> to;
   for (size_t i = 0; i < requests_.size(); ++i) {
@@ -78,7 +80,7 @@ std::string MpiMessages::missing() const {
   }
   std::string text;
   if (!from.empty()) text = "data from " + list_of_ranks(from);
-  if (!to.empty()) text += (text.empty() ? "" : "; ") + list_of_ranks(to) + " to take ours";
+  if (!to.empty()) text += (text.empty() ? "" : ", and ") + list_of_ranks(to) + " to take ours";
   return text;
 }
 

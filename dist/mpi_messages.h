@@ -18,7 +18,7 @@ struct MpiFailure : std::runtime_error {
 };
 
 /// Throws MpiFailure that names the call, unless `result` is MPI_SUCCESS.
-void check_mpi(int result, const char* call);
+void check_mpi(int result, const std::string& call);
 
 class MpiMessages {
  public:
@@ -32,7 +32,7 @@ class MpiMessages {
   /// Lets MPI work; true when a message has completed since the last call.
   bool progress();
   bool complete() const { return open_ == 0; }
-  /// "data from rank 2 and rank 3; rank 2 to take ours"
+  /// What it waits for: "data from rank 2 and rank 3, and rank 2 to take ours".
   std::string missing() const;
 
  private:

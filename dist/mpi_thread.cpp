@@ -98,7 +98,7 @@ void MpiThread::wait(MpiOperation& operation) {
   Lock lock(mutex_);
   const auto over = [&] { return operation.done || !failure_.empty(); };
   if (!changed_.wait_for(lock, seconds(timeout_seconds_), over)) {
-    give_up(lock, operation.messages.id().to_string() + " did not finish within " + in_seconds(timeout_seconds_));
+    give_up(lock, operation, "did not finish within " + in_seconds(timeout_seconds_));
   }
   if (!operation.done) throw_failure();
 }
@@ -106,14 +106,15 @@ void MpiThread::wait(MpiOperation& operation) {
 void MpiThread::abandon(MpiOperation& operation) {
   Lock lock(mutex_);
   if (operation.done || !failure_.empty()) return;
-  give_up(lock, operation.messages.id().to_string() + " was abandoned");
+  give_up(lock, operation, "was abandoned");
 }
 
-void MpiThread::give_up(Lock& lock, const std::string& reason) {
-  reason_to_give_up_ = reason;
+void MpiThread::give_up(Lock& lock, const MpiOperation& operation, const std::string& what) {
+  reason_to_give_up_ = operation.messages.id().to_string() + ' ' + what;
+  culprit_ = &operation;
   wake_.notify_one();
   if (!changed_.wait_for(lock, kPatience, [&] { return !failure_.empty(); })) {
-    failure_ = reason + "; the MPI library does not return from a call";
+    failure_ = reason_to_give_up_ + "; the MPI library does not return from a call";
   }
 }
 
@@ -196,7 +197,7 @@ void MpiThread::serve() {
     if (!reason_to_give_up_.empty() && failure_.empty()) {
       failure_ = reason_to_give_up_;
       for (const auto& operation : active) {
-        failure_ += "; " + operation->messages.id().to_string() + " waits for " + operation->messages.missing();
+        if (operation.get() == culprit_) failure_ += ": it waits for " + operation->messages.missing();
       }
     }
     if (!failure_.empty()) {  // from here on MPI is called only to abort
@@ -214,9 +215,9 @@ void MpiThread::serve() {
     const std::deque<std::shared_ptr<MpiOperation>> fresh = std::exchange(queue_, {});
     lock.unlock();
     std::string problem;
-    bool progress = !fresh.empty();
+    bool progress = false;
     try {
-      progress |= work(active, fresh);
+      progress = work(active, fresh);
     } catch (const MpiFailure& error) {
       problem = error.what();
     }
@@ -246,7 +247,7 @@ bool MpiThread::work(std::vector<std::shared_ptr<MpiOperation>>& active,
     active.push_back(operation);
     operation->messages.start(group_, largest_message_);
   }
-  bool progress = false;
+  bool progress = !fresh.empty();
   for (const auto& operation : active) progress |= operation->messages.progress();
   return progress;
 }

@@ -61,8 +61,8 @@ class MpiThread : public std::enable_shared_from_this<MpiThread> {
   void serve();
   void finalise();
   bool work(std::vector<std::shared_ptr<MpiOperation>>& active, const std::deque<std::shared_ptr<MpiOperation>>& fresh);
-  /// Asks the thread to give up, with this reason, and waits until it has.
-  void give_up(Lock& lock, const std::string& reason);
+  /// Asks the thread to give up because of what happened to this operation, and waits until it has.
+  void give_up(Lock& lock, const MpiOperation& operation, const std::string& what);
   [[noreturn]] void throw_failure() const;
 
   const double timeout_seconds_;
@@ -78,7 +78,8 @@ class MpiThread : public std::enable_shared_from_this<MpiThread> {
   std::optional<std::vector<int>> cpus_;
   std::optional<int> abort_code_;
   std::string reason_to_give_up_;
-  std::string failure_;  // not empty: the thread has let go of all operations
+  const MpiOperation* culprit_ = nullptr;  // of the reason; not followed
+  std::string failure_;                    // not empty: the thread has let go of all operations
   bool initialised_ = false;
   bool stop_ = false;
   bool finalize_ = false;

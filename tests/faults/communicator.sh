@@ -33,11 +33,12 @@ end() {
   wait "$job"
   code=$?
   seconds=$((SECONDS - begin))
-  echo "exit code $code after $seconds s"
+  echo "exit code $code after $seconds s, and on the way:"
   sed 's/^/    | /' "$folder/log"
 }
 
-gone() { ! kill -0 "$1" 2>/dev/null; }
+# No such process, or one that only waits to be reaped.
+gone() { [ -z "$(tr -d '\0' 2>/dev/null < "/proc/$1/cmdline")" ]; }
 
 echo "== a stopped rank"
 start 3 3
