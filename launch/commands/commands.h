@@ -8,6 +8,7 @@ namespace tsugi {
 
 void add_commands(CLI::App& app, int& exit_code);
 
+void add_corpus(CLI::App& app, int& exit_code);
 void add_evaluate(CLI::App& app, int& exit_code);
 void add_finetune(CLI::App& app, int& exit_code);
 void add_generate(CLI::App& app, int& exit_code);
