@@ -46,9 +46,9 @@ Sampler::Sampler(int64_t tokens, int64_t sequence, uint64_t seed) : sequence_(se
                     " (with its last target " + std::to_string(sequence + 1) + ")",
                 "use a shorter batch.sequence or more text");
   }
-  // windows · sequence + 1 tokens from the largest shift, sequence - 1, must lie in the file.
-  windows_ = std::max<int64_t>(1, (tokens - sequence) / sequence);
-  shifts_ = std::min(sequence, tokens - windows_ * sequence);
+  // One window less than would fit leaves room for a shift of any phase.
+  windows_ = std::max<int64_t>(1, tokens / sequence - 1);
+  shifts_ = tokens - windows_ * sequence;
 }
 
 int64_t Sampler::offset(uint64_t index) const {

@@ -11,8 +11,8 @@ uint64_t permute_index(uint64_t index, uint64_t size, uint64_t seed, uint64_t st
 
 /// Sample k of a run. Epoch e cuts the tokens into windows of `sequence` + 1 tokens (inputs and shifted targets, one
 /// token shared by neighbours) that start at a random shift of the epoch, and visits them in a random permutation.
-/// Every epoch has the same number of windows: as many as fit whatever the shift, so that the shift takes any value in
-/// [0, sequence). Where that would be none, there is one window and as many shifts as the tokens allow.
+/// Every epoch has the same number of windows, tokens/sequence - 1 rounded down but at least one; the shift takes every
+/// value for which they fit, so that at least `sequence` phases and all tokens are seen over the epochs.
 /// State: none; any rank can compute any sample.
 class Sampler {
  public:

@@ -9,7 +9,7 @@ our tokenizer.json says the same, element for element.
     python check_tokenizer_json.py --write    write them
     python check_tokenizer_json.py FOLDER     check FOLDER/tokenizer.json (as `tsugi prepare` writes it)
 
-Made with tokenizers 0.23.1 and transformers 5.23.0.
+Made with tokenizers 0.23.3 and transformers 5.23.0.
 """
 
 import json
@@ -45,7 +45,7 @@ def byte_tokenizer():
     table = bytes_to_unicode()
     tokenizer = tokenizers.Tokenizer(models.BPE(vocab={table[b]: b for b in range(256)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
 
 

@@ -20,12 +20,14 @@ std::array<std::string, 256> byte_names() {
   return names;
 }
 
-nlohmann::ordered_json byte_level() {
+/// A pre-tokenizer with `split` false leaves the text in one piece. A decoder has the same members, but they mean
+/// nothing there; the library writes true.
+nlohmann::ordered_json byte_level(bool split) {
   nlohmann::ordered_json value;
   value["type"] = "ByteLevel";
-  value["add_prefix_space"] = false;
+  value["add_prefix_space"] = split;
   value["trim_offsets"] = true;
-  value["use_regex"] = false;
+  value["use_regex"] = split;
   return value;
 }
 
@@ -70,7 +72,7 @@ class ByteTokenizer : public Tokenizer {
     const std::array<std::string, 256> names = byte_names();
     for (size_t byte = 0; byte < names.size(); ++byte) model["vocab"][names[byte]] = byte;
     model["merges"] = nlohmann::ordered_json::array();
-    return frame_tokenizer_json(byte_level(), byte_level(), std::move(model));
+    return frame_tokenizer_json(byte_level(false), byte_level(true), std::move(model));
   }
 };
 
@@ -83,9 +85,9 @@ std::unique_ptr<Tokenizer> read_byte_tokenizer(const JsonValue& document) {
     const JsonValue part = document.require_object(key);
     part.require_only({"type", "add_prefix_space", "trim_offsets", "use_regex"});
     require_value(part, "type", "ByteLevel");
-    require_value(part, "add_prefix_space", false);
-    require_value(part, "use_regex", false);
   }
+  require_value(document.require("pre_tokenizer"), "add_prefix_space", false);
+  require_value(document.require("pre_tokenizer"), "use_regex", false);
   const JsonValue model = document.require_object("model");
   model.require_only({"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
                       "byte_fallback", "ignore_merges", "vocab", "merges"});
