@@ -1,0 +1,125 @@
+#include "core/train/logging.h"
+
+#include <glog/logging.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "ops/base/error.h"
+
+namespace tsugi {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
+using ::testing::Not;
+
+std::string read(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+class RunLogTest : public ::testing::Test {
+ protected:
+  RunLogTest() : folder_(::testing::TempDir() + "run_log_" + std::to_string(getpid())) {
+    if (!google::IsGoogleLoggingInitialized()) google::InitGoogleLogging("core_tests");
+    std::filesystem::remove_all(folder_);
+  }
+  ~RunLogTest() override { std::filesystem::remove_all(folder_); }
+
+  /// What three messages put on standard error.
+  std::string shown(int rank) {
+    ::testing::internal::CaptureStderr();
+    {
+      const RunLog log(folder_, rank);
+      LOG(INFO) << "an info";
+      LOG(WARNING) << "a warning";
+      LOG(ERROR) << "an error";
+    }
+    return ::testing::internal::GetCapturedStderr();
+  }
+
+  std::string folder_;
+};
+
+TEST_F(RunLogTest, EveryAttemptAppendsToOneFilePerRank) {
+  {
+    const RunLog log(folder_, 3);
+    EXPECT_EQ(log.path(), folder_ + "/logs/rank-00003.log");
+    LOG(INFO) << "first attempt";
+  }
+  LOG(INFO) << "between attempts";
+  std::ofstream(folder_ + "/logs/rank-00003.log", std::ios::app) << "torn";
+  {
+    const RunLog log(folder_, 3);
+    LOG(INFO) << "second attempt";
+  }
+  EXPECT_THAT(read(folder_ + "/logs/rank-00003.log"),
+              MatchesRegex("I[0-9]+ [0-9:.]+ +[0-9]+ logging_test.cpp:[0-9]+\\] first attempt\ntorn\n"
+                           "I[0-9]+ [0-9:.]+ +[0-9]+ logging_test.cpp:[0-9]+\\] second attempt\n"));
+  // glog's own files, links and all, stay away.
+  EXPECT_EQ(std::distance(std::filesystem::recursive_directory_iterator(folder_),
+                          std::filesystem::recursive_directory_iterator{}),
+            2);
+}
+
+TEST_F(RunLogTest, RankZeroShowsWarnings) {
+  const std::string text = shown(0);
+  EXPECT_THAT(text, Not(HasSubstr("an info")));
+  EXPECT_THAT(text, HasSubstr("a warning"));
+  EXPECT_THAT(text, HasSubstr("an error"));
+}
+
+TEST_F(RunLogTest, OtherRanksShowErrorsOnly) {
+  const std::string text = shown(1);
+  EXPECT_THAT(text, Not(HasSubstr("a warning")));
+  EXPECT_THAT(text, HasSubstr("an error"));
+  const std::string file = read(folder_ + "/logs/rank-00001.log");
+  EXPECT_THAT(file, HasSubstr("an info"));
+  EXPECT_THAT(file, HasSubstr("a warning"));
+}
+
+TEST_F(RunLogTest, WithoutAFolderOnlyStandardErrorIsSetUp) {
+  folder_.clear();
+  EXPECT_THAT(shown(0), HasSubstr("a warning"));
+  EXPECT_EQ(RunLog("", 0).path(), "");
+}
+
+TEST_F(RunLogTest, AFolderThatCannotBeMadeIsAnError) {
+  try {
+    const RunLog log("/dev/null/run", 0);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kInputOutput);
+    EXPECT_STREQ(error.what(), "cannot create /dev/null/run/logs: Not a directory");
+  }
+}
+
+TEST_F(RunLogTest, NoSignalIsHandled) {
+  const RunLog log(folder_, 0);
+  struct sigaction action{};
+  for (const int signal : {SIGTERM, SIGSEGV, SIGABRT}) {
+    ASSERT_EQ(sigaction(signal, nullptr, &action), 0);
+    EXPECT_EQ(action.sa_handler, SIG_DFL) << signal;
+  }
+}
+
+TEST_F(RunLogTest, ABrokenInvariantIsInTheFile) {
+  EXPECT_DEATH(
+      {
+        const RunLog log(folder_, 0);
+        CHECK_EQ(1, 2) << "impossible";
+      },
+      "impossible");
+  EXPECT_THAT(read(folder_ + "/logs/rank-00000.log"), HasSubstr("Check failed: 1 == 2"));
+}
+
+}  // namespace
+}  // namespace tsugi
