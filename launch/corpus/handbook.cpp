@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/data/file.h"
+#include "core/data/utf8.h"
 #include "launch/corpus/html.h"
 #include "ops/base/error.h"
 
@@ -211,6 +212,17 @@ class PageReader {
   bool bullet_ = false;
 };
 
+void require_utf8(std::string_view html, const std::string& path) {
+  for (size_t at = 0; at < html.size();) {
+    const int bytes = code_point_at(html, at).bytes;
+    if (bytes == 0) {
+      throw Error(ExitCode::kData, path + ": byte " + std::to_string(at) + " is not valid UTF-8",
+                  "convert the page, for example with iconv -f latin1 -t utf-8");
+    }
+    at += static_cast<size_t>(bytes);
+  }
+}
+
 /// File names in reading order.
 std::vector<std::string> reading_order(const std::map<std::string, Page>& pages) {
   std::vector<std::string> order;
@@ -246,11 +258,7 @@ std::vector<Chapter> read_book(const std::string& folder) {
     const std::string extension = entry.path().extension();
     if (extension != ".html" && extension != ".htm" && extension != ".xhtml") continue;
     const std::string html = read_file(entry.path(), kLargestPage);
-    const size_t invalid = find_invalid_utf8(html);
-    if (invalid != html.npos) {
-      throw Error(ExitCode::kData, entry.path().string() + ": byte " + std::to_string(invalid) + " is not valid UTF-8",
-                  "convert the page, for example with iconv -f latin1 -t utf-8");
-    }
+    require_utf8(html, entry.path());
     pages[entry.path().filename()] = parse_page(html);
   }
   if (failure) throw Error(ExitCode::kInputOutput, "cannot read the folder " + folder + ": " + failure.message());

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "core/data/utf8.h"
 #include "launch/corpus/html_entities.h"
 
 namespace tsugi {
@@ -217,57 +218,13 @@ std::string decode_entities(std::string_view text) {
     const size_t length = text.substr(at, kLongest + 1).find(';');
     const auto code_point = length == text.npos ? std::nullopt : lookup_entity(text.substr(at, length));
     if (code_point) {
-      append_utf8(out, *code_point);
+      append_utf8(*code_point, out);
       at += length + 1;
     } else {
       out += '&';
     }
   }
   return out;
-}
-
-void append_utf8(std::string& out, char32_t code_point) {
-  const auto byte = [&out](uint32_t value) { out += static_cast<char>(value); };
-  if (code_point < 0x80) {
-    byte(code_point);
-  } else if (code_point < 0x800) {
-    byte(0xC0 | (code_point >> 6));
-    byte(0x80 | (code_point & 0x3F));
-  } else if (code_point < 0x10000) {
-    byte(0xE0 | (code_point >> 12));
-    byte(0x80 | ((code_point >> 6) & 0x3F));
-    byte(0x80 | (code_point & 0x3F));
-  } else {
-    byte(0xF0 | (code_point >> 18));
-    byte(0x80 | ((code_point >> 12) & 0x3F));
-    byte(0x80 | ((code_point >> 6) & 0x3F));
-    byte(0x80 | (code_point & 0x3F));
-  }
-}
-
-size_t find_invalid_utf8(std::string_view text) {
-  const auto byte = [&text](size_t at) { return static_cast<unsigned char>(text[at]); };
-  size_t at = 0;
-  while (at < text.size()) {
-    const unsigned char first = byte(at);
-    if (first < 0x80) {
-      ++at;
-      continue;
-    }
-    const size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-    if (first < 0xC2 || first > 0xF4 || at + length > text.size()) return at;
-    for (size_t i = 1; i < length; ++i) {
-      if ((byte(at + i) & 0xC0) != 0x80) return at;
-    }
-    // The second byte tells overlong forms, surrogates and what lies beyond U+10FFFF (Unicode 15, table 3-7).
-    const unsigned char second = byte(at + 1);
-    if ((first == 0xE0 && second < 0xA0) || (first == 0xED && second > 0x9F) || (first == 0xF0 && second < 0x90) ||
-        (first == 0xF4 && second > 0x8F)) {
-      return at;
-    }
-    at += length;
-  }
-  return text.npos;
 }
 
 }  // namespace tsugi

@@ -33,10 +33,4 @@ std::vector<HtmlToken> read_html(std::string_view html);
 /// references to no character (surrogates, beyond U+10FFFF, 0) become U+FFFD.
 std::string decode_entities(std::string_view text);
 
-/// UTF-8 of one code point.
-void append_utf8(std::string& out, char32_t code_point);
-
-/// The offset of the first byte that is not valid UTF-8 (overlong forms and surrogates are not); npos if all is valid.
-size_t find_invalid_utf8(std::string_view text);
-
 }  // namespace tsugi

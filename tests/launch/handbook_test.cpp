@@ -73,15 +73,6 @@ TEST(Html, EndsOnEveryPrefixOfAPage) {
   EXPECT_THAT(paragraphs(page), ElementsAre("x < y <raw>"));
 }
 
-TEST(Html, FindsInvalidUtf8) {
-  EXPECT_EQ(find_invalid_utf8("plain é 漢 \U0001F600"), std::string::npos);
-  EXPECT_EQ(find_invalid_utf8("ab\xE9z"), 2u);           // Latin-1
-  EXPECT_EQ(find_invalid_utf8("\xC0\xAF"), 0u);          // overlong
-  EXPECT_EQ(find_invalid_utf8("x\xED\xA0\x80"), 1u);     // a surrogate
-  EXPECT_EQ(find_invalid_utf8("\xF4\x90\x80\x80"), 0u);  // beyond U+10FFFF
-  EXPECT_EQ(find_invalid_utf8("\xE6\xBC"), 0u);          // cut off
-}
-
 // The structure of a page by Publican 4.3.
 constexpr std::string_view kPage = R"(<?xml version="1.0" encoding="UTF-8" standalone="no"?>
 <!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN" "http://www.w3.org/TR/xhtml1/DTD/xhtml1-strict.dtd"><html
