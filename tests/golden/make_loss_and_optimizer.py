@@ -16,7 +16,7 @@ def f32(value):
 def write(path, entries):
     with open(path, "w") as file:
         for name, values in entries:
-            flat = torch.as_tensor(values).detach().double().flatten().tolist()
+            flat = torch.as_tensor(values, dtype=torch.float64).detach().flatten().tolist()
             file.write(name + "".join(f" {value:.17g}" for value in flat) + "\n")
 
 
