@@ -3,7 +3,8 @@
 // checkpoints/step-00001000/  config.json  model.safetensors (fp32 master weights)  tokenizer.json
 //                             state/shard-00000-of-00002.safetensors …  state/run.json   manifest.json
 // Written into step-N.partial.gK (K: this attempt's generation), fsynced, manifest (length and CRC32C of every file)
-// last, then renamed. What has no valid manifest does not exist.
+// last, then renamed. What has no valid manifest does not exist. Checksums are of the bytes as they were in memory, so
+// that a write which the disk lost is found at the next reading. Files that the manifest does not list are not read.
 #pragma once
 
 #include <cstdint>
@@ -52,19 +53,23 @@ RunLease take_lease(Communicator& communicator, const std::string& directory);
 void record_start(Communicator& communicator, const RunLease& lease, int64_t start_step);
 
 /// Writes checkpoints/step-N and returns its path. Collective. Each rank writes its ranges; rank 0 the small files
-/// (`texts`: file name → content, e.g. config.json, tokenizer.json). An existing step-N is an error, as is a newer
-/// generation that began at or before this step (a second life of the job): Error(kData).
+/// (`texts`: file name → content, e.g. config.json, tokenizer.json). Together the ranks' ranges hold every element of
+/// every tensor exactly once. An existing step-N is an error, as is a newer generation that began at or before this
+/// step (a second life of the job): Error(kData). But a step-N that does not count, being void or damaged and passed
+/// over when this attempt started, is renamed to step-N.void.gK: the run must be able to pass it.
 /// Disk full, permission: Error(kInputOutput) on every rank, earlier checkpoints untouched, the partial one removed.
 std::string save_checkpoint(Communicator& communicator, const RunLease& lease, const RunState& state,
                             const std::vector<SavedTensor>& tensors, const std::vector<StateRange>& ranges,
                             const std::map<std::string, std::string>& texts);
 
 /// Keeps the newest `keep` intact checkpoints (0: all), deletes older ones and leftovers of earlier attempts.
+/// Collective; the ranks read those to keep in full, each its part of the files, and nothing is deleted before `keep`
+/// of them proved intact. Links are left alone. Does nothing when a newer attempt exists: the run is its own now.
 void retain_checkpoints(Communicator& communicator, const RunLease& lease, int keep);
 
 /// The newest checkpoint of a run directory whose manifest and files are intact ("" when there is none). Damaged ones
 /// are named in `damaged` with the reason, never loaded. Checkpoints of an older generation beyond a newer one's start
-/// are void. Collective; rank 0 reads.
+/// are void, and named too. Collective; every rank verifies its part of the files.
 std::string find_checkpoint(Communicator& communicator, const std::string& run_directory,
                             std::vector<std::string>& damaged);
 
@@ -72,14 +77,18 @@ std::string find_checkpoint(Communicator& communicator, const std::string& run_d
 void verify_checkpoint(const std::string& checkpoint);
 
 /// Reads the ranges this rank asks for (masters from model.safetensors, moments from state/). The checkpoint may have
-/// been written by any number of ranks. Throws Error(kData) naming file and tensor on any mismatch of name or shape.
+/// been written by any number of ranks. Throws Error(kData) naming file and tensor on any mismatch of name or shape,
+/// and tensor and range when moments that are asked for were not saved. Does not compare checksums: find_checkpoint()
+/// and verify_checkpoint() do. Not collective: one rank may fail alone (see together.h).
 RunState load_checkpoint(const std::string& checkpoint, const std::vector<SavedTensor>& tensors,
                          const std::vector<StateRange>& ranges);
 /// Only state/run.json.
 RunState load_run_state(const std::string& checkpoint);
 
-/// Any Hugging Face folder: the fp32 values of named tensors from model.safetensors (f32, bf16 or f16 inside) into
-/// the `master` of each range. Names may lack the "transformer." prefix.
+/// Any Hugging Face folder: the fp32 values of named tensors from model.safetensors (f32, bf16 or f16 inside), or from
+/// the files that model.safetensors.index.json names, into the `master` of each range. Names may lack the
+/// "transformer." prefix; further tensors are not read. Throws Error(kData) naming file and tensor: missing, another
+/// shape, not finite.
 void load_weights(const std::string& folder, const std::vector<SavedTensor>& tensors,
                   const std::vector<StateRange>& ranges);
 

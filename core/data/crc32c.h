@@ -11,4 +11,7 @@ namespace tsugi {
 /// of the pieces before as `before`: crc32c(b, crc32c(a)) = crc32c(ab).
 uint32_t crc32c(std::span<const std::byte> bytes, uint32_t before = 0);
 
+/// crc32c(ab) from crc32c(a), crc32c(b) and the length of b: pieces that different ranks wrote make one checksum.
+uint32_t crc32c_combine(uint32_t first, uint32_t second, int64_t second_bytes);
+
 }  // namespace tsugi
