@@ -1,0 +1,78 @@
+// The recipes: each is a valid run, and the sums in its comments are right.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "core/config/config.h"
+#include "core/optim/schedule.h"
+#include "core/scaling/flops.h"
+#include "ops/base/error.h"
+
+namespace tsugi {
+namespace {
+
+const std::string kFolder = TSUGI_SOURCE_DIR "/launch/recipes";
+
+RunConfig recipe(const std::string& name, const std::vector<std::string>& overrides = {}) {
+  RunConfig config;
+  load_config(kFolder + "/" + name, overrides, config);
+  validate_run(config);
+  return config;
+}
+
+TEST(Recipes, EachIsAValidRun) {
+  int recipes = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(kFolder)) {
+    if (entry.path().extension() != ".textproto") continue;
+    SCOPED_TRACE(entry.path());
+    ++recipes;
+    try {
+      recipe(entry.path().filename().string());
+    } catch (const Error& error) {
+      ADD_FAILURE() << error.what();
+    }
+  }
+  EXPECT_GE(recipes, 2);
+}
+
+int64_t tokens_per_step(const RunConfig& config) {
+  return int64_t{config.batch().micro_batch()} * config.batch().micro_batches() * config.batch().sequence();
+}
+
+TEST(Recipes, Shakespeare) {
+  // --vocabulary characters finds 65.
+  const RunConfig config = recipe("shakespeare_char_cpu.textproto", {"model.vocabulary=65"});
+  EXPECT_EQ(count_parameters(config.model()).total, 809856);
+  EXPECT_EQ(count_parameters(config.model()).in_products, 801664);
+  EXPECT_EQ(tokens_per_step(config), 12 * 64);
+  const double flops = flops_per_token(config.model(), config.batch().sequence()).palm;
+  EXPECT_NEAR(flops / 1e6, 5.2, 0.05);
+  EXPECT_NEAR(flops * 768 * 2000 / 1e12, 8.0, 0.05);
+  EXPECT_NEAR(flops / 3 * 111540 * 8 / 1e12, 1.55, 0.05);
+  EXPECT_NEAR(learning_rate_at(config.optimizer(), config.schedule(), config.steps(), 2000), 1e-4, 1e-10);
+  // nanoGPT's hyperparameters.
+  EXPECT_EQ(config.optimizer().beta2(), 0.99f);
+  EXPECT_EQ(config.optimizer().weight_decay(), 0.1f);
+  EXPECT_EQ(config.optimizer().clip_norm(), 1.0f);
+  EXPECT_EQ(config.schedule().warmup_steps(), 100);
+  // The other cut of the same batch.
+  const RunConfig many = recipe("shakespeare_char_cpu.textproto", {"batch.micro_batch=1", "batch.micro_batches=12"});
+  EXPECT_EQ(tokens_per_step(many), tokens_per_step(config));
+}
+
+TEST(Recipes, Gpt2) {
+  const RunConfig config = recipe("gpt2_124m.textproto");
+  EXPECT_EQ(count_parameters(config.model()).total, 124439808);
+  EXPECT_EQ(count_parameters(config.model()).in_products, 123653376);
+  EXPECT_EQ(tokens_per_step(config), 524288);
+  const double flops = flops_per_token(config.model(), config.batch().sequence()).palm;
+  EXPECT_NEAR(flops / 1e6, 855, 0.5);
+  EXPECT_NEAR(flops * 524288 / 1e12, 448, 0.5);
+  EXPECT_NEAR(flops * 524288 * 18865 / 1e18, 8.5, 0.05);
+  EXPECT_EQ(learning_rate_at(config.optimizer(), config.schedule(), config.steps(), config.steps()), 0.0f);
+  recipe("gpt2_124m.textproto",
+         {"batch.micro_batches=1", "steps=20", "schedule.warmup_steps=5", "evaluation.sequences=4"});
+}
+
+}  // namespace
+}  // namespace tsugi
