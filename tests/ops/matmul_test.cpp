@@ -8,6 +8,7 @@
 #include "ops/matmul/onednn_gemm.h"
 #include "ops/matmul/tiling.h"
 #include "ops/tensor/philox.h"
+#include "tests/ops/golden.h"
 #include "tests/ops/testing.h"
 
 namespace tsugi {
@@ -202,6 +203,27 @@ TEST_P(MatmulThreads, BitsDoNotDependOnTheNumberOfThreads) {
       }
     }
   }
+}
+
+TEST(Matmul, EqualsAddmmOfPyTorchAndItsGradients) {
+  const CpuContext context;
+  const testing::Golden golden = testing::read_golden("ops_basic.txt");
+  const auto load = [&](const std::string& name, Shape shape) {
+    std::vector<double> values = golden.at(name);
+    return to_tensor(context, values, shape, DType::kF32);
+  };
+  const Tensor a = load("addmm.a", {5, 6});
+  const Tensor b = load("addmm.b", {6, 3});
+  const Tensor d_y = load("addmm.d_y", {5, 3});
+  const Tensor y = context.context.empty({5, 3}, DType::kF32);
+  const Tensor d_a = context.context.empty({5, 6}, DType::kF32);
+  const Tensor d_b = context.context.empty({6, 3}, DType::kF32);
+  matmul(context, a, b, y, {.bias = load("addmm.bias", {3})});
+  matmul(context, d_y, b, d_a, {.transpose_b = true});
+  matmul(context, a, d_y, d_b, {.transpose_a = true});
+  expect_close(y, golden.at("addmm.y"), 1e-6);
+  expect_close(d_a, golden.at("addmm.d_a"), 1e-6);
+  expect_close(d_b, golden.at("addmm.d_b"), 1e-6);
 }
 
 TEST(Matmul, AMetaDeviceAllocatesTheSameAndComputesNothing) {
