@@ -17,7 +17,7 @@ void gelu_backward(const Context& context, const Tensor& pre_activation, const T
       const int64_t end = std::min(begin + kPiece, count);
 #pragma omp simd
       for (int64_t i = begin; i < end; ++i) {
-        to[i] = T(static_cast<float>(from[i]) * gelu_tanh_derivative(static_cast<float>(x[i])));
+        store(to[i], static_cast<float>(from[i]) * gelu_tanh_derivative(static_cast<float>(x[i])));
       }
     });
   });

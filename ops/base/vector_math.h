@@ -41,9 +41,10 @@ inline float gelu_tanh(float x) { return x * fast_sigmoid(1.5957691216057308f * 
 
 /// The derivative of gelu_tanh.
 inline float gelu_tanh_derivative(float x) {
-  const float s = fast_sigmoid(1.5957691216057308f * (x + 0.044715f * x * x * x));
+  const float e = fast_exp(-1.5957691216057308f * (x + 0.044715f * x * x * x));
+  const float s = 1.0f / (1.0f + e);
   const float slope = 1.5957691216057308f * (1.0f + 3.0f * 0.044715f * x * x);
-  return s + x * s * (1.0f - s) * slope;
+  return s + x * s * (e * s) * slope;  // e·s = 1 - s
 }
 
 }  // namespace tsugi

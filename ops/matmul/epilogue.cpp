@@ -31,19 +31,19 @@ void Epilogue<T, Out>::finish(const float* sums, int64_t ld, int64_t row, int64_
       Out* pre = pre_activation + (row + i) * n + column;
       if (bias != nullptr) {
 #pragma omp simd
-        for (int64_t j = 0; j < columns; ++j) pre[j] = Out(sum[j] + biases[j]);
+        for (int64_t j = 0; j < columns; ++j) store(pre[j], sum[j] + biases[j]);
       } else if (static_cast<const void*>(sum) != pre) {
         narrow(sum, pre, columns);
       }
       // The GELU of what was stored, rounding included: that is what the backward pass differentiates.
 #pragma omp simd
-      for (int64_t j = 0; j < columns; ++j) to[j] = Out(gelu_tanh(static_cast<float>(pre[j])));
+      for (int64_t j = 0; j < columns; ++j) store(to[j], gelu_tanh(static_cast<float>(pre[j])));
     } else if (bias != nullptr) {
 #pragma omp simd
-      for (int64_t j = 0; j < columns; ++j) to[j] = Out(sum[j] + biases[j]);
+      for (int64_t j = 0; j < columns; ++j) store(to[j], sum[j] + biases[j]);
     } else if (accumulate) {
 #pragma omp simd
-      for (int64_t j = 0; j < columns; ++j) to[j] = Out(static_cast<float>(to[j]) + sum[j]);
+      for (int64_t j = 0; j < columns; ++j) store(to[j], static_cast<float>(to[j]) + sum[j]);
     } else if (static_cast<const void*>(sum) != to) {
       narrow(sum, to, columns);
     }

@@ -36,12 +36,12 @@ void residual_layer_norm_forward(const Context& context, const Tensor& x, const 
             dropout_factors(dropout, row / tokens, row % tokens * width, width, factors);
 #pragma omp simd
             for (int64_t c = 0; c < width; ++c) {
-              sum[c] = T(static_cast<float>(from[c]) + static_cast<float>(add[c]) * factors[c]);
+              store(sum[c], static_cast<float>(from[c]) + static_cast<float>(add[c]) * factors[c]);
             }
           } else {
 #pragma omp simd
             for (int64_t c = 0; c < width; ++c) {
-              sum[c] = T(static_cast<float>(from[c]) + static_cast<float>(add[c]));
+              store(sum[c], static_cast<float>(from[c]) + static_cast<float>(add[c]));
             }
           }
           // What was stored is what is normalised, rounding included: the backward pass sees no other.
@@ -58,7 +58,7 @@ void residual_layer_norm_forward(const Context& context, const Tensor& x, const 
         T* to = normed.data<T>() + row * width;
 #pragma omp simd
         for (int64_t c = 0; c < width; ++c) {
-          to[c] = T((values[c] - center) * inverse * static_cast<float>(g[c]) + static_cast<float>(b[c]));
+          store(to[c], (values[c] - center) * inverse * static_cast<float>(g[c]) + static_cast<float>(b[c]));
         }
         mean.data<float>()[row] = center;
         rstd.data<float>()[row] = inverse;
@@ -122,7 +122,7 @@ void residual_layer_norm_backward(const Context& context, const Tensor& residual
           dropout_factors(dropout, row / tokens, row % tokens * width, width, factors);
           T* to_branch = d_branch.data<T>() + row * width;
 #pragma omp simd
-          for (int64_t c = 0; c < width; ++c) to_branch[c] = T(scaled[c] * factors[c]);
+          for (int64_t c = 0; c < width; ++c) store(to_branch[c], scaled[c] * factors[c]);
         }
       }
     });

@@ -63,7 +63,7 @@ void add_in_place(const Context& context, const Tensor& a, const Tensor& b) {
     const T* from = b.data<T>();
     for_pieces(context.pool(), a.elements(), [&](int64_t begin, int64_t end) {
 #pragma omp simd
-      for (int64_t i = begin; i < end; ++i) to[i] = T(static_cast<float>(to[i]) + static_cast<float>(from[i]));
+      for (int64_t i = begin; i < end; ++i) store(to[i], static_cast<float>(to[i]) + static_cast<float>(from[i]));
     });
   });
 }

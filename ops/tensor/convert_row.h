@@ -20,7 +20,7 @@ inline void widen(const float* from, float* to, int64_t count) {
 /// to[i] = from[i], rounded to nearest even.
 inline void narrow(const float* from, bf16* to, int64_t count) {
 #pragma omp simd
-  for (int64_t i = 0; i < count; ++i) to[i] = bf16(from[i]);
+  for (int64_t i = 0; i < count; ++i) store(to[i], from[i]);
 }
 inline void narrow(const float* from, float* to, int64_t count) {
   std::memcpy(to, from, static_cast<size_t>(count) * sizeof(float));
