@@ -67,20 +67,21 @@ void differentiate_softmax(const Backward& g, const Part& part, Range queries, R
     const int64_t visible = std::clamp<int64_t>(visible_keys(g.shape, query) - keys.begin, 0, keys.size());
     float* const p = probabilities.data + r * probabilities.stride;
     float* const ds = d_scores.data + r * d_scores.stride;
+    const int64_t count = padded(visible);  // what is computed beyond the visible keys is cleared below
     const float shift = log_sum_exp[r];
     const float mean = delta[r];
     if (g.dropout.active()) {
       const int64_t element = (part.head * g.shape.query_tokens + query) * g.shape.key_tokens + keys.begin;
-      dropout_factors(g.dropout, part.batch, element, visible, factors);
+      dropout_factors(g.dropout, part.batch, element, count, factors);
 #pragma omp simd
-      for (int64_t j = 0; j < visible; ++j) {
+      for (int64_t j = 0; j < count; ++j) {
         const float probability = fast_exp(p[j] - shift);
         ds[j] = probability * (factors[j] * ds[j] - mean);
         p[j] = probability * factors[j];
       }
     } else {
 #pragma omp simd
-      for (int64_t j = 0; j < visible; ++j) {
+      for (int64_t j = 0; j < count; ++j) {
         p[j] = fast_exp(p[j] - shift);
         ds[j] = p[j] * (ds[j] - mean);
       }
@@ -119,8 +120,8 @@ void backward_part(const Backward& g, const Layout& layout, const Part& part, fl
       const int64_t n = keys.size();
       const ConstMatrix q = load<T>(shape, g.q, b, h, queries, scratch + layout.q);
       const ConstMatrix d_out = load<T>(shape, g.d_out, b, h, queries, scratch + layout.d_out);
-      const Matrix probabilities{scratch + layout.probabilities, n};
-      const Matrix d_scores{scratch + layout.d_scores, n};
+      const Matrix probabilities{scratch + layout.probabilities, padded(n)};
+      const Matrix d_scores{scratch + layout.d_scores, padded(n)};
       multiply('N', 'T', m, n, width, shape.scale, q, k, 0.0f, probabilities);
       multiply('N', 'T', m, n, width, 1.0f, d_out, v, 0.0f, d_scores);
       const int64_t first = queries.begin - all_queries.begin;

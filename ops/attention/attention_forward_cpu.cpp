@@ -25,13 +25,15 @@ struct Forward {
 float largest_of(const float* values, int64_t count) {
   float largest = -std::numeric_limits<float>::infinity();
 #pragma omp simd reduction(max : largest)
-  for (int64_t i = 0; i < count; ++i) largest = std::max(largest, values[i]);
+  for (int64_t i = 0; i < count; ++i)
+    largest = values[i] > largest ? values[i] : largest;  // std::max: ten times slower
   return largest;
 }
 
-/// values = exp(values - largest); returns their sum.
+/// values = exp(values - largest); returns their sum. `count` is a multiple of kLanes.
 float exponentiate(float* values, int64_t count, float largest) {
   float sum = 0.0f;
+  count &= -kLanes;
 #pragma omp simd reduction(+ : sum)
   for (int64_t i = 0; i < count; ++i) {
     values[i] = fast_exp(values[i] - largest);
@@ -85,7 +87,7 @@ void forward_tile(const Forward& f, const TileLayout& layout, int64_t b, int64_t
   for (int64_t j = 0;; ++j) {
     const Range keys = key_range(shape, j, queries);
     if (keys.size() == 0) break;
-    const Matrix scores{scratch + layout.scores, keys.size()};
+    const Matrix scores{scratch + layout.scores, padded(keys.size())};
     const ConstMatrix k = load<T>(shape, f.k, b, h, keys, scratch + layout.k);
     const ConstMatrix v = load<T>(shape, f.v, b, h, keys, scratch + layout.v);
     multiply('N', 'T', queries.size(), keys.size(), shape.head_dim, shape.scale, q, k, 0.0f, scores);
@@ -95,10 +97,12 @@ void forward_tile(const Forward& f, const TileLayout& layout, int64_t b, int64_t
       float* const row = scores.data + r * scores.stride;
       const int64_t visible = std::clamp<int64_t>(visible_keys(shape, query) - keys.begin, 0, keys.size());
       if (visible > 0) {
-        const float tile_largest = largest_of(row, visible);
+        const int64_t count = padded(visible);
+        std::fill(row + visible, row + count, -std::numeric_limits<float>::infinity());
+        const float tile_largest = largest_of(row, count);
         if (j == 0) {
           largest[r] = tile_largest;
-          total[r] = exponentiate(row, visible, tile_largest);
+          total[r] = exponentiate(row, count, tile_largest);
         } else {
           if (tile_largest > largest[r]) {
             const float correction = fast_exp(largest[r] - tile_largest);
@@ -106,7 +110,7 @@ void forward_tile(const Forward& f, const TileLayout& layout, int64_t b, int64_t
             total[r] *= correction;
             scale_row(sums.data + r * sums.stride, shape.head_dim, correction);
           }
-          total[r] += exponentiate(row, visible, largest[r]);
+          total[r] += exponentiate(row, count, largest[r]);
         }
         if (f.dropout.active()) {
           drop(f, b, f.element_of(h, query) + keys.begin, row, visible, scratch + layout.factors);
@@ -127,7 +131,7 @@ void forward_tile(const Forward& f, const TileLayout& layout, int64_t b, int64_t
 struct SingleLayout : ScratchLayout {
   explicit SingleLayout(const AttentionShape& shape) {
     q = add(shape.head_dim);
-    scores = add(shape.key_tokens);
+    scores = add(padded(shape.key_tokens));
     sums = add(shape.head_dim);
     factors = add(shape.key_tokens);
   }
@@ -152,8 +156,9 @@ void forward_single(const Forward& f, const SingleLayout& layout, int64_t b, int
     for (int64_t d = 0; d < width; ++d) score += q[d] * static_cast<float>(key[d]);
     scores[j] = score;
   }
-  const float largest = largest_of(scores, keys);
-  const float total = exponentiate(scores, keys, largest);
+  std::fill(scores + keys, scores + padded(keys), -std::numeric_limits<float>::infinity());
+  const float largest = largest_of(scores, padded(keys));
+  const float total = exponentiate(scores, padded(keys), largest);
   if (f.dropout.active()) drop(f, b, f.element_of(h, 0), scores, keys, scratch + layout.factors);
 
   std::fill(sums, sums + width, 0.0f);

@@ -20,6 +20,10 @@ inline constexpr int64_t kKeyTile = 128;
 
 constexpr int64_t tiles_of(int64_t tokens, int64_t tile) { return (tokens + tile - 1) / tile; }
 
+/// Rows of scores are padded to whole vectors: left-over elements one by one would cost as much as the vectors.
+inline constexpr int64_t kLanes = 8;
+constexpr int64_t padded(int64_t count) { return (count + kLanes - 1) & -kLanes; }
+
 /// The part [begin, end) of an axis.
 struct Range {
   int64_t begin = 0;
