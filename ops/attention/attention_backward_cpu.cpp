@@ -138,11 +138,11 @@ void backward_part(const Backward& g, const Layout& layout, const Part& part, fl
       }
     }
     if (part.want_dkv) {
-      store<T>(shape, dk, g.dk, b, h, all_keys);
-      store<T>(shape, dv, g.dv, b, h, all_keys);
+      finish<T>(shape, dk, g.dk, b, h, all_keys);
+      finish<T>(shape, dv, g.dv, b, h, all_keys);
     }
   }
-  if (part.want_dq) store<T>(shape, {dq_buffer, width}, g.dq, b, h, all_queries);
+  if (part.want_dq) finish<T>(shape, {dq_buffer, width}, g.dq, b, h, all_queries);
 }
 
 /// The parts of a schedule: all of a head at once (5 products a pair of tiles), or first dq (3) by query tiles, then

@@ -57,7 +57,7 @@ template <class T>
 void write_row(const Forward& f, int64_t b, int64_t h, int64_t query, const float* sums, float factor) {
   T* to = head_pointer<T>(f.out, b, h, query);
 #pragma omp simd
-  for (int64_t d = 0; d < f.shape.head_dim; ++d) to[d] = T(sums[d] * factor);
+  for (int64_t d = 0; d < f.shape.head_dim; ++d) store(to[d], sums[d] * factor);
 }
 
 struct TileLayout : ScratchLayout {

@@ -87,7 +87,7 @@ ConstMatrix load(const AttentionShape& shape, const HeadsView& view, int64_t bat
   }
 }
 
-/// Where floats for these tokens are to be summed: in place (f32), or in `buffer` until store() rounds them.
+/// Where floats for these tokens are to be summed: in place (f32), or in `buffer` until finish() rounds them.
 template <class T>
 Matrix accumulator(const AttentionShape& shape, const HeadsView& view, int64_t batch, int64_t head, int64_t token,
                    float* buffer) {
@@ -100,15 +100,15 @@ Matrix accumulator(const AttentionShape& shape, const HeadsView& view, int64_t b
 
 /// Ends the sums of an accumulator.
 template <class T>
-void store(const AttentionShape& shape, ConstMatrix sums, const HeadsView& view, int64_t batch, int64_t head,
-           Range tokens) {
+void finish(const AttentionShape& shape, ConstMatrix sums, const HeadsView& view, int64_t batch, int64_t head,
+            Range tokens) {
   if constexpr (!std::is_same_v<T, float>) {
     T* target = head_pointer<T>(view, batch, head, tokens.begin);
     for (int64_t t = 0; t < tokens.size(); ++t) {
       const float* row = sums.data + t * sums.stride;
       T* to = target + t * view.token_stride;
 #pragma omp simd
-      for (int64_t d = 0; d < shape.head_dim; ++d) to[d] = T(row[d]);
+      for (int64_t d = 0; d < shape.head_dim; ++d) store(to[d], row[d]);
     }
   }
 }
