@@ -4,42 +4,41 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 
 #include "ops/optimizer_step/optimizer_step.h"
+#include "ops/reduce/reduce.h"
 
 namespace tsugi {
 namespace {
 
-// Buffers are worked on in pieces that stay in the cache while all sums that touch them are formed.
-constexpr int64_t kPieceElements = 4 * kChunkElements;
-
-/// Node (or slot) `right` is added into `left`.
+/// Buffer `right` is added into buffer `left`.
 struct Addition {
   int left = 0;
   int right = 0;
 };
 
-/// Calls piece(begin, end) for all pieces of [0, elements).
-template <class F>
-void for_each_piece(ThreadPool& pool, int64_t elements, F&& piece) {
-  pool.for_each((elements + kPieceElements - 1) / kPieceElements, [&](int64_t index, int) {
-    piece(index * kPieceElements, std::min(elements, (index + 1) * kPieceElements));
-  });
-}
-
-/// Forms the sums, in order, on elements [begin, end) of the buffers.
-void add_piece(const std::vector<Addition>& additions, const std::vector<float*>& buffers, int64_t begin, int64_t end) {
-  for (const Addition& addition : additions) {
-    float* left = buffers[static_cast<size_t>(addition.left)];
-    const float* right = buffers[static_cast<size_t>(addition.right)];
-#pragma omp simd
-    for (int64_t i = begin; i < end; ++i) left[i] += right[i];
+/// Forms the sums, in order. Block by block, so that a block stays in the cache until all sums that touch it are
+/// formed.
+void add(const Context& context, const std::vector<Addition>& additions, const std::vector<Tensor>& buffers) {
+  if (additions.empty()) return;  // perhaps there are no buffers either
+  constexpr int64_t kBlockElements = 64 * kChunkElements;
+  const int64_t elements = buffers[0].elements();
+  for (int64_t begin = 0; begin < elements; begin += kBlockElements) {
+    const Shape block{std::min(kBlockElements, elements - begin)};
+    for (const Addition& addition : additions) {
+      add_in_place(context, buffers[static_cast<size_t>(addition.left)].slice(begin, block),
+                   buffers[static_cast<size_t>(addition.right)].slice(begin, block));
+    }
   }
 }
 
-int64_t elements_of(ChunkRange range) { return range.chunks() * kChunkElements; }
-size_t bytes_of(ChunkRange range) { return static_cast<size_t>(elements_of(range)) * sizeof(float); }
+/// Chunks of a flat buffer.
+Tensor chunks_of(const Tensor& buffer, int64_t begin, int64_t chunks) {
+  return buffer.slice(begin * kChunkElements, {chunks * kChunkElements});
+}
+Tensor chunks_of(const Tensor& buffer, ChunkRange range) { return chunks_of(buffer, range.begin, range.chunks()); }
+
+Transfer transfer_of(int peer, const Tensor& tensor) { return {peer, tensor.raw(), tensor.bytes()}; }
 
 }  // namespace
 
@@ -86,25 +85,23 @@ struct BucketReducer::Impl {
     tree.finish(record);
   }
 
-  float* slot_data(int slot, int64_t chunk) const {
-    return slots[static_cast<size_t>(slot)].data<float>() + chunk * kChunkElements;
-  }
+  /// The buffer in which a node of this rank is summed.
+  const Tensor& slot(const Node& node) const { return slots[static_cast<size_t>(node.slot)]; }
 
-  /// Where this rank's shard of a bucket lies in the buffer of a node.
-  float* shard_data(const Node& node, int bucket) const {
-    if (node.owner == rank) return slot_data(node.slot, layout.shard(bucket, rank).begin);
-    return node.received.data<float>() + layout.local_offset(bucket, rank) * kChunkElements;
+  /// This rank's shard of a bucket of the node.
+  Tensor shard_of(const Node& node, int bucket) const {
+    const ChunkRange shard = layout.shard(bucket, rank);
+    if (node.owner == rank) return chunks_of(slot(node), shard);
+    return chunks_of(node.received, layout.local_offset(bucket, rank), shard.chunks());
   }
 
   bool in_last_leaf() const { return leaf_open && next_leaf == range.leaves(); }
 
   /// Adds the current leaf's chunks to the sums of the leaves before it.
   void add_leaf(ChunkRange chunks) {
-    if (context.meta() || leaf_additions.empty()) return;
-    std::vector<float*> buffers;
-    for (int slot = 0; slot < static_cast<int>(slots.size()); ++slot) buffers.push_back(slot_data(slot, chunks.begin));
-    for_each_piece(context.pool(), elements_of(chunks),
-                   [&](int64_t begin, int64_t end) { add_piece(leaf_additions, buffers, begin, end); });
+    std::vector<Tensor> buffers;
+    for (const Tensor& buffer : slots) buffers.push_back(chunks_of(buffer, chunks));
+    add(context, leaf_additions, buffers);
   }
 
   /// Sends every peer its shard of this rank's nodes, receives this rank's shard of theirs.
@@ -114,12 +111,11 @@ struct BucketReducer::Impl {
     std::vector<Transfer> receives;
     for (const Node& node : nodes) {
       if (node.owner != rank) {
-        receives.push_back({node.owner, shard_data(node, bucket), bytes_of(layout.shard(bucket, rank))});
+        receives.push_back(transfer_of(node.owner, shard_of(node, bucket)));
         continue;
       }
       for (int peer = 0; peer < layout.ranks(); ++peer) {
-        const ChunkRange shard = layout.shard(bucket, peer);
-        if (peer != rank) sends.push_back({peer, slot_data(node.slot, shard.begin), bytes_of(shard)});
+        if (peer != rank) sends.push_back(transfer_of(peer, chunks_of(slot(node), layout.shard(bucket, peer))));
       }
     }
     exchanges[static_cast<size_t>(bucket)] = communicator.exchange(std::move(sends), std::move(receives));
@@ -144,28 +140,26 @@ struct BucketReducer::Impl {
 
   /// Adds up the nodes of one bucket into the first one, and closes the gap to the bucket before.
   void add_nodes(int bucket) {
-    std::vector<float*> buffers;
-    for (const Node& node : nodes) buffers.push_back(shard_data(node, bucket));
+    std::vector<Tensor> buffers;
+    for (const Node& node : nodes) buffers.push_back(shard_of(node, bucket));
+    add(context, final_additions, buffers);
+    if (nodes[0].owner != rank || layout.ranks() == 1) return;
     // In a slot, a shard is followed by those of other ranks. Their exchange is over for this bucket and all before
     // it, so the sum moves down next to the last one, in strides that do not reach what is still to be read.
-    float* target = result().data<float>() + layout.local_offset(bucket, rank) * kChunkElements;
-    const int64_t gap = buffers[0] - target;
-    const int64_t elements = elements_of(layout.shard(bucket, rank));
-    const int64_t stride = gap == 0 ? elements : std::min(gap, elements);
-    for (int64_t first = 0; first < elements; first += stride) {
-      for_each_piece(context.pool(), std::min(stride, elements - first), [&](int64_t begin, int64_t end) {
-        add_piece(final_additions, buffers, first + begin, first + end);
-        if (gap == 0) return;
-        std::memcpy(target + first + begin, buffers[0] + first + begin,
-                    static_cast<size_t>(end - begin) * sizeof(float));
-      });
+    const ChunkRange shard = layout.shard(bucket, rank);
+    const int64_t target = layout.local_offset(bucket, rank);
+    const int64_t gap = shard.begin - target;
+    for (int64_t moved = 0; gap > 0 && moved < shard.chunks(); moved += gap) {
+      const int64_t stride = std::min(gap, shard.chunks() - moved);
+      convert(context, chunks_of(slot(nodes[0]), shard.begin + moved, stride),
+              chunks_of(slot(nodes[0]), target + moved, stride));
     }
   }
 
   /// The buffer of the first node, in which all sums end.
   Tensor result() const {
-    const Tensor& buffer = nodes[0].owner == rank ? slots[static_cast<size_t>(nodes[0].slot)] : nodes[0].received;
-    return buffer.slice(0, {layout.local_chunks(rank) * kChunkElements});
+    const Tensor& buffer = nodes[0].owner == rank ? slot(nodes[0]) : nodes[0].received;
+    return chunks_of(buffer, 0, layout.local_chunks(rank));
   }
 
   Context context;
@@ -206,11 +200,7 @@ Tensor BucketReducer::begin_leaf() {
                     [&](int left, int right) { impl.leaf_additions.push_back({left, right}); });
   ++impl.next_leaf;
   impl.leaf_open = true;
-  if (!impl.context.meta()) {
-    for_each_piece(impl.context.pool(), gradients.elements(), [&](int64_t begin, int64_t end) {
-      std::memset(gradients.data<float>() + begin, 0, static_cast<size_t>(end - begin) * sizeof(float));
-    });
-  }
+  fill_zero(impl.context, gradients);
   return gradients;
 }
 
@@ -236,7 +226,7 @@ Tensor BucketReducer::finish() {
       << impl.next_leaf << " of " << impl.range.leaves() << " leaves were computed";
   impl.complete_buckets(impl.layout.chunks());  // a rank without leaves has only to receive
   impl.exposed = 0.0;
-  for (int bucket = 0; bucket < impl.layout.buckets() && !impl.context.meta(); ++bucket) {
+  for (int bucket = 0; bucket < impl.layout.buckets(); ++bucket) {
     impl.wait(bucket);
     impl.add_nodes(bucket);
   }
