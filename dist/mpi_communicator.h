@@ -13,7 +13,7 @@ class MpiThread;
 
 struct MpiOptions {
   double timeout_seconds = 600;              ///< see WorldOptions
-  size_t largest_message = size_t{1} << 30;  ///< bytes; longer transfers are split (MPI counts in int)
+  size_t largest_message = size_t{1} << 18;  ///< bytes, at most 2³¹ - 1; longer transfers are cut
 };
 
 /// All ranks of MPI_COMM_WORLD. One per process.

@@ -32,6 +32,8 @@ class MpiMessages {
   /// Lets MPI work; true when a message has completed since the last call.
   bool progress();
   bool complete() const { return open_ == 0; }
+  /// Some of it has come through, but not all.
+  bool flowing() const { return open_ > 0 && open_ < requests_.size(); }
   /// What it waits for: "data from rank 2 and rank 3, and rank 2 to take ours".
   std::string missing() const;
 

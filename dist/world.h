@@ -14,7 +14,7 @@ namespace tsugi {
 struct WorldOptions {
   int threads = 0;                           ///< compute threads per rank; 0: this rank's share of the CPUs
   double timeout_seconds = 600;              ///< waiting longer than this for a collective means that a peer is lost
-  size_t largest_message = size_t{1} << 30;  ///< bytes; longer transfers are split
+  size_t largest_message = size_t{1} << 18;  ///< bytes; longer transfers are cut, so that their progress shows
 };
 
 /// Joins the ranks that mpirun or srun started (or is a world of one without MPI when there is no launcher), and pins

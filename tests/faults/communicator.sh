@@ -15,13 +15,18 @@ expect() {  # what condition...
   if "$@"; then echo "ok: $what"; else echo "FAILED: $what"; failures=$((failures + 1)); fi
 }
 
-# start RANKS TIMEOUT: sets $job once all ranks are at work
-start() {
+# launch SECONDS TIMEOUT [FAILURE]: starts three ranks, sets $job
+launch() {
   rm -f "$folder"/*
-  "$mpirun" --oversubscribe -np "$1" "$loop" 60 "$2" "$folder" > "$folder/log" 2>&1 &
+  "$mpirun" --oversubscribe -np 3 "$loop" "$1" "$2" "$folder" ${3:+"$3"} > "$folder/log" 2>&1 &
   job=$!
+}
+
+# start TIMEOUT: sets $job once all ranks are at work
+start() {
+  launch 60 "$1"
   for _ in $(seq 200); do
-    [ "$(cat "$folder"/[0-9]* 2>/dev/null | wc -l)" = "$1" ] && sleep 0.3 && return
+    [ "$(cat "$folder"/[0-9]* 2>/dev/null | wc -l)" = 3 ] && sleep 0.3 && return
     sleep 0.1
   done
   echo "FAILED: ranks did not start"; cat "$folder/log"; exit 1
@@ -41,7 +46,7 @@ end() {
 gone() { [ -z "$(tr -d '\0' 2>/dev/null < "/proc/$1/cmdline")" ]; }
 
 echo "== a stopped rank"
-start 3 3
+start 3
 victim=$(cat "$folder/1")
 kill -STOP "$victim"
 end
@@ -55,7 +60,7 @@ sleep 0.5
 expect "the stopped rank is gone" gone "$victim"
 
 echo "== a stopped rank that goes on in time"
-start 2 20
+start 20
 kill -STOP "$(cat "$folder/1")"
 sleep 2
 kill -CONT "$(cat "$folder/1")"
@@ -65,8 +70,23 @@ kill -KILL "$(cat "$folder/1")"
 end
 expect "and a killed rank ends it" [ "$code" != 0 ]
 
+echo "== no fault"
+launch 1 30
+end
+expect "exit code 0" [ "$code" = 0 ]
+expect "nothing is said" [ ! -s "$folder/log" ]
+
+for way in abort leave; do
+  echo "== a rank fails with a collective under way, and then: $way"
+  launch 60 60 $way
+  end
+  expect "its exit code" [ "$code" = 3 ]
+  expect "long before the timeout" [ "$seconds" -le 12 ]
+  expect "its reason" grep -q "shard 7 is damaged" "$folder/log"
+done
+
 echo "== a killed rank"
-start 3 60
+start 60
 survivor=$(cat "$folder/0")
 kill -KILL "$(cat "$folder/2")"
 end

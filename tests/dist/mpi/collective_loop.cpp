@@ -1,6 +1,7 @@
 // Ranks that do nothing but collectives, for tests of what happens when one of them is stopped or killed:
-//   mpirun -np 3 dist_collective_loop SECONDS TIMEOUT_SECONDS PID_FOLDER
-// Each rank writes its process id to PID_FOLDER/RANK once all have joined.
+//   mpirun -np 3 dist_collective_loop SECONDS TIMEOUT_SECONDS PID_FOLDER [abort|leave]
+// Each rank writes its process id to PID_FOLDER/RANK once all have joined. With a fourth argument rank 1 fails at its
+// tenth exchange, while that is under way, with exit code 3; then it aborts the job, or just leaves.
 #include <unistd.h>
 
 #include <chrono>
@@ -13,30 +14,46 @@
 #include "dist/world.h"
 #include "ops/base/error.h"
 
+namespace {
+
+void loop(tsugi::Communicator& group, double seconds, bool fail) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+  std::vector<char> out(1 << 20);
+  std::vector<char> in(out.size() * static_cast<size_t>(group.size()));
+  bool more = true;
+  for (int round = 1; more; ++round) {
+    std::vector<tsugi::Transfer> sends;
+    std::vector<tsugi::Transfer> receives;
+    for (int peer = 0; peer < group.size(); ++peer) {
+      sends.push_back({peer, out.data(), out.size()});
+      receives.push_back({peer, in.data() + out.size() * static_cast<size_t>(peer), out.size()});
+    }
+    const auto exchange = group.exchange(sends, receives);
+    if (fail && round == 10) throw tsugi::Error(tsugi::ExitCode::kData, "shard 7 is damaged");
+    exchange->wait();
+    more = group.broadcast(std::chrono::steady_clock::now() < end ? "more" : "enough") == "more";
+  }
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
-  if (argc != 4) return 2;
-  const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(std::atof(argv[1]));
-  tsugi::World world({.timeout_seconds = std::atof(argv[2])});
-  tsugi::Communicator& group = world.communicator();
+  if (argc < 4) return 2;
+  const std::string failure = argc > 4 ? argv[4] : "";
   try {
-    group.barrier();
-    std::ofstream(std::string(argv[3]) + "/" + std::to_string(world.rank())) << getpid() << std::endl;
-    std::vector<char> out(1 << 20);
-    std::vector<char> in(out.size() * static_cast<size_t>(group.size()));
-    bool more = true;
-    while (more) {
-      std::vector<tsugi::Transfer> sends;
-      std::vector<tsugi::Transfer> receives;
-      for (int peer = 0; peer < group.size(); ++peer) {
-        sends.push_back({peer, out.data(), out.size()});
-        receives.push_back({peer, in.data() + out.size() * static_cast<size_t>(peer), out.size()});
-      }
-      group.exchange(sends, receives)->wait();
-      more = group.broadcast(std::chrono::steady_clock::now() < end ? "more" : "enough") == "more";
+    tsugi::World world({.timeout_seconds = std::atof(argv[2])});
+    tsugi::Communicator& group = world.communicator();
+    try {
+      group.barrier();
+      std::ofstream(std::string(argv[3]) + "/" + std::to_string(world.rank())) << getpid() << std::endl;
+      loop(group, std::atof(argv[1]), !failure.empty() && world.rank() == 1);
+    } catch (const tsugi::Error& error) {
+      std::cerr << error.what() << "\n  hint: " << error.hint() << std::endl;
+      if (failure != "leave") world.abort(static_cast<int>(error.code()));
+      throw;
     }
   } catch (const tsugi::Error& error) {
-    std::cerr << error.what() << "\n  hint: " << error.hint() << std::endl;
-    world.abort(static_cast<int>(error.code()));
+    return static_cast<int>(error.code());
   }
   return 0;
 }

@@ -134,11 +134,11 @@ TEST(Mpi, ErrorsAreAgreed) {
 }
 
 TEST(Mpi, BucketReducerGivesTheBitsOfTheTree) {
-  const ShardLayout layout({1, 2, 90, 91, 130}, group().size());
+  const ShardLayout layout({1, 2, 40, 41, 60}, group().size());
   const int64_t micro_batches = 12;
   const CpuContext context(2);
   BucketReducer reducer(context, group(), layout, micro_batches);
-  for (int64_t step = 0; step < 3; ++step) {
+  for (int64_t step = 0; step < 2; ++step) {
     const Tensor shard = run_step(reducer, layout.chunks(), step, 7);
     const std::vector<float> sum = assemble(group(), layout, shard);
     EXPECT_TRUE(same_bits(sum, tree_sum(micro_batches, layout.chunks() * kChunkElements, step))) << "step " << step;
@@ -149,7 +149,7 @@ TEST(Mpi, BucketReducerGivesTheBitsOfTheTree) {
 
 TEST(Mpi, WaitingBurnsLittle) {
   group().barrier();
-  if (group().size() > 1 && group().rank() == 0) std::this_thread::sleep_for(std::chrono::seconds(1));
+  if (group().rank() == 0) std::this_thread::sleep_for(std::chrono::seconds(1));
   const auto processor_seconds = [] {
     timespec time{};
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
@@ -158,7 +158,7 @@ TEST(Mpi, WaitingBurnsLittle) {
   const double start = processor_seconds();
   group().barrier();
   const double burnt = processor_seconds() - start;
-  EXPECT_LT(burnt, 0.15);
+  EXPECT_LT(burnt, 0.2);  // a spinning thread burns 1
   if (group().rank() == group().size() - 1) std::cout << "processor time of a wait of 1 s: " << burnt << " s\n";
 }
 
