@@ -29,7 +29,8 @@ void for_each_ngram(std::string_view text, int longest, const Visit& visit) {
 
 }  // namespace
 
-std::vector<LabelledText> read_labelled_jsonl(const std::string& path, std::vector<std::string>& labels) {
+std::vector<LabelledText> read_labelled_jsonl(const std::string& path, std::vector<std::string>& labels,
+                                              bool collect_labels) {
   const std::string content = read_file(path, kLargestFile);
   std::vector<std::string> texts;
   std::vector<std::string> names;
@@ -51,8 +52,7 @@ std::vector<LabelledText> read_labelled_jsonl(const std::string& path, std::vect
     throw Error(ExitCode::kData, path + ": no examples", R"(write one {"text": "…", "label": "…"} a line)");
   }
 
-  const bool given = !labels.empty();
-  if (!given) {
+  if (collect_labels) {
     const std::set<std::string> occurring(names.begin(), names.end());
     labels.assign(occurring.begin(), occurring.end());
   }
@@ -141,6 +141,14 @@ std::vector<int> NgramBayes::predict(std::span<const LabelledText> examples) con
   predicted.reserve(examples.size());
   for (const LabelledText& example : examples) predicted.push_back(predict(example.text));
   return predicted;
+}
+
+double majority_accuracy(std::span<const LabelledText> train, std::span<const LabelledText> validation) {
+  return accuracy(std::vector<int>(validation.size(), majority_label(train)), validation);
+}
+
+double ngram_accuracy(std::span<const LabelledText> train, std::span<const LabelledText> validation, int labels) {
+  return accuracy(NgramBayes(train, labels).predict(validation), validation);
 }
 
 }  // namespace tsugi

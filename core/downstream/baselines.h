@@ -18,9 +18,10 @@ struct LabelledText {
 };
 
 /// Reads lines {"text": "…", "label": "…"} (a label may be an integer; other members are ignored; empty lines are
-/// skipped). If `labels` is empty it becomes the labels that occur, ascending by bytes; else every label must be one of
-/// them. Throws Error(kData) "FILE:LINE: reason", also for a file without examples, and Error(kInputOutput).
-std::vector<LabelledText> read_labelled_jsonl(const std::string& path, std::vector<std::string>& labels);
+/// skipped). If `collect_labels`, `labels` becomes those that occur, ascending by bytes; else every label must be one
+/// of `labels`. Throws Error(kData) "FILE:LINE: reason", also for a file without examples, and Error(kInputOutput).
+std::vector<LabelledText> read_labelled_jsonl(const std::string& path, std::vector<std::string>& labels,
+                                              bool collect_labels);
 
 /// The most frequent label, the smallest on a tie. `examples` must not be empty.
 int majority_label(std::span<const LabelledText> examples);
@@ -53,5 +54,11 @@ class NgramBayes {
   std::unordered_map<uint64_t, int64_t> rows_;
   std::vector<double> log_likelihood_;
 };
+
+/// Accuracy on `validation` of predicting the majority of `train`.
+double majority_accuracy(std::span<const LabelledText> train, std::span<const LabelledText> validation);
+
+/// Accuracy on `validation` of NgramBayes, n-grams of 1 to 4 bytes, alpha 1.
+double ngram_accuracy(std::span<const LabelledText> train, std::span<const LabelledText> validation, int labels);
 
 }  // namespace tsugi

@@ -59,6 +59,13 @@ TEST(Baselines, MajorityAndAccuracy) {
   EXPECT_DOUBLE_EQ(accuracy(std::vector<int>{2, 2, 2, 1, 1}, examples), 0.6);
 }
 
+TEST(Baselines, AccuracyOnOtherTexts) {
+  const std::vector<LabelledText> train = {{"aaaa", 0}, {"aab", 0}, {"bbbb", 1}};
+  const std::vector<LabelledText> validation = {{"aa", 0}, {"bb", 1}, {"bbb", 1}, {"aba", 0}};
+  EXPECT_DOUBLE_EQ(majority_accuracy(train, validation), 0.5);
+  EXPECT_DOUBLE_EQ(ngram_accuracy(train, validation, 2), 1.0);
+}
+
 class LabelledJsonl : public testing::Test {
  protected:
   LabelledJsonl()
@@ -66,9 +73,10 @@ class LabelledJsonl : public testing::Test {
               (std::string("tsugi_") + testing::UnitTest::GetInstance()->current_test_info()->name() + ".jsonl")) {}
   ~LabelledJsonl() override { std::filesystem::remove(path_); }
 
+  /// Collects the labels if there are none.
   std::vector<LabelledText> read(const std::string& content, std::vector<std::string>& labels) {
     std::ofstream(path_) << content;
-    return read_labelled_jsonl(path_, labels);
+    return read_labelled_jsonl(path_, labels, labels.empty());
   }
   /// The message of the Error(kData) that reading throws.
   std::string error(const std::string& content, std::vector<std::string> labels = {}) {
@@ -115,7 +123,7 @@ TEST_F(LabelledJsonl, NamesFileLineAndReason) {
   EXPECT_THAT(error("\n" + good, {"b", "c"}), testing::AllOf(HasSubstr(path_ + ":2"), HasSubstr("\"a\"")));
   EXPECT_THAT(error("\n\n"), testing::AllOf(HasSubstr(path_), HasSubstr("no examples")));
   std::vector<std::string> labels;
-  EXPECT_THROW(read_labelled_jsonl(path_ + ".absent", labels), Error);
+  EXPECT_THROW(read_labelled_jsonl(path_ + ".absent", labels, true), Error);
 }
 
 }  // namespace
