@@ -1,0 +1,225 @@
+#include "core/train/trainer.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <chrono>
+#include <sstream>
+
+#include "core/config/config.h"
+#include "core/optim/schedule.h"
+#include "core/scaling/flops.h"
+#include "core/scaling/machine_rate.h"
+#include "core/train/agreement.h"
+#include "core/train/stop_signal.h"
+#include "ops/base/error.h"
+#include "ops/matmul/matmul.h"
+
+namespace tsugi {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0.0;
+  const auto middle = values.begin() + static_cast<int64_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+/// One run on this rank.
+class Trainer {
+ public:
+  Trainer(Communicator& communicator, ThreadPool& pool, Objective& objective, const TrainerOptions& options)
+      : communicator_(communicator),
+        objective_(objective),
+        options_(options),
+        config_(options.config),
+        engine_(pool, communicator, config_, objective, options.frozen) {}
+
+  TrainerResult run();
+
+ private:
+  bool first() const { return communicator_.rank() == 0; }
+  bool names_checkpoint() const { return options_.resume != "auto" && options_.resume != "never"; }
+  bool keeps_files() const { return !options_.run_directory.empty(); }
+  void restore();
+  std::string checkpoint_to_resume();
+  void save();
+  void evaluate();
+  void report(const StepReport& step, double seconds);
+  int64_t tokens_per_step() const { return engine_.samples_per_step() * objective_.sequence(); }
+
+  Communicator& communicator_;
+  Objective& objective_;
+  const TrainerOptions& options_;
+  RunConfig config_;
+  Engine engine_;
+  RunLease lease_;
+  TrainerResult result_;
+  std::vector<std::unique_ptr<MetricsSink>> sinks_;
+  double machine_rate_ = 0.0;  ///< FLOP/s of all ranks' matrix products
+  double flops_per_token_ = 0.0;
+  int64_t saved_step_ = -1;
+};
+
+std::string Trainer::checkpoint_to_resume() {
+  if (names_checkpoint()) return options_.resume;
+  if (!keeps_files()) return "";
+  std::vector<std::string> damaged;
+  std::string found = find_checkpoint(communicator_, options_.run_directory, damaged);
+  for (const std::string& what : damaged) LOG_IF(WARNING, first()) << "checkpoint passed over: " << what;
+  if (options_.resume == "never") {
+    if (found.empty() && damaged.empty()) return "";
+    throw Error(ExitCode::kUsage, options_.run_directory + " already has checkpoints",
+                "choose another --out, or --resume auto to go on with it")
+        .mark_on_all_ranks();
+  }
+  if (found.empty() && !damaged.empty()) {
+    throw Error(ExitCode::kData, "no checkpoint of " + options_.run_directory + " is intact: " + damaged.front(),
+                "to begin anew, choose another --out")
+        .mark_on_all_ranks();
+  }
+  return found;
+}
+
+void Trainer::restore() {
+  ShardedAdamW& optimizer = engine_.optimizer();
+  const std::vector<SavedTensor> tensors = saved_tensors(engine_.store());
+  optimizer.initialize(config_.seed());
+  const std::string from = checkpoint_to_resume();
+  int code = 0;
+  std::string failure;
+  try {
+    if (names_checkpoint()) verify_checkpoint(from);
+    if (!from.empty()) {
+      const RunState state = load_checkpoint(from, tensors, optimizer.ranges(true));
+      result_.start_step = state.step;
+      result_.checkpoint = from;
+      saved_step_ = state.step;
+      LOG_IF(INFO, first()) << "goes on from " << from << " at step " << state.step;
+      LOG_IF(WARNING, first() && state.config_text != to_text(config_))
+          << "the configuration differs from the checkpoint's; the result will differ from an undisturbed run";
+    } else if (!options_.initial_weights.empty()) {
+      // Heads are new: only the body is in a pretrained folder.
+      std::vector<StateRange> body;
+      for (const StateRange& one : optimizer.ranges(false)) {
+        if (tensors[static_cast<size_t>(one.tensor)].name.starts_with("transformer.")) body.push_back(one);
+      }
+      load_weights(options_.initial_weights, tensors, body);
+    }
+  } catch (const Error& error) {
+    code = static_cast<int>(error.code());
+    failure = error.what();
+  }
+  agree_on_errors(communicator_, code, failure);
+  optimizer.refresh_working();
+  optimizer.gather(communicator_);
+  result_.step = result_.start_step;
+}
+
+void Trainer::save() {
+  if (!keeps_files() || saved_step_ == result_.step) return;
+  const Clock::time_point start = Clock::now();
+  RunState state;
+  state.step = result_.step;
+  state.next_sample = static_cast<uint64_t>(result_.step * engine_.samples_per_step());
+  state.config_text = to_text(config_);
+  state.facts = {{"bf16 products", matmul_bf16_path()}, {"objective", objective_.name()}};
+  result_.checkpoint = save_checkpoint(communicator_, lease_, state, saved_tensors(engine_.store()),
+                                       engine_.optimizer().ranges(true), options_.texts);
+  saved_step_ = result_.step;
+  LOG_IF(INFO, first()) << "wrote " << result_.checkpoint << " in " << seconds_since(start) << " s";
+  retain_checkpoints(communicator_, lease_, config_.checkpoint().keep());
+}
+
+void Trainer::evaluate() {
+  result_.evaluation = engine_.evaluate();
+  if (result_.evaluation.targets == 0) return;
+  result_.evaluated = true;
+  EvaluationMetrics metrics{result_.step, result_.evaluation.loss, std::nullopt};
+  if (objective_.has_accuracy()) {
+    metrics.accuracy =
+        static_cast<double>(result_.evaluation.correct) / static_cast<double>(result_.evaluation.targets);
+  }
+  for (const auto& sink : sinks_) sink->evaluation(metrics);
+}
+
+void Trainer::report(const StepReport& step, double seconds) {
+  if (sinks_.empty()) return;
+  StepMetrics metrics;
+  metrics.step = result_.step;
+  metrics.steps = config_.steps();
+  metrics.tokens = result_.step * tokens_per_step();
+  metrics.loss = step.loss;
+  metrics.learning_rate =
+      static_cast<double>(learning_rate_at(config_.optimizer(), config_.schedule(), config_.steps(), result_.step - 1));
+  metrics.gradient_norm = step.gradient_norm;
+  metrics.seconds = seconds;
+  metrics.tokens_per_second = static_cast<double>(tokens_per_step()) / seconds;
+  metrics.mfu = metrics.tokens_per_second * flops_per_token_ / machine_rate_;
+  metrics.exposed_seconds = engine_.exposed_seconds();
+  for (const auto& sink : sinks_) sink->step(metrics);
+}
+
+TrainerResult Trainer::run() {
+  std::map<std::string, std::string> facts = objective_.fingerprint();
+  facts["config"] = to_text(config_);
+  facts["binary"] = binary_fingerprint();
+  facts["--resume"] = options_.resume;
+  require_agreement(communicator_, facts);
+  if (keeps_files()) lease_ = take_lease(communicator_, options_.run_directory);
+  restore();
+  if (keeps_files()) record_start(communicator_, lease_, result_.start_step);
+
+  machine_rate_ =
+      all_reduce_sum(communicator_, {measure_matmul_rate(engine_.context(), engine_.store().compute_type())})[0];
+  flops_per_token_ = flops_per_token(config_.model(), objective_.sequence()).palm;
+  if (first() && options_.make_sinks) sinks_ = options_.make_sinks(result_.start_step);
+
+  std::vector<double> speeds;
+  while (result_.step < config_.steps() && !result_.interrupted) {
+    const Clock::time_point start = Clock::now();
+    const uint64_t first_sample = static_cast<uint64_t>(result_.step * engine_.samples_per_step());
+    const float learning_rate =
+        learning_rate_at(config_.optimizer(), config_.schedule(), config_.steps(), result_.step);
+    const StepReport step = engine_.step(result_.step + 1, first_sample, learning_rate, stop_requested());
+    if (!step.finite) {
+      std::ostringstream message;
+      message << "diverged at step " << result_.step + 1 << ": loss " << step.loss << ", gradient norm "
+              << step.gradient_norm;
+      throw Error(ExitCode::kDiverged, message.str(),
+                  "lower optimizer.learning_rate or lengthen schedule.warmup_steps; earlier checkpoints are intact")
+          .mark_on_all_ranks();
+    }
+    ++result_.step;
+    result_.loss = step.loss;
+    result_.interrupted = step.stop && result_.step < config_.steps();
+    const double seconds = seconds_since(start);
+    speeds.push_back(static_cast<double>(tokens_per_step()) / seconds);
+    report(step, seconds);
+
+    const auto due = [&](int64_t every) { return every > 0 && result_.step % every == 0; };
+    const bool last = result_.step == config_.steps();
+    if (due(config_.evaluation().every_steps()) && !last && !result_.interrupted) evaluate();
+    if (due(config_.checkpoint().every_steps()) || result_.interrupted) save();
+  }
+  if (!result_.interrupted) {
+    evaluate();
+    save();
+  }
+  for (const auto& sink : sinks_) sink->flush();
+  result_.tokens_per_second = median(std::move(speeds));
+  result_.mfu = result_.tokens_per_second * flops_per_token_ / machine_rate_;
+  return result_;
+}
+
+}  // namespace
+
+TrainerResult train(Communicator& communicator, ThreadPool& pool, Objective& objective, const TrainerOptions& options) {
+  return Trainer(communicator, pool, objective, options).run();
+}
+
+}  // namespace tsugi

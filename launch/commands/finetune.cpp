@@ -1,0 +1,269 @@
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "core/config/config.h"
+#include "core/data/file.h"
+#include "core/downstream/baselines.h"
+#include "core/model/huggingface.h"
+#include "core/objective/classification.h"
+#include "core/train/logging.h"
+#include "core/train/stop_signal.h"
+#include "core/train/trainer.h"
+#include "launch/commands/commands.h"
+#include "launch/model_folder.h"
+#include "launch/run_sinks.h"
+#include "launch/run_world.h"
+#include "launch/training_data.h"
+
+namespace tsugi {
+namespace {
+
+constexpr int32_t kMicroBatches = 4;
+constexpr int64_t kSequenceStep = 32;
+
+struct FinetuneOptions {
+  std::string checkpoint;
+  std::string task = "classification";
+  std::string train;
+  std::string validation;
+  std::string out;
+  std::string resume = "auto";
+  bool from_scratch = false;
+  bool linear_probe = false;
+  bool baselines = false;
+  int freeze_layers = 0;
+  double epochs = 10.0;
+  int64_t batch = 16;
+  double learning_rate = 5e-4;
+  double dropout = 0.0;
+  double weight_decay = 0.1;
+  uint64_t seed = 1337;
+  int threads = 0;
+  bool json = false;
+};
+
+/// What fine-tuning a checkpoint on a task needs.
+struct Task {
+  RunConfig config;
+  std::unique_ptr<Objective> objective;
+  std::vector<std::string> labels;
+  std::string tokenizer;  ///< file; may be empty
+  int64_t train_examples = 0;
+  double majority = 0.0;
+  double ngrams = 0.0;
+};
+
+/// A RunConfig from the options: everything that a recipe would say.
+RunConfig make_config(const FinetuneOptions& options, ModelConfig model, int64_t sequence, int64_t samples) {
+  RunConfig config;
+  model.set_dropout(static_cast<float>(options.dropout));
+  *config.mutable_model() = model;
+  config.set_name("finetune");
+  config.mutable_data()->set_train(options.train);
+  config.mutable_data()->set_validation(options.validation);
+  const auto rows = static_cast<int32_t>(std::max<int64_t>(options.batch / kMicroBatches, 1));
+  config.mutable_batch()->set_sequence(static_cast<int32_t>(sequence));
+  config.mutable_batch()->set_micro_batch(rows);
+  config.mutable_batch()->set_micro_batches(kMicroBatches);
+  const double steps = options.epochs * static_cast<double>(samples) / static_cast<double>(rows * kMicroBatches);
+  config.set_steps(std::max<int64_t>(static_cast<int64_t>(steps), 1));
+  config.set_seed(options.seed);
+  config.mutable_optimizer()->set_learning_rate(static_cast<float>(options.learning_rate));
+  config.mutable_optimizer()->set_weight_decay(static_cast<float>(options.weight_decay));
+  config.mutable_schedule()->set_warmup_steps(config.steps() / 10);
+  config.mutable_schedule()->set_final_fraction(0.0f);
+  config.mutable_evaluation()->set_every_steps(0);
+  config.mutable_checkpoint()->set_every_steps(0);
+  config.mutable_dist()->set_threads(options.threads);
+  RunConfig resolved;
+  parse_config(to_text(config), "finetune", {}, resolved);
+  validate_run(resolved);
+  return resolved;
+}
+
+std::vector<LabelledTokens> encode(const Tokenizer& tokenizer, const std::vector<LabelledText>& texts) {
+  std::vector<LabelledTokens> encoded;
+  for (const LabelledText& one : texts) encoded.push_back({tokenizer.encode(one.text), one.label});
+  return encoded;
+}
+
+Task make_classification(const FinetuneOptions& options, const ModelFolder& opened) {
+  Task task;
+  const std::vector<LabelledText> train = read_labelled_jsonl(options.train, task.labels, true);
+  const std::vector<LabelledText> validation = read_labelled_jsonl(options.validation, task.labels, false);
+  const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(opened.path, "classification of text");
+  std::vector<LabelledTokens> train_tokens = encode(*tokenizer, train);
+  std::vector<LabelledTokens> validation_tokens = encode(*tokenizer, validation);
+  int64_t longest = 1;
+  for (const auto* examples : {&train_tokens, &validation_tokens}) {
+    for (const LabelledTokens& one : *examples) longest = std::max(longest, static_cast<int64_t>(one.tokens.size()));
+  }
+  const int64_t rounded = (longest + kSequenceStep - 1) / kSequenceStep * kSequenceStep;
+  const int64_t sequence = std::min<int64_t>(rounded, opened.description.model.context());
+  task.train_examples = static_cast<int64_t>(train.size());
+  task.config = make_config(options, opened.description.model, sequence, task.train_examples);
+  task.objective = std::make_unique<Classification>(std::move(train_tokens), std::move(validation_tokens),
+                                                    static_cast<int64_t>(task.labels.size()), sequence, options.seed);
+  if (options.baselines) {
+    const int labels = static_cast<int>(task.labels.size());
+    task.majority = majority_accuracy(train, validation);
+    task.ngrams = ngram_accuracy(train, validation, labels);
+  }
+  return task;
+}
+
+Task make_language_task(const FinetuneOptions& options, const ModelFolder& opened) {
+  Task task;
+  const ModelConfig& model = opened.description.model;
+  DataConfig data;
+  data.set_train(options.train);
+  data.set_validation(options.validation);
+  const DataFiles files = find_data(data);
+  const int64_t windows = std::max<int64_t>((TokenFile::open(files.train).tokens() - 1) / model.context(), 1);
+  task.config = make_config(options, model, model.context(), windows);
+  task.objective = make_language_objective(files, task.config);
+  return task;
+}
+
+/// Which tensors stay as they are: token and position tables and the blocks below `layers`.
+std::function<bool(const ParameterInfo&)> frozen_tensors(const FinetuneOptions& options) {
+  if (options.linear_probe) {
+    return [](const ParameterInfo& info) { return info.name.starts_with("transformer."); };
+  }
+  if (options.freeze_layers == 0) return {};
+  return [layers = options.freeze_layers](const ParameterInfo& info) {
+    constexpr std::string_view kBlock = "transformer.h.";
+    if (!info.name.starts_with(kBlock)) return info.name.starts_with("transformer.w");
+    return std::stoi(info.name.substr(kBlock.size())) < layers;
+  };
+}
+
+void print_result(const FinetuneOptions& options, const Task& task, const TrainerResult& result) {
+  nlohmann::ordered_json json;
+  json["task"] = options.task;
+  json["steps"] = result.step;
+  json["validation_loss"] = result.evaluation.loss;
+  const bool accuracy = task.objective->has_accuracy();
+  const double share = static_cast<double>(result.evaluation.correct) /
+                       static_cast<double>(std::max<int64_t>(result.evaluation.targets, 1));
+  if (accuracy) {
+    json["accuracy"] = share;
+    json["labels"] = task.labels.size();
+    json["train_examples"] = task.train_examples;
+    json["validation_examples"] = result.evaluation.targets;
+  }
+  if (options.baselines && accuracy) {
+    json["majority_accuracy"] = task.majority;
+    json["ngram_accuracy"] = task.ngrams;
+  }
+  json["interrupted"] = result.interrupted;
+  json["checkpoint"] = result.checkpoint;
+  if (options.json) {
+    std::cout << json.dump() << std::endl;
+    return;
+  }
+  std::cout << "validation loss " << result.evaluation.loss;
+  if (accuracy) std::cout << ", accuracy " << share << " on " << result.evaluation.targets << " texts";
+  if (options.baselines && accuracy) std::cout << " (majority " << task.majority << ", n-grams " << task.ngrams << ")";
+  std::cout << std::endl;
+}
+
+int finetune(World& world, const FinetuneOptions& options) {
+  Communicator& communicator = world.communicator();
+  Task task;
+  ModelFolder opened;
+  on_all_ranks(communicator, [&] {
+    opened = open_model(options.checkpoint, 1);
+    if (options.freeze_layers > opened.description.model.layers()) {
+      throw Error(ExitCode::kUsage, "--freeze-layers " + std::to_string(options.freeze_layers) + " but " + opened.path +
+                                        " has " + std::to_string(opened.description.model.layers()) + " layers");
+    }
+    task =
+        options.task == "classification" ? make_classification(options, opened) : make_language_task(options, opened);
+    const std::string tokenizer = opened.path + "/tokenizer.json";
+    if (std::filesystem::exists(tokenizer)) task.tokenizer = tokenizer;
+    if (!options.out.empty() && world.rank() == 0) std::filesystem::create_directories(options.out);
+  });
+  install_stop_signals();
+  communicator.barrier();
+  const RunLog log(options.out, world.rank());
+
+  TrainerOptions trainer;
+  trainer.config = task.config;
+  trainer.run_directory = options.out;
+  trainer.resume = options.out.empty() ? "never" : options.resume;
+  if (!options.from_scratch) trainer.initial_weights = opened.path;
+  trainer.frozen = frozen_tensors(options);
+  trainer.texts = checkpoint_texts(task.config.model(), task.labels, task.tokenizer);
+  trainer.make_sinks = [&](int64_t start_step) {
+    if (options.out.empty()) return std::vector<std::unique_ptr<MetricsSink>>();
+    write_file_durably(options.out + "/config.textproto", to_text(task.config));
+    return make_run_sinks(options.out, start_step, task.config, options.json);
+  };
+  opened.store.reset();  // the weights are read again, shard by shard
+  ThreadPool pool(world.threads(), world.cpus());
+  const TrainerResult result = train(communicator, pool, *task.objective, trainer);
+  if (world.rank() == 0) print_result(options, task, result);
+  return static_cast<int>(result.interrupted ? ExitCode::kInterrupted : ExitCode::kDone);
+}
+
+}  // namespace
+
+void add_finetune(CLI::App& app, int& exit_code) {
+  auto options = std::make_shared<FinetuneOptions>();
+  CLI::App* command = app.add_subcommand("finetune", "Adapt a checkpoint to a task, alone or on many ranks");
+  command->add_option("--checkpoint", options->checkpoint, "checkpoint folder, or run directory (newest)")->required();
+  command->add_option("--task", options->task, "what to learn")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"classification", "language-modelling"}));
+  command
+      ->add_option("--train", options->train,
+                   "classification: JSONL with \"text\" and \"label\"; language-modelling: token file or folder")
+      ->required();
+  command->add_option("--validation", options->validation, "the same form, to validate on");
+  command->add_option("--out", options->out, "run directory; without it only the result is printed");
+  command->add_option("--resume", options->resume, "auto, never, or a checkpoint folder")->capture_default_str();
+  CLI::Option* freeze =
+      command->add_option("--freeze-layers", options->freeze_layers, "keep the embeddings and this many lower blocks")
+          ->capture_default_str()
+          ->check(CLI::Range(0, 1024));
+  command->add_flag("--linear-probe", options->linear_probe, "train the head alone")->excludes(freeze);
+  command->add_flag("--from-scratch", options->from_scratch, "the checkpoint's shape with random weights");
+  command->add_flag("--baselines", options->baselines, "also score majority and bag-of-n-grams classifiers");
+  command->add_option("--epochs", options->epochs, "passes over the training examples")
+      ->capture_default_str()
+      ->check(CLI::Range(1e-3, 1e6));
+  command->add_option("--batch", options->batch, "examples per step")
+      ->capture_default_str()
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  command->add_option("--learning-rate", options->learning_rate, "peak; linear warm-up over a tenth, then cosine to 0")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 10.0));
+  command->add_option("--dropout", options->dropout, "probability")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 0.95));
+  command->add_option("--weight-decay", options->weight_decay, "of matrices")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 10.0));
+  command->add_option("--seed", options->seed, "of head, order and dropout")->capture_default_str();
+  command->add_option("--threads", options->threads, "per rank; 0: the rank's share")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 4096));
+  command->add_flag("--json", options->json, "print the result as one JSON object, and nothing else");
+  command->callback([options, &exit_code] {
+    if (options->task == "classification" && options->validation.empty()) {
+      throw Error(ExitCode::kUsage, "--task classification needs --validation");
+    }
+    WorldOptions world;
+    world.threads = options->threads;
+    exit_code = run_in_world(world, [&](World& joined) { return finetune(joined, *options); });
+  });
+}
+
+}  // namespace tsugi

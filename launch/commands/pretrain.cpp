@@ -1,0 +1,141 @@
+#include <glog/logging.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "core/config/config.h"
+#include "core/data/file.h"
+#include "core/model/huggingface.h"
+#include "core/train/logging.h"
+#include "core/train/stop_signal.h"
+#include "core/train/trainer.h"
+#include "launch/commands/commands.h"
+#include "launch/model_folder.h"
+#include "launch/run_sinks.h"
+#include "launch/run_world.h"
+#include "launch/training_data.h"
+
+namespace tsugi {
+namespace {
+
+struct PretrainOptions {
+  std::string config;
+  std::vector<std::string> overrides;
+  std::string out;
+  std::string resume = "auto";
+  std::string initial_weights;
+  bool json = false;
+};
+
+/// The model of --init-from wins over the configuration's shape; what contradicts it is an error.
+void take_shape(const ModelConfig& from, const std::string& folder, RunConfig& config) {
+  ModelConfig& model = *config.mutable_model();
+  const auto require = [&](const char* field, int64_t ours, int64_t theirs) {
+    if (ours == theirs) return;
+    throw Error(ExitCode::kUsage,
+                std::string("model.") + field + " is " + std::to_string(ours) + " but " + folder + " has " +
+                    std::to_string(theirs),
+                "continued pretraining keeps the shape of the checkpoint");
+  };
+  require("layers", model.layers(), from.layers());
+  require("heads", model.heads(), from.heads());
+  require("width", model.width(), from.width());
+  require("context", model.context(), from.context());
+  if (model.vocabulary() == 0) model.set_vocabulary(from.vocabulary());
+  require("vocabulary", model.vocabulary(), from.vocabulary());
+}
+
+nlohmann::ordered_json summary(const TrainerResult& result, const World& world, const Objective& objective) {
+  nlohmann::ordered_json json;
+  json["step"] = result.step;
+  json["start_step"] = result.start_step;
+  json["loss"] = result.loss;
+  json["validation_loss"] =
+      result.evaluated ? nlohmann::ordered_json(result.evaluation.loss) : nlohmann::ordered_json();
+  json["interrupted"] = result.interrupted;
+  json["checkpoint"] = result.checkpoint;
+  json["tokens_per_second"] = result.tokens_per_second;
+  json["mfu"] = result.mfu;
+  json["ranks"] = world.size();
+  json["objective"] = objective.name();
+  return json;
+}
+
+int pretrain(World& world, const PretrainOptions& options) {
+  Communicator& communicator = world.communicator();
+  RunConfig config;
+  DataFiles files;
+  std::unique_ptr<Objective> objective;
+  on_all_ranks(communicator, [&] {
+    load_config(options.config, options.overrides, config);
+    validate_run(config);
+    files = find_data(config.data());
+    if (!options.initial_weights.empty()) {
+      take_shape(load_huggingface_config(options.initial_weights).model, options.initial_weights, config);
+    }
+    objective = make_language_objective(files, config);
+    if (world.rank() == 0) std::filesystem::create_directories(options.out);
+  });
+  install_stop_signals();
+  communicator.barrier();
+  const RunLog log(options.out, world.rank());
+  LOG(INFO) << world.describe();
+
+  TrainerOptions trainer;
+  trainer.config = config;
+  trainer.run_directory = options.out;
+  trainer.resume = options.resume;
+  trainer.initial_weights = options.initial_weights;
+  trainer.texts = checkpoint_texts(config.model(), {}, files.tokenizer);
+  trainer.make_sinks = [&](int64_t start_step) {
+    write_file_durably(options.out + "/config.textproto", to_text(config));
+    return make_run_sinks(options.out, start_step, config, options.json);
+  };
+  ThreadPool pool(world.threads(), world.cpus());
+  const TrainerResult result = train(communicator, pool, *objective, trainer);
+  if (world.rank() == 0) {
+    if (options.json) {
+      std::cout << summary(result, world, *objective).dump() << std::endl;
+    } else if (result.interrupted) {
+      std::cout << "stopped at step " << result.step << " as asked; run the same command again to go on\n";
+    } else {
+      std::cout << "done: " << result.checkpoint << std::endl;
+    }
+  }
+  return static_cast<int>(result.interrupted ? ExitCode::kInterrupted : ExitCode::kDone);
+}
+
+}  // namespace
+
+void add_pretrain(CLI::App& app, int& exit_code) {
+  auto options = std::make_shared<PretrainOptions>();
+  CLI::App* command =
+      app.add_subcommand("pretrain", "Train a model from a configuration; start it with mpirun or srun for many ranks");
+  command->add_option("--config", options->config, "run configuration (launch/recipes/*.textproto)")->required();
+  command->add_option("--set", options->overrides, "change a field: optimizer.learning_rate=3e-4")->take_all();
+  command->add_option("--out", options->out, "run directory")->required();
+  command
+      ->add_option("--resume", options->resume,
+                   "auto: from the newest intact checkpoint in --out, if any; never; or a checkpoint folder")
+      ->capture_default_str();
+  command->add_option("--init-from", options->initial_weights,
+                      "continued pretraining: begin with the weights of this checkpoint folder");
+  command->add_flag("--json", options->json, "print the result as one JSON object, and nothing else");
+  command->callback([options, &exit_code] {
+    WorldOptions world;
+    // Threads and time limit are needed before the ranks can talk; mistakes in the file are reported once they can.
+    RunConfig early;
+    try {
+      load_config(options->config, options->overrides, early);
+      world.threads = early.dist().threads();
+      world.timeout_seconds = early.dist().timeout_seconds();
+    } catch (const Error&) {
+    }
+    exit_code = run_in_world(world, [&](World& joined) { return pretrain(joined, *options); });
+  });
+}
+
+}  // namespace tsugi
