@@ -35,7 +35,7 @@ std::vector<ChunkRule> make_rules() {
   return {{.tensor = 0, .valid = 4096, .weight_decay = 0.1f},
           {.tensor = 0, .valid = 1001, .weight_decay = 0.1f},
           {.tensor = 1, .valid = 4096, .frozen = true},
-          {.tensor = 2, .valid = 3, .learning_rate_scale = 0.25f},
+          {.tensor = 2, .valid = 3, .learning_rate_scale = 0.25f, .weight_decay = 0.1f},
           {.tensor = 3, .valid = 0}};
 }
 
