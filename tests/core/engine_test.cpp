@@ -11,6 +11,7 @@
 
 #include "core/config/config.h"
 #include "core/objective/causal_lm.h"
+#include "ops/base/error.h"
 #include "tests/dist/thread_communicator.h"
 
 namespace tsugi {
@@ -110,7 +111,7 @@ TEST_P(EngineBits, DoNotDependOnRanksOrThreads) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, EngineBits, ::testing::Values("", "numerics { compute: BF16 }"),
-                         [](const auto& info) { return std::string(info.index == 0 ? "fp32" : "bf16"); });
+                         [](const auto& parameter) { return std::string(parameter.index == 0 ? "fp32" : "bf16"); });
 
 TEST(Engine, RecomputationChangesNoBit) {
   const Outcome kept = train_ranks(2, make_config(), 1);

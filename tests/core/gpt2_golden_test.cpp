@@ -84,8 +84,8 @@ RunConfig golden_config(const std::string& extra) {
 }
 
 /// An engine with the golden initial weights.
-struct Setup {
-  explicit Setup(const std::string& extra = "")
+struct GoldenRun {
+  explicit GoldenRun(const std::string& extra = "")
       : objective(golden), communicator(make_local_communicator()), pool(1), config(golden_config(extra)) {
     engine = std::make_unique<Engine>(pool, *communicator, config, objective, nullptr);
     const std::vector<StateRange> ranges = engine->optimizer().ranges(false);
@@ -116,7 +116,7 @@ double relative_difference(const float* actual, const std::vector<float>& expect
 }
 
 TEST(Gpt2Golden, LogitsLossAndEveryGradient) {
-  Setup setup;
+  GoldenRun setup;
   const Context& context = setup.engine->context();
   ParameterStore& store = setup.engine->store();
   const Tensor gradients = context.empty({store.chunks() * kChunkElements}, DType::kF32);
@@ -159,7 +159,7 @@ TEST(Gpt2Golden, LogitsLossAndEveryGradient) {
 }
 
 void expect_five_steps(const std::string& extra, double loss_tolerance, double weight_tolerance) {
-  Setup setup(extra);
+  GoldenRun setup(extra);
   const std::vector<float> losses = setup.golden.values<float>("losses");
   for (int64_t step = 0; step < 5; ++step) {
     const StepReport report = setup.engine->step(step + 1, 0, 1e-3f, false);
