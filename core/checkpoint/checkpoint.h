@@ -37,6 +37,7 @@ struct StateRange {
 struct RunState {
   int64_t step = 0;                          ///< optimizer steps done
   uint64_t next_sample = 0;                  ///< global index of the first sample of the next step
+  bool evaluation_due = false;               ///< this step's evaluation was put off by a stop; it comes first on resume
   std::string config_text;                   ///< resolved RunConfig
   std::map<std::string, std::string> facts;  ///< library versions, device, build: for the message when bits may differ
 };

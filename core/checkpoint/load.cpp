@@ -25,6 +25,7 @@ RunState read_run_state(const Folder& folder) {
   RunState state;
   state.step = root.require_int("step", 0);
   state.next_sample = static_cast<uint64_t>(root.require_int("next_sample", 0));
+  state.evaluation_due = root.bool_or("evaluation_due", false);
   state.config_text = root.require_string("config");
   for (const auto& [key, value] : root.require_object("facts").members()) state.facts[key] = value.as_string();
   return state;

@@ -132,6 +132,7 @@ std::string run_text(const RunState& state) {
   return nlohmann::json{{"version", 1},
                         {"step", state.step},
                         {"next_sample", state.next_sample},
+                        {"evaluation_due", state.evaluation_due},
                         {"config", state.config_text},
                         {"facts", nlohmann::json(state.facts)}}
              .dump(1) +

@@ -63,6 +63,7 @@ class Trainer {
   double machine_rate_ = 0.0;  ///< FLOP/s of all ranks' matrix products
   double flops_per_token_ = 0.0;
   int64_t saved_step_ = -1;
+  bool evaluation_due_ = false;  ///< put off by a stop
 };
 
 std::string Trainer::checkpoint_to_resume() {
@@ -99,6 +100,7 @@ void Trainer::restore() {
       result_.start_step = state.step;
       result_.checkpoint = from;
       saved_step_ = state.step;
+      evaluation_due_ = state.evaluation_due;
       LOG_IF(INFO, first()) << "goes on from " << from << " at step " << state.step;
       LOG_IF(WARNING, first() && state.config_text != to_text(config_))
           << "the configuration differs from the checkpoint's; the result will differ from an undisturbed run";
@@ -126,6 +128,7 @@ void Trainer::save() {
   RunState state;
   state.step = result_.step;
   state.next_sample = static_cast<uint64_t>(result_.step * engine_.samples_per_step());
+  state.evaluation_due = evaluation_due_;
   state.config_text = to_text(config_);
   state.facts = {{"bf16 products", matmul_bf16_path()}, {"objective", objective_.name()}};
   result_.checkpoint = save_checkpoint(communicator_, lease_, state, saved_tensors(engine_.store()),
@@ -136,6 +139,7 @@ void Trainer::save() {
 }
 
 void Trainer::evaluate() {
+  evaluation_due_ = false;
   result_.evaluation = engine_.evaluate();
   if (result_.evaluation.targets == 0) return;
   result_.evaluated = true;
@@ -179,6 +183,7 @@ TrainerResult Trainer::run() {
   flops_per_token_ = flops_per_token(config_.model(), objective_.sequence()).palm;
   if (first() && options_.make_sinks) sinks_ = options_.make_sinks(result_.start_step);
 
+  if (evaluation_due_) evaluate();
   std::vector<double> speeds;
   while (result_.step < config_.steps() && !result_.interrupted) {
     const Clock::time_point start = Clock::now();
@@ -203,7 +208,8 @@ TrainerResult Trainer::run() {
 
     const auto due = [&](int64_t every) { return every > 0 && result_.step % every == 0; };
     const bool last = result_.step == config_.steps();
-    if (due(config_.evaluation().every_steps()) && !last && !result_.interrupted) evaluate();
+    evaluation_due_ = due(config_.evaluation().every_steps()) && !last;
+    if (evaluation_due_ && !result_.interrupted) evaluate();
     if (due(config_.checkpoint().every_steps()) || result_.interrupted) save();
   }
   if (!result_.interrupted) {

@@ -24,7 +24,7 @@ for how in rank mpirun; do
   if [ $how = rank ]; then
     kill -TERM "$(pgrep -f "tsugi pretrain --config $WORK/config --out $WORK/asked" | tail -n 1)"
   else
-    kill -USR1 "$launcher"
+    kill -USR1 "$(pgrep -o -f "^mpirun .*--out $WORK/asked")"  # $launcher is the shell around it
   fi
   code=0; wait "$launcher" || code=$?
   [ "$code" = 75 ] || { cat "$WORK/asked.err" >&2; fail "exit code $code instead of 75 after a signal to $how"; }

@@ -31,8 +31,8 @@ head -c 1000 "$WORK/data/train.bin" > "$WORK/cut.bin"
 expect_code 3 pretrain --set "data.train=$WORK/cut.bin" model.vocabulary=50
 expect_said 'cut.bin'
 # nanoGPT's form with an id that the vocabulary does not have, read by one rank only.
-head -c 20000 /dev/zero > "$WORK/wild.bin"
-printf '\xff\x00' | dd of="$WORK/wild.bin" bs=1 seek=9000 conv=notrunc 2> /dev/null
+head -c 2000 /dev/zero > "$WORK/wild.bin"
+printf '\xff\x00' | dd of="$WORK/wild.bin" bs=1 seek=900 conv=notrunc 2> /dev/null
 expect_code 3 pretrain --set "data.train=$WORK/wild.bin" model.vocabulary=50
 expect_said 'wild.bin.*255'
 mkdir "$WORK/no text"
