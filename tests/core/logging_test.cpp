@@ -103,11 +103,13 @@ TEST_F(RunLogTest, AFolderThatCannotBeMadeIsAnError) {
 }
 
 TEST_F(RunLogTest, NoSignalIsHandled) {
-  const RunLog log(folder_, 0);
-  struct sigaction action{};
   for (const int signal : {SIGTERM, SIGSEGV, SIGABRT}) {
-    ASSERT_EQ(sigaction(signal, nullptr, &action), 0);
-    EXPECT_EQ(action.sa_handler, SIG_DFL) << signal;
+    struct sigaction before{};
+    struct sigaction during{};
+    ASSERT_EQ(sigaction(signal, nullptr, &before), 0);
+    const RunLog log(folder_, 0);
+    ASSERT_EQ(sigaction(signal, nullptr, &during), 0);
+    EXPECT_EQ(during.sa_handler, before.sa_handler) << signal;
   }
 }
 
