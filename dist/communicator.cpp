@@ -61,18 +61,28 @@ void agree_on_errors(Communicator& communicator, int exit_code, const std::strin
   const std::string mine = error.empty() ? "" : std::to_string(exit_code) + ' ' + error;
   const std::vector<std::string> all = communicator.all_gather_strings(mine);
   int code = 0;
-  std::string message;
+  std::vector<std::pair<std::string, std::vector<size_t>>> complaints;  // what is said, and by which ranks
   for (size_t r = 0; r < all.size(); ++r) {
     if (all[r].empty()) continue;
     const size_t space = all[r].find(' ');
-    if (message.empty()) {
-      code = std::stoi(all[r].substr(0, space));
-    } else {
-      message += "; ";
-    }
-    message += (all.size() > 1 ? "rank " + std::to_string(r) + ": " : "") + all[r].substr(space + 1);
+    if (complaints.empty()) code = std::stoi(all[r].substr(0, space));
+    const std::string said = all[r].substr(space + 1);
+    auto same = std::find_if(complaints.begin(), complaints.end(), [&](const auto& one) { return one.first == said; });
+    if (same == complaints.end()) same = complaints.insert(complaints.end(), {said, {}});
+    same->second.push_back(r);
   }
-  if (!message.empty()) throw Error(static_cast<ExitCode>(code), message).mark_on_all_ranks();
+  if (complaints.empty()) return;
+  std::string message;
+  for (const auto& [said, ranks] : complaints) {
+    if (!message.empty()) message += "; ";
+    if (ranks.size() < all.size()) {
+      message += ranks.size() == 1 ? "rank " : "ranks ";
+      for (size_t i = 0; i < ranks.size(); ++i) message += (i > 0 ? ", " : "") + std::to_string(ranks[i]);
+      message += ": ";
+    }
+    message += said;
+  }
+  throw Error(static_cast<ExitCode>(code), message).mark_on_all_ranks();
 }
 
 }  // namespace tsugi

@@ -19,7 +19,8 @@ int run_in_world(const WorldOptions& options, const std::function<int(World&)>& 
     return body(world);
   } catch (const Error& error) {
     const bool alone = world.size() == 1;
-    if (alone || !error.on_all_ranks() || world.rank() == 0) print_error(error, alone ? -1 : world.rank());
+    const bool shared = error.on_all_ranks();
+    if (alone || !shared || world.rank() == 0) print_error(error, alone || shared ? -1 : world.rank());
     if (!alone && !error.on_all_ranks()) world.abort(static_cast<int>(error.code()));
     return static_cast<int>(error.code());
   }

@@ -105,12 +105,14 @@ void Trainer::restore() {
       LOG_IF(WARNING, first() && state.config_text != to_text(config_))
           << "the configuration differs from the checkpoint's; the result will differ from an undisturbed run";
     } else if (!options_.initial_weights.empty()) {
-      // Heads are new: only the body is in a pretrained folder.
-      std::vector<StateRange> body;
-      for (const StateRange& one : optimizer.ranges(false)) {
-        if (tensors[static_cast<size_t>(one.tensor)].name.starts_with("transformer.")) body.push_back(one);
-      }
-      load_weights(options_.initial_weights, tensors, body);
+      // Heads are new, and declared first: only the body is in a pretrained folder.
+      const auto body = std::find_if(tensors.begin(), tensors.end(),
+                                     [](const SavedTensor& tensor) { return tensor.name.starts_with("transformer."); });
+      const int heads = static_cast<int>(body - tensors.begin());
+      std::vector<StateRange> ranges = optimizer.ranges(false);
+      std::erase_if(ranges, [&](const StateRange& one) { return one.tensor < heads; });
+      for (StateRange& one : ranges) one.tensor -= heads;
+      load_weights(options_.initial_weights, {body, tensors.end()}, ranges);
     }
   } catch (const Error& error) {
     code = static_cast<int>(error.code());
