@@ -116,7 +116,7 @@ fi
 "${pretrain[@]}" --set "steps=$(<"$out/steps")" --out "$out/pretrain" --resume auto
 
 step "Evaluation on text that was not trained on"
-"$TSUGI" evaluate --checkpoint "$out/pretrain" --tokens "$out/tokens/validation.bin" --sequence 256 --json |
+"$TSUGI" evaluate --checkpoint "$out/pretrain" --tokens "$out/tokens/validation.bin" --sequence 128 --json |
   tee "$out/evaluation.json"
 
 step "What it writes after \"$sentence\""

@@ -127,6 +127,7 @@ void Trainer::restore() {
 void Trainer::save() {
   if (!keeps_files() || saved_step_ == result_.step) return;
   const Clock::time_point start = Clock::now();
+  for (const auto& sink : sinks_) sink->flush();
   RunState state;
   state.step = result_.step;
   state.next_sample = static_cast<uint64_t>(result_.step * engine_.samples_per_step());
@@ -183,7 +184,9 @@ TrainerResult Trainer::run() {
   machine_rate_ =
       all_reduce_sum(communicator_, {measure_matmul_rate(engine_.context(), engine_.store().compute_type())})[0];
   flops_per_token_ = flops_per_token(config_.model(), objective_.sequence()).palm;
-  if (first() && options_.make_sinks) sinks_ = options_.make_sinks(result_.start_step);
+  // A run that is complete already is evaluated again, but has nothing to report twice.
+  const bool complete = result_.start_step >= config_.steps();
+  if (first() && options_.make_sinks && !complete) sinks_ = options_.make_sinks(result_.start_step);
 
   if (evaluation_due_) evaluate();
   std::vector<double> speeds;
