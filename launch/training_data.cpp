@@ -60,7 +60,10 @@ std::unique_ptr<Objective> make_language_objective(const DataFiles& files, RunCo
 std::map<std::string, std::string> checkpoint_texts(const ModelConfig& model, const std::vector<std::string>& labels,
                                                     const std::string& tokenizer_file) {
   std::map<std::string, std::string> texts{{"config.json", to_huggingface_config(model, labels)}};
-  if (!tokenizer_file.empty()) texts["tokenizer.json"] = read_file(tokenizer_file, kMaxTokenizerBytes);
+  if (!tokenizer_file.empty()) {
+    texts["tokenizer.json"] = read_file(tokenizer_file, kMaxTokenizerBytes);
+    texts["tokenizer_config.json"] = to_huggingface_tokenizer_config(model);
+  }
   return texts;
 }
 

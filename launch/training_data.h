@@ -21,7 +21,7 @@ DataFiles find_data(const DataConfig& config);
 /// Opens the data, fills in config.model.vocabulary (0: the tokenizer's or the file's) and returns the objective.
 std::unique_ptr<Objective> make_language_objective(const DataFiles& files, RunConfig& config);
 
-/// The small files of a checkpoint: config.json, and tokenizer.json if there is one.
+/// The small files of a checkpoint: config.json, and tokenizer.json with its configuration if there is one.
 std::map<std::string, std::string> checkpoint_texts(const ModelConfig& model, const std::vector<std::string>& labels,
                                                     const std::string& tokenizer_file);
 

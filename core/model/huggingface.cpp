@@ -61,6 +61,14 @@ std::string to_huggingface_config(const ModelConfig& model, const std::vector<st
   return json.dump(2) + "\n";
 }
 
+std::string to_huggingface_tokenizer_config(const ModelConfig& model) {
+  nlohmann::ordered_json json;
+  json["tokenizer_class"] = "PreTrainedTokenizerFast";
+  json["model_max_length"] = model.context();
+  json["clean_up_tokenization_spaces"] = false;
+  return json.dump(2) + "\n";
+}
+
 HuggingfaceModel load_huggingface_config(const std::string& folder) {
   const JsonValue json = read_json(folder + "/config.json", kMaxConfigBytes);
   require_value(json, "model_type", {"gpt2"});

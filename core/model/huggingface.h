@@ -11,6 +11,10 @@ namespace tsugi {
 /// The text of config.json: GPT2LMHeadModel, or GPT2ForSequenceClassification when `labels` is not empty.
 std::string to_huggingface_config(const ModelConfig& model, const std::vector<std::string>& labels);
 
+/// The text of tokenizer_config.json, without which AutoTokenizer would take the model's own kind of tokenizer instead
+/// of what tokenizer.json says.
+std::string to_huggingface_tokenizer_config(const ModelConfig& model);
+
 /// What a folder's config.json says.
 struct HuggingfaceModel {
   ModelConfig model;
