@@ -49,7 +49,7 @@ if ((format_only)); then exit 0; fi
 
 need shellcheck
 mapfile -t scripts < <(sources '*.sh'; echo .ci/run)
-shellcheck "${scripts[@]}"
+shellcheck --external-sources --source-path=SCRIPTDIR --severity=warning "${scripts[@]}"
 echo "lint: ${#scripts[@]} scripts are clean"
 
 need clang-tidy-19

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the tests that run the real program: where it is, a folder to work in, mpirun for everybody.
 # Usage of a test: TSUGI=build/release/tsugi tests/cluster/NAME.sh
 set -euo pipefail

@@ -3,6 +3,7 @@
 . "$(dirname "$0")/../cluster/lib.sh"
 make_corpus "$WORK"
 make_config "$WORK/config" "$WORK/data" 10
+# shellcheck disable=SC2120  # its arguments come through expect_code
 pretrain() { ranks "${RANKS:-2}" "$TSUGI" pretrain --config "$WORK/config" --out "$WORK/${RUN:-run}" "$@"; }
 
 echo "- configuration"
