@@ -2,38 +2,12 @@
 // once, as it is stored, on all threads.
 #include <algorithm>
 #include <array>
-#include <cstring>
 
+#include "ops/matmul/lanes.h"
 #include "ops/matmul/matmul_internal.h"
-#include "ops/tensor/convert_row.h"
 
 namespace tsugi::cpu {
 namespace {
-
-constexpr int kLanes = 8;
-typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float))));
-typedef uint16_t HalfLanes __attribute__((vector_size(kLanes * sizeof(uint16_t))));
-typedef uint32_t WordLanes __attribute__((vector_size(kLanes * sizeof(uint32_t))));
-
-Lanes load(const float* from) {
-  Lanes lanes;
-  std::memcpy(&lanes, from, sizeof(lanes));
-  return lanes;
-}
-Lanes load(const bf16* from) {
-  HalfLanes halves;
-  std::memcpy(&halves, from, sizeof(halves));
-  const WordLanes words = __builtin_convertvector(halves, WordLanes) << 16;
-  Lanes lanes;
-  std::memcpy(&lanes, &words, sizeof(lanes));
-  return lanes;
-}
-
-float sum_of(const Lanes& lanes) {
-  float sum = 0.0f;
-  for (int i = 0; i < kLanes; ++i) sum += lanes[i];
-  return sum;
-}
 
 constexpr int64_t kPieceColumns = 128;
 
@@ -85,9 +59,10 @@ void dot_products(const Product<T>& p, int64_t column, float* sums) {
   int64_t k = 0;
   for (; k + kLanes <= p.k; k += kLanes) {
     Lanes a[kRows];
-    for (int m = 0; m < kRows; ++m) a[m] = load(p.a + m * p.k + k);
+    for (int m = 0; m < kRows; ++m) load(p.a + m * p.k + k, a[m]);
     for (int c = 0; c < kColumns; ++c) {
-      const Lanes value = load(b + c * p.k + k);
+      Lanes value;
+      load(b + c * p.k + k, value);
       for (int m = 0; m < kRows; ++m) lanes[m][c] += a[m] * value;
     }
   }

@@ -27,32 +27,45 @@ Block block_of(const Tiling& t, int64_t m, int64_t n, int64_t k, int64_t tile, i
 /// Depth of the operand panels that are packed for one call of the kernel: two of them and a tile fit the second cache.
 constexpr int64_t kPanelDepth = 384;
 
-/// Whether the kernels should get an f32 copy of a panel instead of the stored operand.
+/// Whether the kernels get an f32 copy of a panel of a, in rows, instead of the stored operand.
 template <class T>
-bool packs_a(const Product<T>& p) {
+bool packs_a(const Product<T>& p, const Tiling& t) {
   if constexpr (std::is_same_v<T, bf16>) {
     return !bf16_gemm_is_native();
   } else {
-    // Columns of a stored row by row: every step of k touches another page. Measured 2-fold slower than packing.
-    return p.transpose_a && p.lda() > 256;
+    // For tiles that are not large oneDNN reads a where it lies: down its columns, each number from another line, from
+    // another page if a is wide, and into few sets of the cache at strides of powers of two. Up to twice as slow.
+    return p.transpose_a && (p.lda() > 256 || p.lda() % 128 == 0) && !t.is_large();
   }
 }
+
+/// The same for b. Rows that are multiples of 2048 bytes apart fall into few sets of the cache: up to twice as slow.
 template <class T>
-bool packs_b(const Product<T>&) {
-  return std::is_same_v<T, bf16> && !bf16_gemm_is_native();
+bool packs_b(const Product<T>& p, const Tiling& t) {
+  if constexpr (std::is_same_v<T, bf16>) {
+    return !bf16_gemm_is_native();
+  } else {
+    return !p.transpose_b && p.ldb() % 512 == 0 && t.tile_m >= 32 && !t.is_large();
+  }
 }
 
 template <class T>
 size_t panel_bytes(const Product<T>& p, const Tiling& t) {
   const int64_t depth = std::min(kPanelDepth, t.chunk_k);
-  return static_cast<size_t>((packs_a(p) ? t.tile_m * depth : 0) + (packs_b(p) ? t.tile_n * depth : 0)) * sizeof(float);
+  return static_cast<size_t>((packs_a(p, t) ? t.tile_m * depth : 0) + (packs_b(p, t) ? t.tile_n * depth : 0)) *
+         sizeof(float);
 }
+
+/// The operand as the kernel takes it unpacked; bf16 is always packed.
+const float* as_f32(const float* x) { return x; }
+const float* as_f32(const bf16*) { return nullptr; }
 
 /// c (+)= the block's product. `panels` has panel_bytes().
 template <class T>
-void block_product(const Product<T>& p, const Block& block, float* c, int64_t ldc, bool accumulate, float* panels) {
-  const bool pack_a = packs_a(p);
-  const bool pack_b = packs_b(p);
+void block_product(const Product<T>& p, const Tiling& t, const Block& block, float* c, int64_t ldc, bool accumulate,
+                   float* panels) {
+  const bool pack_a = packs_a(p, t);
+  const bool pack_b = packs_b(p, t);
   GemmShape shape{.m = block.rows,
                   .n = block.columns,
                   .k = block.count_k,
@@ -77,30 +90,28 @@ void block_product(const Product<T>& p, const Block& block, float* c, int64_t ld
     shape.accumulate = accumulate || done > 0;
     const T* a = p.a_at(block.row, block.first_k + done);
     const T* b = p.b_at(block.first_k + done, block.column);
-    float* free = panels;
-    const float* packed_a = free;
+    const float* kernel_a = as_f32(a);
+    const float* kernel_b = as_f32(b);
+    float* panel = panels;
     if (pack_a) {
       if (p.transpose_a) {
-        widen_transposed(a, p.lda(), shape.k, shape.m, free);
+        widen_transposed(a, p.lda(), shape.k, shape.m, panel);
       } else {
-        widen_rows(a, p.lda(), shape.m, shape.k, free);
+        widen_rows(a, p.lda(), shape.m, shape.k, panel);
       }
-      free += shape.m * shape.k;
       shape.transpose_a = false;
       shape.lda = shape.k;
+      kernel_a = panel;
+      panel += shape.m * shape.k;
     }
-    const float* packed_b = free;
     if (pack_b) {
-      const int64_t stored_rows = p.transpose_b ? shape.n : shape.k;
-      const int64_t stored_columns = p.transpose_b ? shape.k : shape.n;
-      widen_rows(b, p.ldb(), stored_rows, stored_columns, free);
-      shape.ldb = stored_columns;
+      const int64_t rows = p.transpose_b ? shape.n : shape.k;
+      const int64_t columns = p.transpose_b ? shape.k : shape.n;
+      widen_rows(b, p.ldb(), rows, columns, panel);
+      shape.ldb = columns;
+      kernel_b = panel;
     }
-    if constexpr (std::is_same_v<T, float>) {
-      gemm_f32(shape, packed_a, pack_b ? packed_b : b, c);
-    } else {
-      gemm_f32(shape, packed_a, packed_b, c);
-    }
+    gemm_f32(shape, kernel_a, kernel_b, c);
   }
 }
 
@@ -114,11 +125,11 @@ void whole_k_product(ThreadPool& pool, const Product<T>& p, const Epilogue<T, Ou
     float* scratch = panels + tile > 0 ? static_cast<float*>(pool.scratch(worker, panels + tile)) : nullptr;
     if (in_place != nullptr) {
       float* c = in_place + block.row * p.n + block.column;
-      block_product(p, block, c, p.n, epilogue.accumulate, scratch);
+      block_product(p, t, block, c, p.n, epilogue.accumulate, scratch);
       if (!epilogue.is_done_in_place()) epilogue.finish(c, p.n, block.row, block.column, block.rows, block.columns);
     } else {
       float* c = scratch + panels / sizeof(float);
-      block_product(p, block, c, block.columns, false, scratch);
+      block_product(p, t, block, c, block.columns, false, scratch);
       epilogue.finish(c, block.columns, block.row, block.column, block.rows, block.columns);
     }
   });
@@ -133,7 +144,7 @@ void chunked_k_product(ThreadPool& pool, const Product<T>& p, const Epilogue<T, 
     const int64_t chunk = index % t.chunks;
     const Block block = block_of(t, p.m, p.n, p.k, index / t.chunks, chunk);
     float* scratch = panels > 0 ? static_cast<float*>(pool.scratch(worker, panels)) : nullptr;
-    block_product(p, block, partial + (chunk * p.m + block.row) * p.n + block.column, p.n, false, scratch);
+    block_product(p, t, block, partial + (chunk * p.m + block.row) * p.n + block.column, p.n, false, scratch);
   });
   constexpr int64_t kRows = 16;
   const int64_t strips = (p.m + kRows - 1) / kRows;

@@ -11,6 +11,8 @@ struct Tiling {
   int64_t tiles_m = 0, tiles_n = 0, chunks = 0;
 
   int64_t tiles() const { return tiles_m * tiles_n; }
+  /// Whether the tiles are so large that oneDNN packs the operands by itself.
+  bool is_large() const;
 };
 
 /// Tiles as large as the caches of a core like them, smaller where there would be too few to keep the cores of a rank

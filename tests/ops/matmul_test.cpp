@@ -45,9 +45,10 @@ struct Example {
   Tensor a, b;
 };
 
-const Sizes kOddSizes[] = {{1, 1, 1},      {1, 3, 17},      {2, 130, 33},   {3, 64, 768}, {4, 200, 65},
-                           {5, 7, 1},      {17, 33, 3},     {33, 77, 4097}, {64, 64, 64}, {130, 1, 64},
-                           {64, 64, 2048}, {300, 400, 130}, {257, 49, 769}};
+// Odd sizes; strides for which operands are packed (512, 1024, 300); sums in one and in several chunks.
+const Sizes kOddSizes[] = {{1, 1, 1},      {1, 3, 17},      {2, 130, 33},   {3, 64, 768},  {4, 200, 65},
+                           {5, 7, 1},      {17, 33, 3},     {33, 77, 4097}, {64, 64, 64},  {130, 1, 64},
+                           {64, 64, 2048}, {300, 400, 130}, {257, 49, 769}, {33, 512, 97}, {64, 1024, 130}};
 
 class MatmulLayouts : public ::testing::TestWithParam<std::tuple<bool, bool>> {};
 INSTANTIATE_TEST_SUITE_P(, MatmulLayouts, ::testing::Combine(::testing::Bool(), ::testing::Bool()));
@@ -165,6 +166,21 @@ TEST(Matmul, GeluInBf16IsThatOfTheStoredPreActivation) {
   }
 }
 
+TEST(Matmul, TilesThatOneDnnPacksItselfAreRightForAnyNumberOfThreads) {
+  const Sizes s{2049, 3073, 5};
+  ASSERT_TRUE(matmul_tiling(s.m, s.n, s.k).is_large());
+  Tensor first;
+  for (const int threads : {1, 3}) {
+    const CpuContext context(threads);
+    const Example example(context, s, DType::kF32, true, false);
+    const Tensor out = context.context.empty({s.m, s.n}, DType::kF32);
+    matmul(context, example.a, example.b, out, {.transpose_a = true});
+    EXPECT_LE(max_difference(to_doubles(out), example.expected), 3e-6 * std::sqrt(static_cast<double>(s.k)));
+    if (threads == 1) first = out;
+    EXPECT_TRUE(same_bits(out, first));
+  }
+}
+
 // The shapes in which oneDNN's own threads would change the order of summation: outputs as wide as a model, K as long
 // as a batch has tokens.
 class MatmulThreads : public ::testing::TestWithParam<std::tuple<int64_t, int64_t>> {};
@@ -177,13 +193,12 @@ TEST_P(MatmulThreads, BitsDoNotDependOnTheNumberOfThreads) {
   for (const DType type : {DType::kF32, DType::kBF16}) {
     const int64_t depth = type == DType::kBF16 ? std::min<int64_t>(k, 2048) : k;
     const int64_t rows = std::min<int64_t>(depth, 512);
-    HeapMemory memory;
     Tensor first_weight_gradient, first_forward, first_backward;
+    std::vector<double> x_values = random_values(depth * width, 1);
+    std::vector<double> w_values = random_values(width * width, 2);
     for (const int threads : {1, 2, 3, 4, 8, 16}) {
       SCOPED_TRACE(std::to_string(threads) + " threads, " + tsugi::name_of(type));
       const CpuContext context(threads);
-      std::vector<double> x_values = random_values(depth * width, 1);
-      std::vector<double> w_values = random_values(width * width, 2);
       const Tensor x = to_tensor(context, x_values, {depth, width}, type);
       const Tensor w = to_tensor(context, w_values, {width, width}, type);
       const Tensor weight_gradient = context.context.empty({width, width}, DType::kF32);
