@@ -7,7 +7,7 @@ namespace {
 
 // oneDNN packs its operands, and is 10 to 15 % faster, for products at least this large.
 constexpr int64_t kLargeRows = 512;
-constexpr int64_t kLargeColumns = kMostTileColumns;
+constexpr int64_t kLargeColumns = kMostTileColumns / 2;
 constexpr int64_t kRows = 256;
 constexpr int64_t kColumns = 384;
 constexpr int64_t kLeastRows = 32;
@@ -37,9 +37,9 @@ bool Tiling::is_large() const { return 1.0 / static_cast<double>(tile_m) + 1.0 /
 Tiling matmul_tiling(int64_t m, int64_t n, int64_t k) {
   Tiling t;
   const auto pieces = [&] { return ceil_divide(m, t.tile_m) * ceil_divide(n, t.tile_n); };
-  const auto cut = [&](int64_t rows, int64_t columns) {
-    t.tile_m = part_extent(m, ceil_divide(m, rows), kRowGrain);
-    t.tile_n = part_extent(n, ceil_divide(n, columns), kColumnGrain);
+  const auto cut = [&](int64_t parts_m, int64_t parts_n) {
+    t.tile_m = part_extent(m, parts_m, kRowGrain);
+    t.tile_n = part_extent(n, parts_n, kColumnGrain);
   };
   const auto halve = [&](int64_t least_rows, int64_t least_columns) {
     while (pieces() < kWantedPieces && t.tile_m * t.tile_n * k >= 2 * kLeastWork) {
@@ -54,9 +54,9 @@ Tiling matmul_tiling(int64_t m, int64_t n, int64_t k) {
     }
   };
 
-  cut(kLargeRows, kLargeColumns);
+  cut(m / kLargeRows, n / kLargeColumns);
   if (pieces() < kWantedPieces) {
-    cut(kRows, kColumns);
+    cut(ceil_divide(m, kRows), ceil_divide(n, kColumns));
     halve(kRows / 2, kColumns / 2);
   }
   const int64_t by_work = t.tile_m * t.tile_n * k / kLeastWork;

@@ -20,6 +20,6 @@ struct Tiling {
 /// such as the weight gradients of narrow models, have their K cut.
 Tiling matmul_tiling(int64_t m, int64_t n, int64_t k);
 
-inline constexpr int64_t kMostTileColumns = 768;
+inline constexpr int64_t kMostTileColumns = 1536;
 
 }  // namespace tsugi
