@@ -4,9 +4,8 @@
 
 namespace tsugi {
 
-CodePoint code_point_at(std::string_view text, size_t offset) {
+CodePoint multibyte_code_point_at(std::string_view text, size_t offset) {
   const auto lead = static_cast<uint8_t>(text[offset]);
-  if (lead < 0x80) return {lead, 1};
   // The second byte's range depends on the lead: that excludes overlong forms, surrogates and what is above U+10FFFF.
   uint8_t low = 0x80;
   uint8_t high = 0xBF;

@@ -7,12 +7,20 @@
 
 namespace tsugi {
 
-/// The code point that starts at text[offset], offset < text.size(), and how many bytes it takes; 0 bytes: not valid.
+/// A code point and how many bytes it takes; 0 bytes: not valid.
 struct CodePoint {
   char32_t value = 0;
   int bytes = 0;
 };
-CodePoint code_point_at(std::string_view text, size_t offset);
+
+/// What starts at text[offset], offset < text.size(), a byte of 0x80 or more.
+CodePoint multibyte_code_point_at(std::string_view text, size_t offset);
+/// What starts at text[offset], offset < text.size().
+inline CodePoint code_point_at(std::string_view text, size_t offset) {
+  const auto lead = static_cast<unsigned char>(text[offset]);
+  if (lead < 0x80) return {lead, 1};
+  return multibyte_code_point_at(text, offset);
+}
 
 /// Appends the 1 to 4 bytes of a code point.
 void append_utf8(char32_t code_point, std::string& text);
