@@ -99,7 +99,8 @@ void save(Communicator& communicator, const std::string& run, int64_t step, int6
   state.config_text = "model {}";
   communicator.barrier();
   const auto begin = std::chrono::steady_clock::now();
-  save_checkpoint(communicator, lease, state, share.tensors, share.ranges, {{"config.json", "{}"}});
+  save_checkpoint(communicator, lease, state, share.tensors, share.ranges,
+                  {{"config.json", "{\"model_type\": \"none\"}"}});
   if (root) std::cout << "saved " << step << " in " << seconds_since(begin) << " s" << std::endl;
   retain_checkpoints(communicator, lease, keep);
   if (root) std::cout << "done" << std::endl;

@@ -7,7 +7,7 @@ program=$1
 folder=$(mktemp -d)
 floats=20000  # 240 kB a checkpoint
 failures=0
-if ! mount -t tmpfs -o size=1280k tmpfs "$folder" 2>/dev/null; then
+if ! mount -t tmpfs -o size=1300k tmpfs "$folder" 2>/dev/null; then
   rmdir "$folder"
   echo "skipped: mounting a tmpfs is not allowed here"
   exit 77
@@ -37,8 +37,8 @@ expect_full() {
   expect "the newest checkpoint is intact" [ "$(found)" = 3 ]
 }
 echo "== found before anything is written"
-used=$(df --output=used "$folder" | tail -1)
-dd if=/dev/zero of="$folder/filler" bs=1k count=$((1280 - used - 150)) 2> /dev/null
+left=$(df --output=avail "$folder" | tail -1)
+dd if=/dev/zero of="$folder/filler" bs=1k count=$((left - 150)) 2> /dev/null
 save 4
 expect "when the room is reserved" grep -q 'cannot reserve' "$log"
 expect_full
@@ -48,7 +48,7 @@ if strace -qq -o /dev/null true 2>/dev/null; then
   expect "when it is written" grep -q 'cannot write' "$log"
   expect_full
 fi
-echo "== not even an inode's worth"
+echo "== not one block left"
 dd if=/dev/zero of="$folder/filler2" bs=1k 2> /dev/null
 save 4
 expect "exit code 5" [ $code = 5 ]
