@@ -3,7 +3,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "ops/activation/activation.h"
 #include "ops/embedding/embedding.h"
 #include "ops/gather_rows/gather_rows.h"
 #include "ops/matmul/matmul.h"
@@ -42,67 +41,99 @@ void append(const Tensor& packed, KeyValueCache& cache) {
 
 }  // namespace
 
-Variable linear(Tape& tape, const Variable& x, const Parameter& weight, const Parameter& bias, Activation activation) {
+Variable linear(Tape& tape, const Variable& x, const Parameter& weight, const Parameter& bias, Activation activation,
+                WeightLayout layout) {
   const Context& context = tape.context();
-  const bool gelu = activation == Activation::kGelu;
-  const bool trainable = weight.trainable() || bias.trainable();
-  const Shape shape = with_width(x.value.shape(), weight.value().shape()[1]);
-  Variable y = tape.variable(context.empty(shape, x.value.dtype()), x.requires_gradient() || trainable);
+  const bool out_in = layout == WeightLayout::kOutIn;
+  const bool train_bias = bias.defined() && bias.trainable();
+  const Shape shape = with_width(x.value.shape(), weight.value().shape()[out_in ? 0 : 1]);
+  Variable y =
+      tape.variable(context.empty(shape, x.value.dtype()), x.requires_gradient() || weight.trainable() || train_bias);
+  const Tensor pre = activation == Activation::kNone ? Tensor() : as_matrix(context.empty(shape, x.value.dtype()));
   MatmulOptions options;
-  options.bias = bias.value();
-  if (gelu) options.pre_activation = as_matrix(context.empty(shape, x.value.dtype()));
-  matmul(context, as_matrix(x.value), weight.value(), as_matrix(y.value), options);
+  options.transpose_b = out_in;
+  if (bias.defined()) options.bias = bias.value();
+  if (activation == Activation::kGelu) options.pre_activation = pre;
+  const bool apart = pre.defined() && !options.pre_activation.defined();
+  matmul(context, as_matrix(x.value), weight.value(), apart ? pre : as_matrix(y.value), options);
+  if (apart) activation_forward(context, activation, pre, y.value);
   if (!y.requires_gradient()) return y;
 
-  tape.record([context, x, weight, bias, output = y.gradient, pre = options.pre_activation]() {
+  tape.record([context, x, weight, bias, train_bias, activation, out_in, output = y.gradient, pre]() {
     Tensor d_y = as_matrix(output->take());
     if (pre.defined()) {
       const Tensor d_pre = d_y.unique() ? d_y : context.empty(d_y.shape(), d_y.dtype());
-      gelu_backward(context, pre, d_y, d_pre);
+      activation_backward(context, activation, pre, d_y, d_pre);
       d_y = d_pre;
     }
     if (weight.trainable()) {
-      matmul(context, as_matrix(x.value), d_y, weight.gradient(), {.transpose_a = true, .accumulate = true});
+      const Tensor rows = as_matrix(x.value);
+      matmul(context, out_in ? d_y : rows, out_in ? rows : d_y, weight.gradient(),
+             {.transpose_a = true, .accumulate = true});
     }
-    if (bias.trainable()) column_sum(context, d_y, bias.gradient());
+    if (train_bias) column_sum(context, d_y, bias.gradient());
     if (x.requires_gradient()) {
       const Tensor d_x = context.empty(x.value.shape(), x.value.dtype());
-      matmul(context, d_y, weight.value(), as_matrix(d_x), {.transpose_b = true});
+      matmul(context, d_y, weight.value(), as_matrix(d_x), {.transpose_b = !out_in});
       x.gradient->add(context, d_x);
     }
   });
   return y;
 }
 
-ResidualNorm residual_norm(Tape& tape, const ResidualStream& stream, const Dropout& dropout, const Parameter& gamma,
-                           const Parameter& beta, float epsilon) {
+Variable gated_activation(Tape& tape, const Variable& gate_up, Activation activation) {
+  const Context& context = tape.context();
+  const Shape& shape = gate_up.value.shape();
+  Variable out = tape.variable(context.empty(with_width(shape, shape[-1] / 2), gate_up.value.dtype()),
+                               gate_up.requires_gradient());
+  gated_activation_forward(context, activation, gate_up.value, out.value);
+  if (!out.requires_gradient()) return out;
+  tape.record([context, gate_up, activation, output = out.gradient]() {
+    const Tensor d_gate_up = context.empty(gate_up.value.shape(), gate_up.value.dtype());
+    gated_activation_backward(context, activation, gate_up.value, output->take(), d_gate_up);
+    gate_up.gradient->add(context, d_gate_up);
+  });
+  return out;
+}
+
+namespace {
+
+/// LayerNorm with a beta, RMSNorm without.
+ResidualNorm residual_norm_of(Tape& tape, const ResidualStream& stream, const Dropout& dropout, const Parameter& gamma,
+                              const Parameter& beta, float epsilon) {
   const Context& context = tape.context();
   const Tensor& x = stream.residual.value;
   const bool has_branch = stream.branch.value.defined();
   const bool input_requires = stream.residual.requires_gradient() || stream.branch.requires_gradient();
+  const bool layer_norm = beta.defined();
+  const bool train_any = gamma.trainable() || (layer_norm && beta.trainable());
   const Dropout active = has_branch && tape.recording() ? dropout : Dropout{};
 
   // Without a branch the sum is x itself, but it still gets a gradient slot of its own.
   Variable residual = tape.variable(has_branch ? context.empty(x.shape(), x.dtype()) : x, input_requires);
-  Variable normed =
-      tape.variable(context.empty(x.shape(), x.dtype()), input_requires || gamma.trainable() || beta.trainable());
-  const Tensor mean = context.empty({x.shape().rows()}, DType::kF32);
+  Variable normed = tape.variable(context.empty(x.shape(), x.dtype()), input_requires || train_any);
+  const Tensor mean = layer_norm ? context.empty({x.shape().rows()}, DType::kF32) : Tensor();
   const Tensor rstd = context.empty({x.shape().rows()}, DType::kF32);
-  residual_layer_norm_forward(context, x, stream.branch.value, active, gamma.value(), beta.value(), epsilon,
-                              has_branch ? residual.value : Tensor(), normed.value, mean, rstd);
+  const Tensor sum = has_branch ? residual.value : Tensor();
+  if (layer_norm) {
+    residual_layer_norm_forward(context, x, stream.branch.value, active, gamma.value(), beta.value(), epsilon, sum,
+                                normed.value, mean, rstd);
+  } else {
+    residual_rms_norm_forward(context, x, stream.branch.value, active, gamma.value(), epsilon, sum, normed.value, rstd);
+  }
   if (!normed.requires_gradient()) return {residual, normed};
 
   tape.record([context, x_gradient = stream.residual.gradient, branch_gradient = stream.branch.gradient, gamma, beta,
-               active, sum = residual.value, residual_gradient = residual.gradient, normed_gradient = normed.gradient,
-               mean, rstd]() {
+               layer_norm, active, value = residual.value, residual_gradient = residual.gradient,
+               normed_gradient = normed.gradient, mean, rstd]() {
     const Tensor d_normed = normed_gradient->take();
     Tensor d_residual = residual_gradient != nullptr ? residual_gradient->take() : Tensor();
     const bool has_d_residual = d_residual.defined();
-    d_residual =
-        has_d_residual ? make_unique_tensor(context, std::move(d_residual)) : context.empty(sum.shape(), sum.dtype());
-    Tensor d_branch = active.active() ? context.empty(sum.shape(), sum.dtype()) : Tensor();
-    // A frozen norm still needs somewhere to put the sums of its two vectors.
-    const bool trainable = gamma.trainable() && beta.trainable();
+    d_residual = has_d_residual ? make_unique_tensor(context, std::move(d_residual))
+                                : context.empty(value.shape(), value.dtype());
+    Tensor d_branch = active.active() ? context.empty(value.shape(), value.dtype()) : Tensor();
+    // A frozen norm still needs somewhere to put the sums of its vectors.
+    const bool trainable = gamma.trainable() && (!layer_norm || beta.trainable());
     const auto sink = [&](const Parameter& parameter) {
       if (trainable) return parameter.gradient();
       const Tensor scratch = context.empty(gamma.value().shape(), DType::kF32);
@@ -110,13 +141,31 @@ ResidualNorm residual_norm(Tape& tape, const ResidualStream& stream, const Dropo
       return scratch;
     };
     const Tensor d_gamma = sink(gamma);
-    const Tensor d_beta = sink(beta);
-    residual_layer_norm_backward(context, sum, gamma.value(), mean, rstd, d_normed, active, has_d_residual, d_residual,
-                                 d_branch, d_gamma, d_beta);
+    if (layer_norm) {
+      const Tensor d_beta = sink(beta);
+      residual_layer_norm_backward(context, value, gamma.value(), mean, rstd, d_normed, active, has_d_residual,
+                                   d_residual, d_branch, d_gamma, d_beta);
+    } else {
+      residual_rms_norm_backward(context, value, gamma.value(), rstd, d_normed, active, has_d_residual, d_residual,
+                                 d_branch, d_gamma);
+    }
     if (branch_gradient != nullptr) branch_gradient->add(context, active.active() ? d_branch : d_residual);
     if (x_gradient != nullptr) x_gradient->add(context, std::move(d_residual));
   });
   return {residual, normed};
+}
+
+}  // namespace
+
+ResidualNorm residual_norm(Tape& tape, const ResidualStream& stream, const Dropout& dropout, const Parameter& gamma,
+                           const Parameter& beta, float epsilon) {
+  CHECK(beta.defined());
+  return residual_norm_of(tape, stream, dropout, gamma, beta, epsilon);
+}
+
+ResidualNorm residual_rms_norm(Tape& tape, const ResidualStream& stream, const Dropout& dropout, const Parameter& gamma,
+                               float epsilon) {
+  return residual_norm_of(tape, stream, dropout, gamma, Parameter(), epsilon);
 }
 
 Variable causal_self_attention(Tape& tape, const Variable& qkv, int64_t heads, const Dropout& dropout,
@@ -172,13 +221,16 @@ Variable embed(Tape& tape, const Tensor& tokens, const Parameter& token_table, c
   const Context& context = tape.context();
   const Shape shape{tokens.shape()[0], tokens.shape()[1], token_table.value().shape()[1]};
   const Dropout active = tape.recording() ? dropout : Dropout{};
-  const bool trainable = token_table.trainable() && position_table.trainable();
+  const bool has_positions = position_table.defined();
+  const bool trainable = token_table.trainable() && (!has_positions || position_table.trainable());
   Variable out = tape.variable(context.empty(shape, token_table.value().dtype()), trainable);
-  embedding_forward(context, tokens, token_table.value(), position_table.value(), first_position, active, out.value);
+  embedding_forward(context, tokens, token_table.value(), has_positions ? position_table.value() : Tensor(),
+                    first_position, active, out.value);
   if (!out.requires_gradient()) return out;
-  CHECK_EQ(first_position, 0);
+  CHECK(!has_positions || first_position == 0);
   tape.record([context, tokens, token_table, position_table, active, output = out.gradient]() {
-    embedding_backward(context, tokens, active, output->take(), token_table.gradient(), position_table.gradient());
+    embedding_backward(context, tokens, active, output->take(), token_table.gradient(),
+                       position_table.defined() ? position_table.gradient() : Tensor());
   });
   return out;
 }

@@ -5,16 +5,21 @@
 
 #include "core/autograd/parameter_store.h"
 #include "core/autograd/tape.h"
+#include "ops/activation/activation.h"
 #include "ops/attention/attention.h"
 #include "ops/cross_entropy/cross_entropy.h"
 
 namespace tsugi {
 
-enum class Activation { kNone, kGelu };
+/// How a weight is stored, its gradient too: [in, out] as GPT-2's Conv1D, or [out, in] as Hugging Face's Linear.
+enum class WeightLayout { kInOut, kOutIn };
 
-/// x [B, T, in] · weight [in, out] + bias [out], then the activation.
+/// x [B, T, in] · weight + bias [out], then the activation. `bias` may be undefined.
 Variable linear(Tape& tape, const Variable& x, const Parameter& weight, const Parameter& bias,
-                Activation activation = Activation::kNone);
+                Activation activation = Activation::kNone, WeightLayout layout = WeightLayout::kInOut);
+
+/// activation(gate)·up, [B, T, F] from packed gate_up [B, T, 2·F], gates first: SwiGLU with kSilu, GeGLU with kGelu.
+Variable gated_activation(Tape& tape, const Variable& gate_up, Activation activation);
 
 /// The residual stream between blocks: what has been added up so far, and the branch that is still to be added.
 struct ResidualStream {
@@ -29,6 +34,9 @@ struct ResidualNorm {
 };
 ResidualNorm residual_norm(Tape& tape, const ResidualStream& stream, const Dropout& dropout, const Parameter& gamma,
                            const Parameter& beta, float epsilon);
+/// The same with RMSNorm.
+ResidualNorm residual_rms_norm(Tape& tape, const ResidualStream& stream, const Dropout& dropout, const Parameter& gamma,
+                               float epsilon);
 
 /// Keys and values of the tokens that generation has seen, for one block.
 struct KeyValueCache {
@@ -43,6 +51,7 @@ Variable causal_self_attention(Tape& tape, const Variable& qkv, int64_t heads, c
                                KeyValueCache* cache = nullptr);
 
 /// Token plus position embedding: tokens i32 [B, T] → [B, T, C]; `first_position` other than 0 in inference only.
+/// `position_table` may be undefined (models with rotary positions).
 Variable embed(Tape& tape, const Tensor& tokens, const Parameter& token_table, const Parameter& position_table,
                const Dropout& dropout, int64_t first_position = 0);
 

@@ -44,6 +44,8 @@ class Parameter {
  public:
   Parameter() = default;
   Parameter(const ParameterStore* store, int index) : store_(store), index_(index) {}
+  /// False for what a layer does without (a bias, a table of positions).
+  bool defined() const { return store_ != nullptr; }
   /// The working copy in the compute type.
   Tensor value() const;
   /// f32, a view of the bound gradient buffer.

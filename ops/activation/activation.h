@@ -1,18 +1,35 @@
-// GELU in its tanh form ("gelu_new" of Hugging Face): Hendrycks and Gimpel, "Gaussian error linear units" (2016).
+// Activations element by element, and the gated forms of feed-forward layers.
 #pragma once
 
 #include "ops/tensor/context.h"
 
 namespace tsugi {
 
-/// d_pre = d_out · GELU'(pre_activation), element by element; d_pre may be d_out. All of one type (f32 or bf16).
-/// The forward pass is the epilogue of matmul().
-void gelu_backward(const Context& context, const Tensor& pre_activation, const Tensor& d_out, const Tensor& d_pre);
+/// kGelu is x·Φ(x) in its tanh form ("gelu_new", "gelu_pytorch_tanh" of Hugging Face), kGeluErf the exact one ("gelu"):
+/// Hendrycks and Gimpel, "Gaussian error linear units" (2016). kSilu is x·sigmoid(x), kRelu max(x, 0), kReluSquared its
+/// square (So et al., "Primer", 2021, section 4.1).
+enum class Activation { kNone, kGelu, kGeluErf, kSilu, kRelu, kReluSquared };
+
+/// out = f(x), element by element; out may be x. Both of one type (f32 or bf16). GELU in its tanh form is also the
+/// epilogue of matmul(), with the same bits.
+void activation_forward(const Context& context, Activation activation, const Tensor& x, const Tensor& out);
+
+/// d_pre = d_out · f'(pre_activation), element by element; d_pre may be d_out. All of one type (f32 or bf16).
+void activation_backward(const Context& context, Activation activation, const Tensor& pre_activation,
+                         const Tensor& d_out, const Tensor& d_pre);
+
+/// out[r, c] = f(gate_up[r, c]) · gate_up[r, F + c]: rows of gate_up (last extent 2·F) hold F gates, then F values;
+/// out's last extent is F. SwiGLU with kSilu, GeGLU with kGelu or kGeluErf, ReGLU with kRelu: Shazeer, "GLU variants
+/// improve transformer" (2020), eq. 6. One type (f32 or bf16).
+void gated_activation_forward(const Context& context, Activation activation, const Tensor& gate_up, const Tensor& out);
+
+/// d_gate_up, laid out like gate_up (and may be gate_up itself), given d_out.
+void gated_activation_backward(const Context& context, Activation activation, const Tensor& gate_up,
+                               const Tensor& d_out, const Tensor& d_gate_up);
 
 namespace reference {
-/// 0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))
-double gelu(double x);
-double gelu_derivative(double x);
+double activation(Activation activation, double x);
+double activation_derivative(Activation activation, double x);
 }  // namespace reference
 
 }  // namespace tsugi

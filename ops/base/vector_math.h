@@ -47,4 +47,18 @@ inline float gelu_tanh_derivative(float x) {
   return s + x * s * (e * s) * slope;  // e·s = 1 - s
 }
 
+/// Φ(x), the distribution function of the standard normal, to 1e-7: Abramowitz and Stegun, 7.1.26, with erfc formed
+/// directly, so that the negative tail does not cancel.
+inline float normal_cdf(float x) {
+  const float z = 0.7071067811865476f * (x < 0.0f ? -x : x);
+  const float t = 1.0f / (1.0f + 0.3275911f * z);
+  float p = 1.061405429f;
+  p = p * t - 1.453152027f;
+  p = p * t + 1.421413741f;
+  p = p * t - 0.284496736f;
+  p = p * t + 0.254829592f;
+  const float tail = 0.5f * p * t * fast_exp(-z * z);
+  return x < 0.0f ? tail : 1.0f - tail;
+}
+
 }  // namespace tsugi

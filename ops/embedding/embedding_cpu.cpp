@@ -43,6 +43,22 @@ void sort_positions(const int32_t* tokens, int64_t count, int64_t vocabulary, in
   starts[vocabulary] = static_cast<int32_t>(count);
 }
 
+/// row = dropout(token), for models without a table of positions; the first element is number `element` of its sample.
+template <class T>
+void embed_token(const T* token, const Dropout& dropout, int64_t sample, int64_t element, int64_t width, T* row) {
+  if (!dropout.active()) {
+    std::copy(token, token + width, row);
+    return;
+  }
+  for (int64_t begin = 0; begin < width; begin += kColumns) {
+    const int64_t end = std::min(begin + kColumns, width);
+    float factors[kColumns];
+    dropout_factors(dropout, sample, element + begin, end - begin, factors);
+#pragma omp simd
+    for (int64_t c = begin; c < end; ++c) store(row[c], factors[c - begin] * static_cast<float>(token[c]));
+  }
+}
+
 }  // namespace
 
 void embedding_forward(const Context& context, const Tensor& tokens, const Tensor& token_table,
@@ -53,11 +69,16 @@ void embedding_forward(const Context& context, const Tensor& tokens, const Tenso
   const int64_t count = tokens.elements();
   const int32_t* ids = tokens.data<int32_t>();
   dispatch_compute_type(out.dtype(), [&]<class T>(T) {
+    const T* const positions = position_table.defined() ? position_table.data<T>() : nullptr;
     const auto embed = [&](int64_t i) {
       DCHECK(ids[i] >= 0 && ids[i] < token_table.shape()[0]) << "token " << ids[i] << " at " << i;
       const T* token = token_table.data<T>() + ids[i] * width;
-      const T* position = position_table.data<T>() + (first_position + i % length) * width;
+      const T* position = positions == nullptr ? nullptr : positions + (first_position + i % length) * width;
       T* row = out.data<T>() + i * width;
+      if (position == nullptr) {
+        embed_token(token, dropout, i / length, i % length * width, width, row);
+        return;
+      }
       if (!dropout.active()) {
 #pragma omp simd
         for (int64_t c = 0; c < width; ++c) {
@@ -116,6 +137,7 @@ void embedding_backward(const Context& context, const Tensor& tokens, const Drop
         add_to(sum, columns, d_token_table.data<float>() + token * width + column);
       }
     });
+    if (!d_position_table.defined()) return;
     context.pool().for_each(length * strips, [&](int64_t piece, int) {
       const int64_t column = piece % strips * kColumns;
       const int64_t columns = std::min(kColumns, width - column);

@@ -1,4 +1,4 @@
-// LayerNorm fused with the residual addition and the dropout of the branch before it.
+// LayerNorm and RMSNorm, fused with the residual addition and the dropout of the branch before them.
 #pragma once
 
 #include <span>
@@ -24,6 +24,18 @@ void residual_layer_norm_backward(const Context& context, const Tensor& residual
                                   const Dropout& dropout, bool has_d_residual, const Tensor& d_residual,
                                   const Tensor& d_branch, const Tensor& d_gamma, const Tensor& d_beta);
 
+/// residual = x + dropout(branch);  normed = residual·rstd·gamma with rstd = 1/sqrt(mean(residual²) + epsilon), over
+/// the last axis. Shapes, types, `branch` and dropout as above. Zhang and Sennrich, "Root mean square layer
+/// normalization" (2019), eq. 4; everything but what is stored in f32.
+void residual_rms_norm_forward(const Context& context, const Tensor& x, const Tensor& branch, const Dropout& dropout,
+                               const Tensor& gamma, float epsilon, const Tensor& residual, const Tensor& normed,
+                               const Tensor& rstd);
+
+/// Gradients of residual_rms_norm_forward(); arguments as of residual_layer_norm_backward().
+void residual_rms_norm_backward(const Context& context, const Tensor& residual, const Tensor& gamma, const Tensor& rstd,
+                                const Tensor& d_normed, const Dropout& dropout, bool has_d_residual,
+                                const Tensor& d_residual, const Tensor& d_branch, const Tensor& d_gamma);
+
 namespace reference {
 /// rows × width in double.
 void layer_norm_forward(int64_t rows, int64_t width, std::span<const double> x, std::span<const double> gamma,
@@ -32,6 +44,13 @@ void layer_norm_forward(int64_t rows, int64_t width, std::span<const double> x, 
 void layer_norm_backward(int64_t rows, int64_t width, std::span<const double> x, std::span<const double> gamma,
                          double epsilon, std::span<const double> d_normed, std::span<double> d_x,
                          std::span<double> d_gamma, std::span<double> d_beta);
+
+void rms_norm_forward(int64_t rows, int64_t width, std::span<const double> x, std::span<const double> gamma,
+                      double epsilon, std::span<double> normed);
+/// Writes d_x; adds to d_gamma.
+void rms_norm_backward(int64_t rows, int64_t width, std::span<const double> x, std::span<const double> gamma,
+                       double epsilon, std::span<const double> d_normed, std::span<double> d_x,
+                       std::span<double> d_gamma);
 }  // namespace reference
 
 }  // namespace tsugi

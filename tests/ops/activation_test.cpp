@@ -54,8 +54,11 @@ TEST(VectorMath, FastSigmoidKeepsItsRelativeAccuracyInTheTail) {
 TEST(VectorMath, GeluAndItsDerivativeEqualTheReference) {
   for (float x = -30.0f; x < 30.0f; x += 0.00311f) {
     const auto exact = static_cast<double>(x);
-    ASSERT_NEAR(static_cast<double>(gelu_tanh(x)), reference::gelu(exact), 2e-7 * std::max(1.0, std::fabs(exact)));
-    ASSERT_NEAR(static_cast<double>(gelu_tanh_derivative(x)), reference::gelu_derivative(exact), 5e-7) << x;
+    ASSERT_NEAR(static_cast<double>(gelu_tanh(x)), reference::activation(Activation::kGelu, exact),
+                2e-7 * std::max(1.0, std::fabs(exact)));
+    ASSERT_NEAR(static_cast<double>(gelu_tanh_derivative(x)),
+                reference::activation_derivative(Activation::kGelu, exact), 5e-7)
+        << x;
   }
 }
 
@@ -63,16 +66,19 @@ TEST(Gelu, ReferenceEqualsPyTorch) {
   const testing::Golden golden = testing::read_golden("ops_basic.txt");
   const std::vector<double>& x = golden.at("gelu.x");
   for (size_t i = 0; i < x.size(); ++i) {
-    EXPECT_NEAR(reference::gelu(x[i]), golden.at("gelu.y")[i], 1e-13);
-    EXPECT_NEAR(1.5 * reference::gelu_derivative(x[i]), golden.at("gelu.d_x_for_1.5")[i], 1e-13);
+    EXPECT_NEAR(reference::activation(Activation::kGelu, x[i]), golden.at("gelu.y")[i], 1e-13);
+    EXPECT_NEAR(1.5 * reference::activation_derivative(Activation::kGelu, x[i]), golden.at("gelu.d_x_for_1.5")[i],
+                1e-13);
   }
 }
 
 TEST(Gelu, ReferenceDerivativeIsTheCentralDifference) {
   constexpr double kStep = 1e-5;
   for (double x = -6.0; x < 6.0; x += 0.01) {
-    const double slope = (reference::gelu(x + kStep) - reference::gelu(x - kStep)) / (2 * kStep);
-    ASSERT_NEAR(reference::gelu_derivative(x), slope, 1e-9) << x;
+    const double slope =
+        (reference::activation(Activation::kGelu, x + kStep) - reference::activation(Activation::kGelu, x - kStep)) /
+        (2 * kStep);
+    ASSERT_NEAR(reference::activation_derivative(Activation::kGelu, x), slope, 1e-9) << x;
   }
 }
 
@@ -87,14 +93,14 @@ TEST(GeluBackward, MultipliesByTheDerivative) {
         const Tensor x = to_tensor(context, x_values, {count}, type);
         const Tensor d_out = to_tensor(context, d_values, {count}, type);
         const Tensor d_pre = context.context.empty({count}, type);
-        gelu_backward(context, x, d_out, d_pre);
+        activation_backward(context, Activation::kGelu, x, d_out, d_pre);
         const std::vector<double> actual = to_doubles(d_pre);
         const double rounding = type == DType::kBF16 ? 0x1p-8 : 1e-6;
         for (size_t i = 0; i < actual.size(); ++i) {
-          const double expected = d_values[i] * reference::gelu_derivative(x_values[i]);
+          const double expected = d_values[i] * reference::activation_derivative(Activation::kGelu, x_values[i]);
           ASSERT_NEAR(actual[i], expected, rounding * std::fabs(expected) + 1e-6 * std::fabs(d_values[i]));
         }
-        gelu_backward(context, x, d_out, d_out);
+        activation_backward(context, Activation::kGelu, x, d_out, d_out);
         EXPECT_TRUE(testing::same_bits(d_out, d_pre)) << "in place";
       }
     }

@@ -126,7 +126,7 @@ TEST_P(MatmulLayouts, AddsTheBiasAndAppliesGelu) {
     std::vector<double> expected_pre = example.expected;
     for (size_t i = 0; i < expected_pre.size(); ++i) expected_pre[i] += bias_values[i % bias_values.size()];
     std::vector<double> expected = expected_pre;
-    for (double& value : expected) value = reference::gelu(value);
+    for (double& value : expected) value = reference::activation(Activation::kGelu, value);
     const double tolerance = 3e-6 * std::sqrt(static_cast<double>(s.k));
 
     MatmulOptions options{.transpose_a = transpose_a, .transpose_b = transpose_b, .bias = bias};
@@ -161,7 +161,8 @@ TEST(Matmul, GeluInBf16IsThatOfTheStoredPreActivation) {
     const std::vector<double> values = to_doubles(out);
     for (size_t i = 0; i < expected.size(); ++i) {
       ASSERT_NEAR(pre[i], expected[i], 0x1p-8 * std::fabs(expected[i]) + 1e-4);
-      ASSERT_NEAR(values[i], reference::gelu(pre[i]), 0x1p-8 * std::fabs(reference::gelu(pre[i])) + 1e-6);
+      ASSERT_NEAR(values[i], reference::activation(Activation::kGelu, pre[i]),
+                  0x1p-8 * std::fabs(reference::activation(Activation::kGelu, pre[i])) + 1e-6);
     }
   }
 }

@@ -2,9 +2,8 @@
 #include <cmath>
 
 #include "ops/norm/norm_internal.h"
+#include "ops/norm/norm_rows.h"
 #include "ops/reduce/partial_sums.h"
-#include "ops/tensor/convert_row.h"
-#include "ops/tensor/dropout_factors.h"
 
 namespace tsugi::cpu {
 
@@ -26,27 +25,8 @@ void residual_layer_norm_forward(const Context& context, const Tensor& x, const 
       float* values = static_cast<float*>(pool.scratch(worker, static_cast<size_t>(2 * width) * sizeof(float)));
       float* factors = values + width;
       for (int64_t row = piece * piece_rows; row < std::min((piece + 1) * piece_rows, rows); ++row) {
-        const T* from = x_data + row * width;
-        if (branch_data == nullptr) {
-          widen(from, values, width);
-        } else {
-          const T* add = branch_data + row * width;
-          T* sum = residual_data + row * width;
-          if (dropout.active()) {
-            dropout_factors(dropout, row / tokens, row % tokens * width, width, factors);
-#pragma omp simd
-            for (int64_t c = 0; c < width; ++c) {
-              store(sum[c], static_cast<float>(from[c]) + static_cast<float>(add[c]) * factors[c]);
-            }
-          } else {
-#pragma omp simd
-            for (int64_t c = 0; c < width; ++c) {
-              store(sum[c], static_cast<float>(from[c]) + static_cast<float>(add[c]));
-            }
-          }
-          // What was stored is what is normalised, rounding included: the backward pass sees no other.
-          widen(sum, values, width);
-        }
+        add_branch(x_data + row * width, branch_data == nullptr ? nullptr : branch_data + row * width, dropout, row,
+                   tokens, width, branch_data == nullptr ? nullptr : residual_data + row * width, values, factors);
         float total = 0.0f;
 #pragma omp simd reduction(+ : total)
         for (int64_t c = 0; c < width; ++c) total += values[c];
@@ -79,6 +59,7 @@ void residual_layer_norm_backward(const Context& context, const Tensor& residual
   ThreadPool& pool = context.pool();
   dispatch_compute_type(residual.dtype(), [&]<class T>(T) {
     const T* g = gamma.data<T>();
+    T* to_branch = dropout.active() ? d_branch.data<T>() : nullptr;
     pool.for_each(chunks, [&](int64_t chunk, int worker) {
       float* hats = static_cast<float*>(pool.scratch(worker, static_cast<size_t>(3 * width) * sizeof(float)));
       float* scaled = hats + width;
@@ -117,13 +98,8 @@ void residual_layer_norm_backward(const Context& context, const Tensor& residual
 #pragma omp simd
           for (int64_t c = 0; c < width; ++c) scaled[c] = (scaled[c] - average - hats[c] * product_average) * inverse;
         }
-        narrow(scaled, to, width);
-        if (dropout.active()) {
-          dropout_factors(dropout, row / tokens, row % tokens * width, width, factors);
-          T* to_branch = d_branch.data<T>() + row * width;
-#pragma omp simd
-          for (int64_t c = 0; c < width; ++c) store(to_branch[c], scaled[c] * factors[c]);
-        }
+        store_gradients(scaled, dropout, row, tokens, width, to,
+                        to_branch == nullptr ? nullptr : to_branch + row * width, factors);
       }
     });
     add_partial_sums(pool, partial.data<float>(), chunks, 2 * width, width, d_gamma.data<float>());
