@@ -1,0 +1,74 @@
+// The CUDA runtime behind ops/cuda/runtime.h.
+#include <string>
+#include <utility>
+
+#include "ops/base/error.h"
+#include "ops/cuda/runtime.h"
+
+namespace tsugi::cuda {
+
+struct EventState {
+  cudaEvent_t event = nullptr;
+};
+
+struct StreamState {
+  cudaStream_t stream = nullptr;
+};
+
+struct GraphState {
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t executable = nullptr;
+};
+
+void check(cudaError_t status, const char* what) {
+  if (status == cudaSuccess) return;
+  throw Error(ExitCode::kInternal, std::string("CUDA: ") + what + ": " + cudaGetErrorString(status));
+}
+
+cudaStream_t native(const Stream& stream) { return stream.state().stream; }
+
+Buffer::Buffer(size_t bytes) : bytes_(bytes) { check(cudaMalloc(&data_, bytes), "allocation of device memory"); }
+Buffer::~Buffer() { cudaFree(data_); }
+Buffer::Buffer(Buffer&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+Buffer& Buffer::operator=(Buffer&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+Event::Event() : state_(std::make_unique<EventState>()) {
+  check(cudaEventCreateWithFlags(&state_->event, cudaEventDisableTiming), "an event");
+}
+Event::~Event() { cudaEventDestroy(state_->event); }
+
+Stream::Stream() : state_(std::make_unique<StreamState>()) {
+  check(cudaStreamCreateWithFlags(&state_->stream, cudaStreamNonBlocking), "a stream");
+}
+Stream::~Stream() { cudaStreamDestroy(state_->stream); }
+
+void Stream::copy(void* to, const void* from, size_t bytes) {
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, state_->stream), "a copy");
+}
+void Stream::fill(void* to, unsigned char value, size_t bytes) {
+  check(cudaMemsetAsync(to, value, bytes, state_->stream), "a fill");
+}
+void Stream::record(Event& event) { check(cudaEventRecord(event.state().event, state_->stream), "an event"); }
+void Stream::wait(const Event& event) { check(cudaStreamWaitEvent(state_->stream, event.state().event, 0), "a wait"); }
+void Stream::synchronize() { check(cudaStreamSynchronize(state_->stream), "work on the device"); }
+
+Graph::Graph() : state_(std::make_unique<GraphState>()) {}
+Graph::~Graph() {
+  if (state_->executable != nullptr) cudaGraphExecDestroy(state_->executable);
+  if (state_->graph != nullptr) cudaGraphDestroy(state_->graph);
+}
+void Graph::begin_capture(Stream& stream) {
+  check(cudaStreamBeginCapture(native(stream), cudaStreamCaptureModeThreadLocal), "begin of a capture");
+}
+void Graph::end_capture(Stream& stream) {
+  check(cudaStreamEndCapture(native(stream), &state_->graph), "end of a capture");
+  check(cudaGraphInstantiate(&state_->executable, state_->graph, 0), "a graph");
+}
+void Graph::launch(Stream& stream) { check(cudaGraphLaunch(state_->executable, native(stream)), "launch of a graph"); }
+
+}  // namespace tsugi::cuda

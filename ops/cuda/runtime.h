@@ -1,0 +1,137 @@
+// What kernels run on: memory, streams, events, graphs and launches. One interface, two implementations: the CUDA
+// runtime (native/) and an emulation on the CPU (emulated/) that executes streams in any order that their events allow.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <type_traits>
+
+#include "ops/cuda/launch_size.h"
+
+#ifdef __CUDACC__
+#include <cuda_runtime.h>
+#else
+#include <functional>
+#endif
+
+namespace tsugi::cuda {
+
+/// Device memory, freed on destruction after all work that was issued before.
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(size_t bytes);
+  ~Buffer();
+  Buffer(Buffer&& other) noexcept;
+  Buffer& operator=(Buffer&& other) noexcept;
+
+  void* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
+
+ private:
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+struct StreamState;
+struct EventState;
+struct GraphState;
+
+/// A point in a stream that others can wait for.
+class Event {
+ public:
+  Event();
+  ~Event();
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  EventState& state() const { return *state_; }
+
+ private:
+  std::unique_ptr<EventState> state_;
+};
+
+/// A queue of work. Work of different streams is ordered by events alone; the host sees results after synchronize().
+class Stream {
+ public:
+  Stream();
+  ~Stream();
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  /// Copies between device memory and host memory, in any direction. Host memory must live and stay unchanged until
+  /// the stream is synchronised.
+  void copy(void* to, const void* from, size_t bytes);
+  /// Sets every byte.
+  void fill(void* to, unsigned char value, size_t bytes);
+
+  /// The event stands for all work issued to this stream so far.
+  void record(Event& event);
+  /// Later work of this stream runs after the work that the event stands for now (none if never recorded).
+  void wait(const Event& event);
+
+  void synchronize();
+  StreamState& state() const { return *state_; }
+
+ private:
+  std::unique_ptr<StreamState> state_;
+};
+
+/// Work that is recorded once and launched many times. While a stream is captured nothing runs; streams that wait for
+/// its events are captured with it and must be waited for by it before the end.
+class Graph {
+ public:
+  Graph();
+  ~Graph();
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+
+  void begin_capture(Stream& stream);
+  void end_capture(Stream& stream);
+  /// Runs the recorded work in order with what else is issued to `stream`.
+  void launch(Stream& stream);
+
+ private:
+  std::unique_ptr<GraphState> state_;
+};
+
+#ifdef __CUDACC__
+
+/// Throws Error unless `status` is cudaSuccess.
+void check(cudaError_t status, const char* what);
+cudaStream_t native(const Stream& stream);
+
+/// Launches kernel(arguments...). Under nvcc this is cudaLaunchKernel.
+template <class... Parameters>
+void launch(Stream& stream, void (*kernel)(Parameters...), const LaunchSize& size,
+            std::type_identity_t<Parameters>... arguments) {
+  const void* function = reinterpret_cast<const void*>(kernel);
+  if (size.shared_bytes > 48 * 1024) {
+    check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               static_cast<int>(size.shared_bytes)),
+          "shared memory of a kernel");
+  }
+  void* pointers[] = {&arguments...};
+  check(cudaLaunchKernel(function, dim3(size.grid.x, size.grid.y, size.grid.z), dim3(size.threads), pointers,
+                         size.shared_bytes, native(stream)),
+        "launch of a kernel");
+}
+
+#else
+
+/// Appends work to a stream of the emulation.
+void enqueue(Stream& stream, std::function<void()> work);
+void run_emulated(const LaunchSize& size, const std::function<void()>& body);
+
+template <class... Parameters>
+void launch(Stream& stream, void (*kernel)(Parameters...), const LaunchSize& size,
+            std::type_identity_t<Parameters>... arguments) {
+  enqueue(stream, [=] { run_emulated(size, [&] { kernel(arguments...); }); });
+}
+
+#endif
+
+}  // namespace tsugi::cuda
