@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "core/checkpoint/staged_work.h"
 #include "dist/communicator.h"
 
 namespace tsugi {
@@ -63,10 +64,18 @@ std::string save_checkpoint(Communicator& communicator, const RunLease& lease, c
                             const std::vector<SavedTensor>& tensors, const std::vector<StateRange>& ranges,
                             const std::map<std::string, std::string>& texts);
 
+/// The stages of the same, for writing beside training; returns the path that there will be. The values that `ranges`
+/// points to must stay as they are until `work` has ended.
+std::string add_saving(StagedWork& work, const Communicator& communicator, const RunLease& lease, RunState state,
+                       std::vector<SavedTensor> tensors, std::vector<StateRange> ranges,
+                       std::map<std::string, std::string> texts);
+
 /// Keeps the newest `keep` intact checkpoints (0: all), deletes older ones and leftovers of earlier attempts.
 /// Collective; the ranks read those to keep in full, each its part of the files, and nothing is deleted before `keep`
 /// of them proved intact. Links are left alone. Does nothing when a newer attempt exists: the run is its own now.
 void retain_checkpoints(Communicator& communicator, const RunLease& lease, int keep);
+/// The stages of the same.
+void add_retention(StagedWork& work, const Communicator& communicator, const RunLease& lease, int keep);
 
 /// The newest checkpoint of a run directory whose manifest and files are intact ("" when there is none). Damaged ones
 /// are named in `damaged` with the reason, never loaded. Checkpoints of an older generation beyond a newer one's start

@@ -4,51 +4,63 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "core/checkpoint/checkpoint.h"
 #include "core/checkpoint/run_directory.h"
-#include "core/checkpoint/together.h"
 #include "core/data/file.h"
 
 namespace tsugi {
 namespace {
 
-/// Every rank verifies its part of the files. "" on all ranks, or the first fault on all ranks.
-std::string verify_on_all(Communicator& communicator, const std::string& checkpoint) {
-  std::string fault;
+/// This rank's part of a checkpoint's files: "" or the first fault.
+std::string verify_part(const std::string& checkpoint, int rank, int ranks) {
   try {
     const Folder folder(checkpoint);
     int64_t index = 0;
     for (const auto& [name, file] : read_manifest(folder).files) {
-      if (index++ % communicator.size() == communicator.rank()) verify_file(folder, name, file);
+      if (index++ % ranks == rank) verify_file(folder, name, file);
     }
   } catch (const Error& error) {
-    fault = error.what();
-  }
-  for (const std::string& other : communicator.all_gather_strings(fault)) {
-    if (!other.empty()) return other;
+    return error.what();
   }
   return "";
 }
 
-/// Goes from the newest checkpoint to older ones until `wanted` are found intact; returns those found. Faults are
-/// appended to `damaged` on all ranks. `survey` is rank 0's; the others need none.
-std::vector<std::string> newest_intact(Communicator& communicator, const Survey& survey, size_t wanted,
-                                       std::vector<std::string>& damaged) {
+/// Goes from the newest checkpoint to older ones until `wanted` are found intact, every rank verifying its part of the
+/// files.
+struct Search {
+  std::string directory;
+  size_t wanted = 0;
+  Survey survey;  ///< rank 0's; the others need none
   std::vector<std::string> intact;
-  for (size_t i = 0; intact.size() < wanted; ++i) {
-    const std::string path = communicator.broadcast(i < survey.candidates.size() ? survey.candidates[i].path : "");
-    if (path.empty()) break;
-    const std::string fault = verify_on_all(communicator, path);
-    if (fault.empty()) {
-      intact.push_back(path);
-    } else {
-      damaged.push_back(fault);
-    }
+  std::vector<std::string> faults;  ///< of those passed over
+
+  /// The stages that look; afterwards, all ranks know `intact` and `faults`. Collective, as part of Stage::then.
+  static void add_next(const std::shared_ptr<Search>& search, StagedWork& work, Communicator& communicator) {
+    const size_t seen = search->intact.size() + search->faults.size();
+    const std::vector<Candidate>& candidates = search->survey.candidates;
+    const bool more = search->intact.size() < search->wanted && seen < candidates.size();
+    const std::string path = communicator.broadcast(more ? candidates[seen].path : "");
+    if (path.empty()) return;
+    const auto fault = std::make_shared<std::string>();
+    work.add_next({[fault, path, rank = communicator.rank(), ranks = communicator.size()] {
+                     *fault = verify_part(path, rank, ranks);
+                   },
+                   [fault, path, search, &work](Communicator& all) {
+                     const std::vector<std::string> said = all.all_gather_strings(*fault);
+                     const auto first =
+                         std::find_if(said.begin(), said.end(), [](const std::string& one) { return !one.empty(); });
+                     if (first == said.end()) {
+                       search->intact.push_back(path);
+                     } else {
+                       search->faults.push_back(*first);
+                     }
+                     add_next(search, work, all);
+                   }});
   }
-  return intact;
-}
+};
 
 void remove_tree(const std::string& path) {
   std::error_code failure;
@@ -84,35 +96,54 @@ void remove_old(const Survey& survey, const RunLease& lease, std::optional<int64
 
 std::string find_checkpoint(Communicator& communicator, const std::string& run_directory,
                             std::vector<std::string>& damaged) {
-  Survey survey;
-  const std::string first = on_rank_0(communicator, [&] {
-    survey = survey_run(run_directory);
-    return nlohmann::json(survey.damaged).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  });
-  for (const nlohmann::json& reason : nlohmann::json::parse(first)) damaged.push_back(reason.get<std::string>());
-  const std::vector<std::string> found = newest_intact(communicator, survey, 1, damaged);
-  return found.empty() ? "" : found.front();
+  const auto search = std::make_shared<Search>();
+  search->wanted = 1;
+  StagedWork work;
+  work.add(
+      {[search, run_directory, root = communicator.rank() == 0] {
+         if (root) search->survey = survey_run(run_directory);
+       },
+       [search, &work, &damaged](Communicator& all) {
+         const std::string reasons = all.broadcast(
+             nlohmann::json(search->survey.damaged).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+         for (const nlohmann::json& reason : nlohmann::json::parse(reasons))
+           damaged.push_back(reason.get<std::string>());
+         Search::add_next(search, work, all);
+       }});
+  work.run(communicator);
+  damaged.insert(damaged.end(), search->faults.begin(), search->faults.end());
+  return search->intact.empty() ? "" : search->intact.front();
+}
+
+void add_retention(StagedWork& work, const Communicator& communicator, const RunLease& lease, int keep) {
+  CHECK_GE(keep, 0);
+  const bool root = communicator.rank() == 0;
+  const auto search = std::make_shared<Search>();
+  search->wanted = static_cast<size_t>(keep);
+  const auto remove = [search, lease, keep, root] {
+    if (!root) return;
+    for (const std::string& fault : search->faults) LOG(WARNING) << "damaged checkpoint: " << fault;
+    std::optional<int64_t> oldest_kept;
+    if (keep > 0 && search->intact.size() == static_cast<size_t>(keep)) {
+      oldest_kept = parse_entry_name(std::filesystem::path(search->intact.back()).filename().string()).step;
+    }
+    remove_old(search->survey, lease, oldest_kept);
+  };
+  work.add({[search, lease, root] {
+              if (root) search->survey = survey_run(lease.directory);
+            },
+            [search, lease, &work, remove](Communicator& all) {
+              const std::string last = all.broadcast(std::to_string(search->survey.last_generation));
+              if (std::stoll(last) > lease.generation) return;  // the run belongs to a later attempt now
+              work.add_next({remove});
+              Search::add_next(search, work, all);
+            }});
 }
 
 void retain_checkpoints(Communicator& communicator, const RunLease& lease, int keep) {
-  CHECK_GE(keep, 0);
-  Survey survey;
-  const std::string last = on_rank_0(communicator, [&] {
-    survey = survey_run(lease.directory);
-    return std::to_string(survey.last_generation);
-  });
-  if (std::stoll(last) > lease.generation) return;  // the run belongs to a later attempt now
-  std::vector<std::string> damaged;
-  const std::vector<std::string> intact = newest_intact(communicator, survey, static_cast<size_t>(keep), damaged);
-  together(communicator, [&] {
-    if (communicator.rank() != 0) return;
-    for (const std::string& fault : damaged) LOG(WARNING) << "damaged checkpoint: " << fault;
-    std::optional<int64_t> oldest_kept;
-    if (keep > 0 && intact.size() == static_cast<size_t>(keep)) {
-      oldest_kept = parse_entry_name(std::filesystem::path(intact.back()).filename().string()).step;
-    }
-    remove_old(survey, lease, oldest_kept);
-  });
+  StagedWork work;
+  add_retention(work, communicator, lease, keep);
+  work.run(communicator);
 }
 
 void verify_checkpoint(const std::string& checkpoint) {

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <span>
@@ -14,7 +15,6 @@
 #include "core/checkpoint/checkpoint.h"
 #include "core/checkpoint/run_directory.h"
 #include "core/checkpoint/safetensors.h"
-#include "core/checkpoint/together.h"
 #include "core/data/crc32c.h"
 #include "core/data/file.h"
 
@@ -142,12 +142,12 @@ std::string run_text(const RunState& state) {
 /// One checkpoint on its way. Every step is a function that one or all ranks run.
 class Writing {
  public:
-  Writing(const RunLease& lease, const RunState& state)
-      : lease_(lease),
-        state_(state),
-        folder_(checkpoints_folder(lease.directory)),
-        partial_(folder_ + "/" + partial_name(state.step, lease.generation)),
-        final_(folder_ + "/" + checkpoint_name(state.step)) {}
+  Writing(RunLease lease, RunState state)
+      : lease_(std::move(lease)),
+        state_(std::move(state)),
+        folder_(checkpoints_folder(lease_.directory)),
+        partial_(folder_ + "/" + partial_name(state_.step, lease_.generation)),
+        final_(folder_ + "/" + checkpoint_name(state_.step)) {}
 
   const std::string& partial() const { return partial_; }
   const std::string& final_path() const { return final_; }
@@ -211,13 +211,22 @@ class Writing {
     sync_folder(folder_);
   }
 
+  /// After a failure; what cannot be removed now is removed by the next attempt.
+  void abandon() const {
+    try {
+      remove();
+    } catch (const Error& error) {
+      LOG(WARNING) << error.what();
+    }
+  }
+
+ private:
   void remove() const {
     std::error_code failure;
     std::filesystem::remove_all(partial_, failure);
     if (failure) throw Error(ExitCode::kInputOutput, "cannot remove " + partial_ + ": " + failure.message());
   }
 
- private:
   /// Whether what stands at this step's name does not count: this attempt began before this step, so anything of an
   /// older attempt there is void, and anything without a manifest does not exist.
   bool superseded(const Survey& survey) const {
@@ -237,8 +246,8 @@ class Writing {
     LOG(WARNING) << final_ << " did not count; it is now " << aside;
   }
 
-  const RunLease& lease_;
-  const RunState& state_;
+  RunLease lease_;
+  RunState state_;
   std::string folder_;
   std::string partial_;
   std::string final_;
@@ -262,42 +271,57 @@ void check_arguments(const std::vector<SavedTensor>& tensors, const std::vector<
 
 }  // namespace
 
+std::string add_saving(StagedWork& work, const Communicator& communicator, const RunLease& lease, RunState state,
+                       std::vector<SavedTensor> tensors, std::vector<StateRange> ranges,
+                       std::map<std::string, std::string> texts) {
+  check_arguments(tensors, ranges, texts);
+  // What the stages share; they run one after the other.
+  struct Shared {
+    Writing writing;
+    SafetensorsLayout model;
+    std::vector<SavedTensor> tensors;
+    std::vector<StateRange> ranges;
+    std::map<std::string, std::string> texts;
+    WrittenParts mine;
+    std::vector<std::string> parts;
+  };
+  const SafetensorsLayout model = lay_out_model(tensors);
+  const auto shared = std::make_shared<Shared>(
+      Shared{Writing(lease, std::move(state)), model, std::move(tensors), std::move(ranges), std::move(texts), {}, {}});
+  const int rank = communicator.rank();
+  const int ranks = communicator.size();
+  const bool root = rank == 0;
+  work.add({[root, shared] {
+              if (root) shared->writing.check_allowed();
+            },
+            [&work, root, shared](Communicator&) {
+              work.on_failure([root, shared] {
+                if (root) shared->writing.abandon();
+              });
+            }});
+  work.add({[root, shared] {
+    if (root) shared->writing.create(shared->model, shared->texts);
+  }});
+  work.add({[rank, ranks, shared] {
+              const Folder folder(shared->writing.partial());
+              shared->mine.shard = write_shard(folder.create(shard_file(rank, ranks)), shared->tensors, shared->ranges);
+              shared->mine.model = write_masters(folder.open_for_writing(kModelFile), shared->model, shared->ranges);
+            },
+            [shared](Communicator& all) { shared->parts = all.all_gather_strings(shared->mine.to_bytes()); }});
+  work.add({[root, shared] {
+              if (root) shared->writing.commit(shared->model, shared->parts);
+            },
+            [&work](Communicator&) { work.on_failure({}); }});
+  return shared->writing.final_path();
+}
+
 std::string save_checkpoint(Communicator& communicator, const RunLease& lease, const RunState& state,
                             const std::vector<SavedTensor>& tensors, const std::vector<StateRange>& ranges,
                             const std::map<std::string, std::string>& texts) {
-  check_arguments(tensors, ranges, texts);
-  const bool root = communicator.rank() == 0;
-  const SafetensorsLayout model = lay_out_model(tensors);
-  Writing writing(lease, state);
-  together(communicator, [&] {
-    if (root) writing.check_allowed();
-  });
-  try {
-    together(communicator, [&] {
-      if (root) writing.create(model, texts);
-    });
-    WrittenParts mine;
-    together(communicator, [&] {
-      const Folder folder(writing.partial());
-      const std::string shard = shard_file(communicator.rank(), communicator.size());
-      mine.shard = write_shard(folder.create(shard), tensors, ranges);
-      mine.model = write_masters(folder.open_for_writing(kModelFile), model, ranges);
-    });
-    const std::vector<std::string> parts = communicator.all_gather_strings(mine.to_bytes());
-    together(communicator, [&] {
-      if (root) writing.commit(model, parts);
-    });
-  } catch (const Error&) {
-    if (root) {
-      try {
-        writing.remove();
-      } catch (const Error& error) {
-        LOG(WARNING) << error.what();  // the next attempt removes it
-      }
-    }
-    throw;
-  }
-  return writing.final_path();
+  StagedWork work;
+  const std::string path = add_saving(work, communicator, lease, state, tensors, ranges, texts);
+  work.run(communicator);
+  return path;
 }
 
 }  // namespace tsugi

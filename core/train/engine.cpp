@@ -74,9 +74,10 @@ LossSum Engine::run_micro_batch(int64_t leaf, uint64_t first_sample) {
   return loss;
 }
 
-StepReport Engine::step(int64_t update, uint64_t first_sample, float learning_rate, bool stop_requested) {
-  // Every rank sends: its wish to stop, then loss and count of each of its leaves, then the square sums of its chunks.
-  std::vector<double> mine{stop_requested ? 1.0 : 0.0};
+StepReport Engine::step(int64_t update, uint64_t first_sample, float learning_rate, const StepSignals& signals) {
+  // Every rank sends: its signals, then loss and count of each of its leaves, then the square sums of its chunks.
+  std::vector<double> mine{signals.stop ? 1.0 : 0.0, signals.ready ? 1.0 : 0.0};
+  const auto heads = static_cast<int64_t>(mine.size());
   const LeafRange leaves = reducer_->leaves();
   for (int64_t leaf = leaves.begin; leaf < leaves.end; ++leaf) {
     store_.bind_gradients(reducer_->begin_leaf());
@@ -92,18 +93,20 @@ StepReport Engine::step(int64_t update, uint64_t first_sample, float learning_ra
 
   // Sums in the order of leaves and of chunks, whoever computed them.
   StepReport report;
+  report.ready = true;
   double loss_sum = 0.0;
   const ShardLayout& layout = optimizer_->layout();
   std::vector<double> chunk_sums(static_cast<size_t>(layout.chunks()));
   for (int rank = 0; rank < communicator_->size(); ++rank) {
     const std::vector<double> theirs = unpack(all[static_cast<size_t>(rank)]);
     report.stop |= theirs[0] != 0.0;
+    report.ready &= theirs[1] != 0.0;
     const LeafRange their_leaves = leaves_of_rank(config_.batch().micro_batches(), communicator_->size(), rank);
     for (int64_t i = 0; i < their_leaves.leaves(); ++i) {
-      loss_sum += theirs[static_cast<size_t>(1 + 2 * i)];
-      report.targets += static_cast<int64_t>(theirs[static_cast<size_t>(2 + 2 * i)]);
+      loss_sum += theirs[static_cast<size_t>(heads + 2 * i)];
+      report.targets += static_cast<int64_t>(theirs[static_cast<size_t>(heads + 2 * i + 1)]);
     }
-    auto next = theirs.begin() + 1 + 2 * their_leaves.leaves();
+    auto next = theirs.begin() + heads + 2 * their_leaves.leaves();
     for (int bucket = 0; bucket < layout.buckets(); ++bucket) {
       const ChunkRange shard = layout.shard(bucket, rank);
       for (int64_t chunk = shard.begin; chunk < shard.end; ++chunk) chunk_sums[static_cast<size_t>(chunk)] = *next++;

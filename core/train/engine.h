@@ -18,6 +18,13 @@ struct StepReport {
   double gradient_norm = 0.0;  ///< of that mean loss, before clipping
   bool finite = true;          ///< false: loss or norm is not finite and nothing was updated
   bool stop = false;           ///< some rank was asked to stop
+  bool ready = false;          ///< all ranks are ready for what is under way beside training
+};
+
+/// What a rank tells the others with a step.
+struct StepSignals {
+  bool stop = false;   ///< it was asked to stop
+  bool ready = false;  ///< its part of what is under way beside training is done
 };
 
 /// What an evaluation was, equal on all ranks.
@@ -42,7 +49,7 @@ class Engine {
   const MemoryPlan& memory() const { return memory_plan_; }
 
   /// Update number `update` (1 is the first) from the global samples that begin at `first_sample`. Collective.
-  StepReport step(int64_t update, uint64_t first_sample, float learning_rate, bool stop_requested);
+  StepReport step(int64_t update, uint64_t first_sample, float learning_rate, const StepSignals& signals = {});
 
   /// The whole validation data (as far as config.evaluation says), its batches dealt out to the ranks. Collective.
   EvaluationReport evaluate();

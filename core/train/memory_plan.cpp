@@ -1,5 +1,6 @@
 #include "core/train/memory_plan.h"
 
+#include "core/checkpoint/state_copy.h"
 #include "core/optim/sharded_adamw.h"
 #include "dist/bucket_reducer.h"
 
@@ -42,6 +43,8 @@ ArenaPlan plan_evaluation_arena(Device device, const Transformer& model, const O
   });
 }
 
+bool copies_state(const CheckpointConfig& config) { return config.asynchronous() && config.every_steps() > 0; }
+
 ShardLayout make_layout(const ParameterStore& store, const DistConfig& config, int ranks) {
   const int64_t bucket_bytes = int64_t{config.bucket_megabytes()} << 20;
   const int64_t chunk_bytes = kChunkElements * static_cast<int64_t>(sizeof(float));
@@ -55,6 +58,9 @@ MemoryPlan plan_memory(Device device, ParameterStore& store, const Transformer& 
   plan.parameters = store.chunks() * kChunkElements * static_cast<int64_t>(size_of(store.compute_type()));
   plan.optimizer = ShardedAdamW::state_bytes(store, layout, rank);
   plan.gradients = BucketReducer::buffer_bytes(layout, rank, config.batch().micro_batches());
+  if (copies_state(config.checkpoint())) {
+    plan.checkpoint_copy = StateCopy::bytes(layout.local_chunks(rank) * kChunkElements);
+  }
   plan.training_arena = static_cast<int64_t>(plan_training_arena(device, store, model, objective, config).total_bytes);
   plan.evaluation_arena = static_cast<int64_t>(plan_evaluation_arena(device, model, objective, config).total_bytes);
   return plan;

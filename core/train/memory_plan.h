@@ -15,7 +15,10 @@ struct MemoryPlan {
   int64_t gradients = 0;         ///< slots of the tree sum and receive buffers
   int64_t training_arena = 0;    ///< activations and temporaries of a step
   int64_t evaluation_arena = 0;  ///< the same for validation
-  int64_t total() const { return parameters + optimizer + gradients + training_arena + evaluation_arena; }
+  int64_t checkpoint_copy = 0;   ///< state that is being written
+  int64_t total() const {
+    return parameters + optimizer + gradients + training_arena + evaluation_arena + checkpoint_copy;
+  }
 };
 
 /// Layout of a training micro-batch's activations, from a dry run on the meta device.
@@ -24,6 +27,9 @@ ArenaPlan plan_training_arena(Device device, ParameterStore& store, const Transf
 /// The same for a validation batch.
 ArenaPlan plan_evaluation_arena(Device device, const Transformer& model, const Objective& objective,
                                 const RunConfig& config);
+
+/// Whether checkpoints are written from a copy of the state.
+bool copies_state(const CheckpointConfig& config);
 
 /// Buckets and shards of a run.
 ShardLayout make_layout(const ParameterStore& store, const DistConfig& config, int ranks);

@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <sstream>
 
+#include "core/checkpoint/staged_work.h"
+#include "core/checkpoint/state_copy.h"
 #include "core/config/config.h"
 #include "core/optim/schedule.h"
 #include "core/scaling/flops.h"
@@ -48,6 +51,8 @@ class Trainer {
   void restore();
   std::string checkpoint_to_resume();
   void save();
+  void end_saving();
+  void saved();
   void evaluate();
   void report(const StepReport& step, double seconds);
   int64_t tokens_per_step() const { return engine_.samples_per_step() * objective_.sequence(); }
@@ -63,6 +68,10 @@ class Trainer {
   double machine_rate_ = 0.0;  ///< FLOP/s of all ranks' matrix products
   double flops_per_token_ = 0.0;
   int64_t saved_step_ = -1;
+  std::optional<StateCopy> state_copy_;
+  std::optional<StagedWork> saving_;  ///< the checkpoint that is being written beside training
+  std::string saving_path_;
+  Clock::time_point saving_since_;
   bool evaluation_due_ = false;  ///< put off by a stop
 };
 
@@ -126,7 +135,8 @@ void Trainer::restore() {
 
 void Trainer::save() {
   if (!keeps_files() || saved_step_ == result_.step) return;
-  const Clock::time_point start = Clock::now();
+  end_saving();
+  saving_since_ = Clock::now();
   for (const auto& sink : sinks_) sink->flush();
   RunState state;
   state.step = result_.step;
@@ -134,11 +144,33 @@ void Trainer::save() {
   state.evaluation_due = evaluation_due_;
   state.config_text = to_text(config_);
   state.facts = {{"bf16 products", matmul_bf16_path()}, {"objective", objective_.name()}};
-  result_.checkpoint = save_checkpoint(communicator_, lease_, state, saved_tensors(engine_.store()),
-                                       engine_.optimizer().ranges(true), options_.texts);
+  std::vector<StateRange> ranges = engine_.optimizer().ranges(true);
+  if (state_copy_) ranges = state_copy_->take(ranges);
+  saving_.emplace();
+  saving_path_ = add_saving(*saving_, communicator_, lease_, std::move(state), saved_tensors(engine_.store()),
+                            std::move(ranges), options_.texts);
+  add_retention(*saving_, communicator_, lease_, config_.checkpoint().keep());
   saved_step_ = result_.step;
-  LOG_IF(INFO, first()) << "wrote " << result_.checkpoint << " in " << seconds_since(start) << " s";
-  retain_checkpoints(communicator_, lease_, config_.checkpoint().keep());
+  if (state_copy_) {
+    saving_->start();
+  } else {
+    saving_->run(communicator_);
+    saved();
+  }
+}
+
+/// Waits for the checkpoint that is being written.
+void Trainer::end_saving() {
+  if (!saving_) return;
+  saving_->finish(communicator_);
+  saved();
+}
+
+void Trainer::saved() {
+  saving_.reset();
+  result_.checkpoint = saving_path_;
+  LOG_IF(INFO, first()) << "wrote " << saving_path_ << " in " << seconds_since(saving_since_) << " s"
+                        << (state_copy_ ? " beside training" : "");
 }
 
 void Trainer::evaluate() {
@@ -180,6 +212,10 @@ TrainerResult Trainer::run() {
   if (keeps_files()) lease_ = take_lease(communicator_, options_.run_directory);
   restore();
   if (keeps_files()) record_start(communicator_, lease_, result_.start_step);
+  if (keeps_files() && copies_state(config_.checkpoint())) {
+    const ShardLayout& layout = engine_.optimizer().layout();
+    state_copy_.emplace(engine_.context(), layout.local_chunks(communicator_.rank()) * kChunkElements);
+  }
 
   machine_rate_ =
       all_reduce_sum(communicator_, {measure_matmul_rate(engine_.context(), engine_.store().compute_type())})[0];
@@ -195,8 +231,14 @@ TrainerResult Trainer::run() {
     const uint64_t first_sample = static_cast<uint64_t>(result_.step * engine_.samples_per_step());
     const float learning_rate =
         learning_rate_at(config_.optimizer(), config_.schedule(), config_.steps(), result_.step);
-    const StepReport step = engine_.step(result_.step + 1, first_sample, learning_rate, stop_requested());
+    const StepReport step = engine_.step(result_.step + 1, first_sample, learning_rate,
+                                         {.stop = stop_requested(), .ready = saving_ && saving_->ready()});
+    if (saving_ && step.ready) {
+      saving_->advance(communicator_);
+      if (!saving_->under_way()) saved();
+    }
     if (!step.finite) {
+      end_saving();
       std::ostringstream message;
       message << "diverged at step " << result_.step + 1 << ": loss " << step.loss << ", gradient norm "
               << step.gradient_norm;
@@ -221,6 +263,7 @@ TrainerResult Trainer::run() {
     evaluate();
     save();
   }
+  end_saving();
   for (const auto& sink : sinks_) sink->flush();
   result_.tokens_per_second = median(std::move(speeds));
   result_.mfu = result_.tokens_per_second * flops_per_token_ / machine_rate_;

@@ -103,6 +103,7 @@ int plan(const PlanOptions& options) {
                             {"gradients", bytes.gradients},
                             {"training_arena", bytes.training_arena},
                             {"evaluation_arena", bytes.evaluation_arena},
+                            {"checkpoint_copy", bytes.checkpoint_copy},
                             {"total", bytes.total()}};
   json["checkpoint_bytes"] = store.parameters() * 4 * 3;
   json["ranks_with_equal_work"] = even_world_sizes(config.batch().micro_batches());
@@ -119,6 +120,7 @@ int plan(const PlanOptions& options) {
             << "  gradients       " << bytes_text(bytes.gradients) << "\n"
             << "  training arena  " << bytes_text(bytes.training_arena) << "\n"
             << "  evaluation      " << bytes_text(bytes.evaluation_arena) << "\n"
+            << "  checkpoint copy " << bytes_text(bytes.checkpoint_copy) << "\n"
             << "checkpoint        " << bytes_text(store.parameters() * 4 * 3) << "\n"
             << "The bits are the same for every number of ranks up to " << config.batch().micro_batches()
             << "; equal work for";

@@ -61,7 +61,7 @@ Outcome train_rank(Communicator& communicator, const std::string& tokens, const 
   Outcome outcome;
   for (int64_t step = 0; step < config.steps(); ++step) {
     const StepReport report =
-        engine.step(step + 1, static_cast<uint64_t>(step * engine.samples_per_step()), 1e-2f, false);
+        engine.step(step + 1, static_cast<uint64_t>(step * engine.samples_per_step()), 1e-2f);
     EXPECT_TRUE(report.finite);
     EXPECT_EQ(report.targets, 2 * 12 * 16);
     outcome.losses.push_back(report.loss);
@@ -151,7 +151,7 @@ TEST(Engine, FrozenTensorsStayAndTheOthersLearn) {
     return std::string(static_cast<const char*>(value.raw()), value.bytes());
   };
   for (size_t t = 0; t < engine.store().tensors().size(); ++t) before.push_back(bytes_of(t));
-  for (int64_t step = 0; step < 2; ++step) engine.step(step + 1, 0, 1e-2f, false);
+  for (int64_t step = 0; step < 2; ++step) engine.step(step + 1, 0, 1e-2f);
   for (size_t t = 0; t < engine.store().tensors().size(); ++t) {
     const ParameterInfo& info = engine.store().tensors()[t];
     EXPECT_EQ(bytes_of(t) == before[t], frozen(info)) << info.name;

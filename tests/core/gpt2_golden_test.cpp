@@ -162,7 +162,7 @@ void expect_five_steps(const std::string& extra, double loss_tolerance, double w
   GoldenRun setup(extra);
   const std::vector<float> losses = setup.golden.values<float>("losses");
   for (int64_t step = 0; step < 5; ++step) {
-    const StepReport report = setup.engine->step(step + 1, 0, 1e-3f, false);
+    const StepReport report = setup.engine->step(step + 1, 0, 1e-3f);
     EXPECT_NEAR(report.loss, losses[static_cast<size_t>(step)], loss_tolerance) << "step " << step;
     EXPECT_EQ(report.targets, kBatch * kLength - 3);
   }
