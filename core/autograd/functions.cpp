@@ -1,8 +1,5 @@
 #include "core/autograd/functions.h"
 
-#include <cmath>
-#include <cstring>
-
 #include "ops/embedding/embedding.h"
 #include "ops/gather_rows/gather_rows.h"
 #include "ops/matmul/matmul.h"
@@ -18,25 +15,6 @@ Tensor as_matrix(const Tensor& x) { return x.reshape({x.shape().rows(), x.shape(
 Shape with_width(const Shape& shape, int64_t width) {
   if (shape.rank() == 3) return {shape[0], shape[1], width};
   return {shape[0], width};
-}
-
-/// Copies the keys and values of packed [B, T, 3·width] behind those of the cache.
-void append(const Tensor& packed, KeyValueCache& cache) {
-  const int64_t batch = packed.shape()[0];
-  const int64_t length = packed.shape()[1];
-  const int64_t width = packed.shape()[2] / 3;
-  const int64_t capacity = cache.keys.shape()[1];
-  CHECK_LE(cache.length + length, capacity);
-  const size_t bytes = static_cast<size_t>(width) * size_of(packed.dtype());
-  for (int64_t b = 0; b < batch; ++b) {
-    for (int64_t t = 0; t < length; ++t) {
-      const int64_t to = (b * capacity + cache.length + t) * width;
-      const int64_t from = (b * length + t) * 3 * width;
-      std::memcpy(cache.keys.slice(to, {width}).raw(), packed.slice(from + width, {width}).raw(), bytes);
-      std::memcpy(cache.values.slice(to, {width}).raw(), packed.slice(from + 2 * width, {width}).raw(), bytes);
-    }
-  }
-  cache.length += length;
 }
 
 }  // namespace
@@ -166,54 +144,6 @@ ResidualNorm residual_norm(Tape& tape, const ResidualStream& stream, const Dropo
 ResidualNorm residual_rms_norm(Tape& tape, const ResidualStream& stream, const Dropout& dropout, const Parameter& gamma,
                                float epsilon) {
   return residual_norm_of(tape, stream, dropout, gamma, Parameter(), epsilon);
-}
-
-Variable causal_self_attention(Tape& tape, const Variable& qkv, int64_t heads, const Dropout& dropout,
-                               KeyValueCache* cache) {
-  const Context& context = tape.context();
-  const Shape& shape = qkv.value.shape();
-  const int64_t batch = shape[0];
-  const int64_t length = shape[1];
-  const int64_t width = shape[2] / 3;
-  AttentionShape attention;
-  attention.batch = batch;
-  attention.query_tokens = length;
-  attention.key_tokens = length;
-  attention.heads = heads;
-  attention.head_dim = width / heads;
-  attention.dtype = qkv.value.dtype();
-  attention.scale = 1.0f / std::sqrt(static_cast<float>(attention.head_dim));
-  const Dropout active = tape.recording() ? dropout : Dropout{};
-  // q, k and v lie side by side in every row of the packed tensor.
-  const auto part = [=](const Tensor& packed, int64_t index) {
-    return HeadsView{packed.slice(index * width, {1}).raw(), length * 3 * width, 3 * width, attention.head_dim};
-  };
-
-  Variable out = tape.variable(context.empty({batch, length, width}, qkv.value.dtype()), qkv.requires_gradient());
-  if (cache != nullptr) {
-    CHECK(!tape.recording());
-    append(qkv.value, *cache);
-    attention.key_tokens = cache->length;
-    const auto cached = [&](const Tensor& all) {
-      return HeadsView{all.raw(), all.shape()[1] * width, width, attention.head_dim};
-    };
-    attention_forward(context, attention, part(qkv.value, 0), cached(cache->keys), cached(cache->values), active,
-                      out.value, Tensor());
-    return out;
-  }
-  const Tensor log_sum_exp = context.empty({batch, heads, length}, DType::kF32);
-  attention_forward(context, attention, part(qkv.value, 0), part(qkv.value, 1), part(qkv.value, 2), active, out.value,
-                    log_sum_exp);
-  if (!out.requires_gradient()) return out;
-
-  tape.record([context, attention, part, qkv, active, saved = out.value, output = out.gradient, log_sum_exp]() {
-    const Tensor d_out = output->take();
-    const Tensor d_qkv = context.empty(qkv.value.shape(), qkv.value.dtype());
-    attention_backward(context, attention, part(qkv.value, 0), part(qkv.value, 1), part(qkv.value, 2), active, saved,
-                       log_sum_exp, d_out, part(d_qkv, 0), part(d_qkv, 1), part(d_qkv, 2));
-    qkv.gradient->add(context, d_qkv);
-  });
-  return out;
 }
 
 Variable embed(Tape& tape, const Tensor& tokens, const Parameter& token_table, const Parameter& position_table,

@@ -3,10 +3,10 @@
 
 #include <functional>
 
+#include "core/autograd/attention.h"
 #include "core/autograd/parameter_store.h"
 #include "core/autograd/tape.h"
 #include "ops/activation/activation.h"
-#include "ops/attention/attention.h"
 #include "ops/cross_entropy/cross_entropy.h"
 
 namespace tsugi {
@@ -37,18 +37,6 @@ ResidualNorm residual_norm(Tape& tape, const ResidualStream& stream, const Dropo
 /// The same with RMSNorm.
 ResidualNorm residual_rms_norm(Tape& tape, const ResidualStream& stream, const Dropout& dropout, const Parameter& gamma,
                                float epsilon);
-
-/// Keys and values of the tokens that generation has seen, for one block.
-struct KeyValueCache {
-  Tensor keys;    ///< [B, capacity, width]
-  Tensor values;  ///< [B, capacity, width]
-  int64_t length = 0;
-};
-
-/// Causal self-attention on packed qkv [B, T, 3·width]; returns [B, T, width]. With a cache (inference only) the new
-/// keys and values are appended to it and the queries see all of it.
-Variable causal_self_attention(Tape& tape, const Variable& qkv, int64_t heads, const Dropout& dropout,
-                               KeyValueCache* cache = nullptr);
 
 /// Token plus position embedding: tokens i32 [B, T] → [B, T, C]; `first_position` other than 0 in inference only.
 /// `position_table` may be undefined (models with rotary positions).

@@ -39,8 +39,10 @@ ResidualStream Block::forward(Tape& tape, const ResidualStream& stream, const Dr
                               KeyValueCache* cache) const {
   // The branch that arrives is the MLP's of the block before (or nothing in the first block).
   const ResidualNorm before = attention_norm.forward(tape, stream, dropout.at(place(-1)));
-  const Variable packed = qkv.forward(tape, before.normed);
-  const Variable attended = causal_self_attention(tape, packed, heads, dropout.at(place(0)), cache);
+  AttentionOptions options;
+  options.heads = heads;
+  options.dropout = dropout.at(place(0));
+  const Variable attended = self_attention(tape, qkv.forward(tape, before.normed), options, cache);
   const Variable projected = attention_projection.forward(tape, attended);
   const ResidualNorm middle = mlp_norm.forward(tape, {before.residual, projected}, dropout.at(place(1)));
   const Variable expanded = expand.forward(tape, middle.normed, Activation::kGelu);

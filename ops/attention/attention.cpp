@@ -14,7 +14,16 @@ void check_shapes(const Context& context, const AttentionShape& shape, const Dro
   CHECK_GE(shape.heads, 1);
   CHECK_GE(shape.head_dim, 1);
   CHECK_GE(shape.query_tokens, 1);
-  CHECK_LE(shape.query_tokens, shape.key_tokens) << "the queries are the last of the keys' tokens";
+  CHECK_GE(shape.key_tokens, 1);
+  if (shape.causal) CHECK_LE(shape.query_tokens, shape.key_tokens) << "the queries are the last of the keys' tokens";
+  CHECK_GE(shape.window, 0);
+  CHECK_GE(shape.key_heads, 0);
+  CHECK_EQ(shape.heads % shape.kv_heads(), 0) << "every key head serves as many query heads";
+  for (const Tensor& bound : {shape.first_key, shape.end_key}) {
+    if (!bound.defined()) continue;
+    CHECK((bound.shape() == Shape{shape.batch, shape.query_tokens})) << bound.shape().to_string();
+    CHECK(bound.dtype() == DType::kI32) << name_of(bound.dtype());
+  }
   CHECK(shape.dtype == DType::kF32 || shape.dtype == DType::kBF16) << name_of(shape.dtype);
   CHECK((out.shape() == Shape{shape.batch, shape.query_tokens, shape.heads * shape.head_dim}))
       << out.shape().to_string();
@@ -37,9 +46,14 @@ void check_shapes(const Context& context, const AttentionShape& shape, const Dro
 void attention_forward(const Context& context, const AttentionShape& shape, const HeadsView& q, const HeadsView& k,
                        const HeadsView& v, const Dropout& dropout, const Tensor& out, const Tensor& log_sum_exp) {
   check_shapes(context, shape, dropout, out, log_sum_exp, {q, k, v});
+  const int64_t chunks = (shape.key_tokens + kDecodeChunk - 1) / kDecodeChunk;
+  Tensor workspace;
+  if (shape.query_tokens == 1 && chunks > 1) {
+    workspace = context.empty({shape.batch * shape.heads, chunks, shape.head_dim + 2}, DType::kF32);
+  }
   if (context.meta()) return;
   if (context.device().kind == Device::Kind::kCuda) throw Error(ExitCode::kUsage, "built without CUDA");
-  cpu::attention_forward(context, shape, q, k, v, dropout, out, log_sum_exp);
+  cpu::attention_forward(context, shape, q, k, v, dropout, out, log_sum_exp, workspace);
 }
 
 void attention_backward(const Context& context, const AttentionShape& shape, const HeadsView& q, const HeadsView& k,

@@ -1,4 +1,5 @@
-// Fused causal attention: softmax(q·kᵀ·scale)·v without ever holding the T×T scores.
+// Fused attention: softmax(q·kᵀ·scale)·v without ever holding the T×T scores. Causal or not, grouped queries, sliding
+// windows, packed or padded documents.
 #pragma once
 
 #include <span>
@@ -16,7 +17,9 @@ struct HeadsView {
   int64_t head_stride = 0;
 };
 
-/// Sizes of one attention. Query i attends to keys 0 … i + (key_tokens - query_tokens): the queries are the last ones.
+/// Sizes of one attention, and which keys a query sees. The *diagonal* of query i is key i + (key_tokens -
+/// query_tokens): with a cache the queries are the last tokens. Query i sees key j if all that is set here allows it;
+/// a query that sees none has zeros as output and gives zero gradients. Tiles that no query sees are not computed.
 struct AttentionShape {
   int64_t batch = 0;
   int64_t query_tokens = 0;
@@ -25,27 +28,46 @@ struct AttentionShape {
   int64_t head_dim = 0;
   DType dtype = DType::kF32;
   float scale = 1.0f;  ///< usually 1/sqrt(head_dim)
+  /// Heads of k and v; 0: as many as `heads`, of which it is a divisor. Query head h reads key head h / (heads /
+  /// key_heads): Ainslie et al., "GQA" (2023).
+  int64_t key_heads = 0;
+  /// j ≤ diagonal (then query_tokens ≤ key_tokens). False: bidirectional, or cross-attention.
+  bool causal = true;
+  /// |diagonal - j| < window; 0: no window. Causal: the last `window` keys up to the diagonal (Mistral, Qwen2).
+  int64_t window = 0;
+  /// first_key[b, i] ≤ j < end_key[b, i], i32 [batch, query_tokens]; undefined: no bound. Packed documents set
+  /// first_key to the document's first token; padding and prefixes of bidirectional attention set end_key.
+  Tensor first_key = {};
+  Tensor end_key = {};
+
+  int64_t kv_heads() const { return key_heads == 0 ? heads : key_heads; }
+  /// Query heads that share a key head.
+  int64_t group() const { return heads / kv_heads(); }
 };
 
 /// out = attention(q, k, v), [batch, query_tokens, heads·head_dim] contiguous, of the shape's dtype.
 /// `log_sum_exp` f32 [batch, heads, query_tokens] is saved for the backward pass; may be undefined in inference.
 /// `dropout` acts on the probabilities: row = batch, element = (head·query_tokens + query)·key_tokens + key.
-/// Keys above the diagonal are not read for a query, or meet exact zeros: finite values there change no bit.
-/// Memory beyond the outputs: per-thread tiles. Online softmax after Milakov and Gimelshein (2018), tiles after
-/// Dao et al., "FlashAttention" (2022), algorithm 1. Deterministic, whatever the number of threads.
+/// Keys that a query does not see are not read for it, or meet exact zeros: finite values there change no bit.
+/// Memory beyond the outputs: per-thread tiles; in decoding (one query) over a long cache, also the sums of its chunks
+/// of kDecodeChunk keys, which are added in order. Online softmax after Milakov and Gimelshein (2018), tiles after Dao
+/// et al., "FlashAttention" (2022), algorithm 1. Deterministic, whatever the number of threads.
 void attention_forward(const Context& context, const AttentionShape& shape, const HeadsView& q, const HeadsView& k,
                        const HeadsView& v, const Dropout& dropout, const Tensor& out, const Tensor& log_sum_exp);
 
+inline constexpr int64_t kDecodeChunk = 1024;
+
 /// Writes (not adds) dq, dk, dv, given `d_out`. Scores are recomputed from log_sum_exp (FlashAttention, algorithm 4).
-/// A head is one task that visits its pairs of tiles in order; where that would leave threads idle there are two passes
-/// instead (dq over query tiles; dk and dv over key tiles). Both sum the same terms in the same order, nothing is
-/// accumulated by more than one thread, and so the results are the same bits whatever the number of threads.
+/// dk and dv are sums over the query heads of a group, in order. A key head is one task that visits its pairs of tiles
+/// in order; where that would leave threads idle there are two passes instead (dq over query tiles; dk and dv over key
+/// tiles). Both sum the same terms in the same order, nothing is accumulated by more than one thread, and so the
+/// results are the same bits whatever the number of threads.
 void attention_backward(const Context& context, const AttentionShape& shape, const HeadsView& q, const HeadsView& k,
                         const HeadsView& v, const Dropout& dropout, const Tensor& out, const Tensor& log_sum_exp,
                         const Tensor& d_out, const HeadsView& dq, const HeadsView& dk, const HeadsView& dv);
 
 namespace reference {
-/// Plain loops in double. All arrays are contiguous [batch, tokens, heads, head_dim]. `dropout` as above.
+/// Plain loops in double. All arrays are contiguous [batch, tokens, heads or key heads, head_dim]. `dropout` as above.
 void attention_forward(const AttentionShape& shape, std::span<const double> q, std::span<const double> k,
                        std::span<const double> v, const Dropout& dropout, std::span<double> out);
 /// Writes dq, dk, dv.

@@ -15,11 +15,11 @@ struct Backward {
   const float* log_sum_exp;
 };
 
-/// The part of one head's gradients that a task forms: the rows of dq of some query tiles and those of dk and dv of
-/// some key tiles, visiting every pair of tiles between them.
+/// The part of a key head's and its query heads' gradients that a task forms: the rows of dq of some query heads and
+/// tiles, and those of dk and dv of some key tiles, visiting every pair of tiles between them.
 struct Part {
   int64_t batch = 0;
-  int64_t head = 0;
+  Range heads;  // of one group
   Range query_tiles;
   Range key_tiles;
   bool want_dq = true;
@@ -27,17 +27,17 @@ struct Part {
 };
 
 struct Layout : ScratchLayout {
-  /// For parts of at most `query_tokens` queries.
-  Layout(const AttentionShape& shape, int64_t query_tokens) {
+  /// For parts of at most `heads` heads, `queries` queries each.
+  Layout(const AttentionShape& shape, int64_t heads, int64_t queries) {
     const int64_t converted = shape.dtype == DType::kF32 ? 0 : shape.head_dim;
     q = add(kQueryTile * converted);
     k = add(kKeyTile * converted);
     v = add(kKeyTile * converted);
     d_out = add(kQueryTile * converted);
-    dq = add(query_tokens * converted);
+    dq = add(heads * queries * converted);
     dk = add(kKeyTile * converted);
     dv = add(kKeyTile * converted);
-    delta = add(query_tokens);
+    delta = add(heads * queries);
     probabilities = add(kQueryTile * kKeyTile);
     d_scores = add(kQueryTile * kKeyTile);
     factors = add(kKeyTile);
@@ -47,10 +47,10 @@ struct Layout : ScratchLayout {
 
 /// delta[r] = Σ_d out·d_out of query `queries.begin` + r: the mean of the probabilities' gradients under the softmax.
 template <class T>
-void find_delta(const Backward& g, const Part& part, Range queries, float* delta) {
+void find_delta(const Backward& g, int64_t batch, int64_t head, Range queries, float* delta) {
   for (int64_t query = queries.begin; query < queries.end; ++query) {
-    const T* const out = head_pointer<const T>(g.out, part.batch, part.head, query);
-    const T* const d_out = head_pointer<const T>(g.d_out, part.batch, part.head, query);
+    const T* const out = head_pointer<const T>(g.out, batch, head, query);
+    const T* const d_out = head_pointer<const T>(g.d_out, batch, head, query);
     float sum = 0.0f;
 #pragma omp simd reduction(+ : sum)
     for (int64_t d = 0; d < g.shape.head_dim; ++d) sum += static_cast<float>(out[d]) * static_cast<float>(d_out[d]);
@@ -59,20 +59,25 @@ void find_delta(const Backward& g, const Part& part, Range queries, float* delta
 }
 
 /// On entry `probabilities` holds the scores and `d_scores` d_out·vᵀ; on return what their names say, up to the
-/// scale of the scores, with zeros above the diagonal. `delta` and `log_sum_exp` begin at queries.begin.
-void differentiate_softmax(const Backward& g, const Part& part, Range queries, Range keys, const float* delta,
-                           const float* log_sum_exp, Matrix probabilities, Matrix d_scores, float* factors) {
+/// scale of the scores, with zeros for keys that are not seen. `delta` and `log_sum_exp` begin at queries.begin.
+void differentiate_softmax(const Backward& g, int64_t batch, int64_t head, Range queries, Range keys,
+                           const float* delta, const float* log_sum_exp, Matrix probabilities, Matrix d_scores,
+                           float* factors) {
   for (int64_t r = 0; r < queries.size(); ++r) {
     const int64_t query = queries.begin + r;
-    const int64_t visible = std::clamp<int64_t>(visible_keys(g.shape, query) - keys.begin, 0, keys.size());
-    float* const p = probabilities.data + r * probabilities.stride;
-    float* const ds = d_scores.data + r * d_scores.stride;
-    const int64_t count = padded(visible);  // what is computed beyond the visible keys is cleared below
+    const Range seen = seen_of(g.shape, batch, query, keys);
+    float* const p_row = probabilities.data + r * probabilities.stride;
+    float* const ds_row = d_scores.data + r * d_scores.stride;
+    // Whole vectors; what is computed beyond the seen keys is cleared below.
+    const int64_t begin = seen.begin & -kLanes;
+    const int64_t count = padded(seen.end) - begin;
+    float* const p = p_row + begin;
+    float* const ds = ds_row + begin;
     const float shift = log_sum_exp[r];
     const float mean = delta[r];
     if (g.dropout.active()) {
-      const int64_t element = (part.head * g.shape.query_tokens + query) * g.shape.key_tokens + keys.begin;
-      dropout_factors(g.dropout, part.batch, element, count, factors);
+      const int64_t element = (head * g.shape.query_tokens + query) * g.shape.key_tokens + keys.begin + begin;
+      dropout_factors(g.dropout, batch, element, count, factors);
 #pragma omp simd
       for (int64_t j = 0; j < count; ++j) {
         const float probability = fast_exp(p[j] - shift);
@@ -86,100 +91,150 @@ void differentiate_softmax(const Backward& g, const Part& part, Range queries, R
         ds[j] = p[j] * (ds[j] - mean);
       }
     }
-    std::fill(p + visible, p + keys.size(), 0.0f);
-    std::fill(ds + visible, ds + keys.size(), 0.0f);
+    for (float* const row : {p_row, ds_row}) {
+      std::fill(row, row + seen.begin, 0.0f);
+      std::fill(row + seen.end, row + keys.size(), 0.0f);
+    }
   }
+}
+
+Matrix rows_from(Matrix all, int64_t row) { return {all.data + row * all.stride, all.stride}; }
+ConstMatrix rows_from(ConstMatrix all, int64_t row) { return {all.data + row * all.stride, all.stride}; }
+
+void clear_rows(Matrix matrix, int64_t rows, int64_t width) {
+  for (int64_t r = 0; r < rows; ++r) std::fill_n(matrix.data + r * matrix.stride, width, 0.0f);
 }
 
 template <class T>
 void backward_part(const Backward& g, const Layout& layout, const Part& part, float* scratch) {
   const AttentionShape& shape = g.shape;
   const int64_t b = part.batch;
-  const int64_t h = part.head;
+  const int64_t kv_head = part.heads.begin / shape.group();
   const int64_t width = shape.head_dim;
   const Range all_queries{query_range(shape, part.query_tiles.begin).begin,
                           query_range(shape, part.query_tiles.end - 1).end};
-  find_delta<T>(g, part, all_queries, scratch + layout.delta);
-  const float* const log_sum_exp = g.log_sum_exp + (b * shape.heads + h) * shape.query_tokens;
-  float* const dq_buffer = scratch + layout.dq;
+  const Range visible_to_all = visible_keys(shape, b, all_queries);
+  // Of head h, its rows of a piece of scratch that has `size` floats a query.
+  const auto rows_of = [&](int64_t piece, int64_t h, int64_t size) {
+    return scratch + piece + (h - part.heads.begin) * all_queries.size() * size;
+  };
+  for (int64_t h = part.heads.begin; h < part.heads.end; ++h) {
+    find_delta<T>(g, b, h, all_queries, rows_of(layout.delta, h, 1));
+  }
 
   for (int64_t j = part.key_tiles.begin; j < part.key_tiles.end; ++j) {
-    // The last queries see most keys of the tile, so going backwards the first sum into dk and dv covers all rows.
-    const Range all_keys = key_range(shape, j, all_queries);
-    if (all_keys.size() == 0) break;
-    const ConstMatrix k = load<T>(shape, g.k, b, h, all_keys, scratch + layout.k);
-    const ConstMatrix v = load<T>(shape, g.v, b, h, all_keys, scratch + layout.v);
-    const Matrix dk = accumulator<T>(shape, g.dk, b, h, all_keys.begin, scratch + layout.dk);
-    const Matrix dv = accumulator<T>(shape, g.dv, b, h, all_keys.begin, scratch + layout.dv);
+    const Range tile{j * kKeyTile, std::min((j + 1) * kKeyTile, shape.key_tokens)};
+    const Range all_keys = part.want_dkv ? tile : key_range(visible_to_all, j);
+    if (all_keys.size() == 0) continue;
+    const ConstMatrix all_k = load<T>(shape, g.k, b, kv_head, all_keys, scratch + layout.k);
+    const ConstMatrix all_v = load<T>(shape, g.v, b, kv_head, all_keys, scratch + layout.v);
+    const Matrix all_dk = accumulator<T>(shape, g.dk, b, kv_head, all_keys.begin, scratch + layout.dk);
+    const Matrix all_dv = accumulator<T>(shape, g.dv, b, kv_head, all_keys.begin, scratch + layout.dv);
+    bool has_dkv = false;
 
-    for (int64_t i = part.query_tiles.end - 1; i >= part.query_tiles.begin; --i) {
-      const Range queries = query_range(shape, i);
-      const Range keys = key_range(shape, j, queries);
-      if (keys.size() == 0) break;
-      const int64_t m = queries.size();
-      const int64_t n = keys.size();
-      const ConstMatrix q = load<T>(shape, g.q, b, h, queries, scratch + layout.q);
-      const ConstMatrix d_out = load<T>(shape, g.d_out, b, h, queries, scratch + layout.d_out);
-      const Matrix probabilities{scratch + layout.probabilities, padded(n)};
-      const Matrix d_scores{scratch + layout.d_scores, padded(n)};
-      multiply('N', 'T', m, n, width, shape.scale, q, k, 0.0f, probabilities);
-      multiply('N', 'T', m, n, width, 1.0f, d_out, v, 0.0f, d_scores);
-      const int64_t first = queries.begin - all_queries.begin;
-      differentiate_softmax(g, part, queries, keys, scratch + layout.delta + first, log_sum_exp + queries.begin,
-                            probabilities, d_scores, scratch + layout.factors);
-      if (part.want_dq) {
-        const Matrix dq = accumulator<T>(shape, g.dq, b, h, queries.begin, dq_buffer + first * width);
-        multiply('N', 'N', m, width, n, shape.scale, d_scores, k, j == 0 ? 0.0f : 1.0f, dq);
-      }
-      if (part.want_dkv) {
-        const float keep = i == part.query_tiles.end - 1 ? 0.0f : 1.0f;
-        multiply('T', 'N', n, width, m, 1.0f, probabilities, d_out, keep, dv);
-        multiply('T', 'N', n, width, m, shape.scale, d_scores, q, keep, dk);
+    for (int64_t h = part.heads.begin; h < part.heads.end; ++h) {
+      const float* const log_sum_exp = g.log_sum_exp + (b * shape.heads + h) * shape.query_tokens;
+      // With a causal mask the last queries see most keys of the tile, so going backwards the first sum into dk and dv
+      // covers all rows.
+      for (int64_t i = part.query_tiles.end - 1; i >= part.query_tiles.begin; --i) {
+        const Range queries = query_range(shape, i);
+        const Range visible = visible_keys(shape, b, queries);
+        const Range keys = key_range(visible, j);
+        if (keys.size() == 0) continue;
+        const int64_t m = queries.size();
+        const int64_t n = keys.size();
+        const int64_t first_key = keys.begin - all_keys.begin;
+        const ConstMatrix k = rows_from(all_k, first_key);
+        const ConstMatrix v = rows_from(all_v, first_key);
+        const ConstMatrix q = load<T>(shape, g.q, b, h, queries, scratch + layout.q);
+        const ConstMatrix d_out = load<T>(shape, g.d_out, b, h, queries, scratch + layout.d_out);
+        const Matrix probabilities{scratch + layout.probabilities, padded(n)};
+        const Matrix d_scores{scratch + layout.d_scores, padded(n)};
+        multiply('N', 'T', m, n, width, shape.scale, q, k, 0.0f, probabilities);
+        multiply('N', 'T', m, n, width, 1.0f, d_out, v, 0.0f, d_scores);
+        const int64_t first = queries.begin - all_queries.begin;
+        differentiate_softmax(g, b, h, queries, keys, rows_of(layout.delta, h, 1) + first, log_sum_exp + queries.begin,
+                              probabilities, d_scores, scratch + layout.factors);
+        if (part.want_dq) {
+          const Matrix dq =
+              accumulator<T>(shape, g.dq, b, h, queries.begin, rows_of(layout.dq, h, width) + first * width);
+          const float keep = j == visible.begin / kKeyTile ? 0.0f : 1.0f;
+          multiply('N', 'N', m, width, n, shape.scale, d_scores, k, keep, dq);
+        }
+        if (part.want_dkv) {
+          if (!has_dkv && n < all_keys.size()) {
+            clear_rows(all_dk, all_keys.size(), width);
+            clear_rows(all_dv, all_keys.size(), width);
+            has_dkv = true;
+          }
+          const float keep = has_dkv ? 1.0f : 0.0f;
+          multiply('T', 'N', n, width, m, 1.0f, probabilities, d_out, keep, rows_from(all_dv, first_key));
+          multiply('T', 'N', n, width, m, shape.scale, d_scores, q, keep, rows_from(all_dk, first_key));
+          has_dkv = true;
+        }
       }
     }
     if (part.want_dkv) {
-      finish<T>(shape, dk, g.dk, b, h, all_keys);
-      finish<T>(shape, dv, g.dv, b, h, all_keys);
+      if (!has_dkv) {
+        clear_rows(all_dk, all_keys.size(), width);
+        clear_rows(all_dv, all_keys.size(), width);
+      }
+      finish<T>(shape, all_dk, g.dk, b, kv_head, all_keys);
+      finish<T>(shape, all_dv, g.dv, b, kv_head, all_keys);
     }
   }
-  if (part.want_dq) finish<T>(shape, {dq_buffer, width}, g.dq, b, h, all_queries);
+  if (!part.want_dq) return;
+  for (int64_t h = part.heads.begin; h < part.heads.end; ++h) {
+    for (int64_t i = part.query_tiles.begin; i < part.query_tiles.end; ++i) {
+      const Range queries = query_range(shape, i);
+      const int64_t first = queries.begin - all_queries.begin;
+      const Matrix dq = accumulator<T>(shape, g.dq, b, h, queries.begin, rows_of(layout.dq, h, width) + first * width);
+      if (visible_keys(shape, b, queries).size() == 0) clear_rows(dq, queries.size(), width);
+      finish<T>(shape, dq, g.dq, b, h, queries);
+    }
+  }
 }
 
-/// The parts of a schedule: all of a head at once (5 products a pair of tiles), or first dq (3) by query tiles, then
-/// dk and dv (4) by key tiles. Every sum has the same terms in the same order both ways, hence the same bits, so the
-/// number of threads may decide.
-bool whole_heads_are_faster(int64_t heads, int64_t query_tiles, int64_t key_tiles, int64_t threads) {
-  const auto time = [=](int64_t tiles, double products) {
-    return products * static_cast<double>(tiles_of(heads * tiles, threads)) / static_cast<double>(tiles);
+/// The parts of a schedule: all of a key head at once (5 products a pair of tiles and query head), or first dq (3) by
+/// query tiles, then dk and dv (4) by key tiles. Every sum has the same terms in the same order both ways, hence the
+/// same bits, so the number of threads may decide.
+bool whole_heads_are_faster(int64_t kv_heads, int64_t group, int64_t query_tiles, int64_t key_tiles, int64_t threads) {
+  const auto time = [=](int64_t tasks, double products) {
+    return products * static_cast<double>(tiles_of(tasks, threads)) / static_cast<double>(tasks);
   };
-  return time(1, 5.0) <= time(query_tiles, 3.0) + time(key_tiles, 4.0);
+  return time(kv_heads, 5.0) <= time(kv_heads * group * query_tiles, 3.0) + time(kv_heads * key_tiles, 4.0);
 }
 
 template <class T>
 void run(const Backward& g, ThreadPool& pool) {
-  const int64_t heads = g.shape.batch * g.shape.heads;
-  const Range query_tiles{0, tiles_of(g.shape.query_tokens, kQueryTile)};
-  const Range key_tiles{0, tiles_of(g.shape.key_tokens, kKeyTile)};
-  // `parts` tasks a head; part_of(part, index) narrows the whole head down to one of them.
-  const auto for_each_part = [&](int64_t parts, int64_t part_queries, auto&& narrow) {
-    const Layout layout(g.shape, part_queries);
-    pool.for_each(heads * parts, [&](int64_t index, int worker) {
-      const int64_t head = index / parts;
-      Part part{head / g.shape.heads, head % g.shape.heads, query_tiles, key_tiles};
+  const AttentionShape& shape = g.shape;
+  const int64_t group = shape.group();
+  const int64_t kv_heads = shape.batch * shape.kv_heads();
+  const Range query_tiles{0, tiles_of(shape.query_tokens, kQueryTile)};
+  const Range key_tiles{0, tiles_of(shape.key_tokens, kKeyTile)};
+  // `parts` tasks a key head; narrow(part, index) cuts the whole key head down to one of them.
+  const auto for_each_part = [&](int64_t parts, int64_t part_heads, int64_t part_queries, auto&& narrow) {
+    const Layout layout(shape, part_heads, part_queries);
+    pool.for_each(kv_heads * parts, [&](int64_t index, int worker) {
+      const int64_t kv_head = index / parts;
+      const int64_t first_head = kv_head % shape.kv_heads() * group;
+      Part part{kv_head / shape.kv_heads(), {first_head, first_head + group}, query_tiles, key_tiles};
       narrow(part, index % parts);
       backward_part<T>(g, layout, part, static_cast<float*>(pool.scratch(worker, layout.bytes())));
     });
   };
-  if (whole_heads_are_faster(heads, query_tiles.size(), key_tiles.size(), pool.threads())) {
-    for_each_part(1, g.shape.query_tokens, [](Part&, int64_t) {});
+  if (whole_heads_are_faster(kv_heads, group, query_tiles.size(), key_tiles.size(), pool.threads())) {
+    for_each_part(1, group, shape.query_tokens, [](Part&, int64_t) {});
     return;
   }
-  for_each_part(query_tiles.size(), kQueryTile, [&](Part& part, int64_t index) {
-    const int64_t tile = query_tiles.size() - 1 - index;  // the longest first
+  for_each_part(group * query_tiles.size(), 1, kQueryTile, [&](Part& part, int64_t index) {
+    const int64_t head = part.heads.begin + index / query_tiles.size();
+    const int64_t tile = query_tiles.size() - 1 - index % query_tiles.size();  // the longest first
+    part.heads = {head, head + 1};
     part.query_tiles = {tile, tile + 1};
     part.want_dkv = false;
   });
-  for_each_part(key_tiles.size(), g.shape.query_tokens, [&](Part& part, int64_t index) {
+  for_each_part(key_tiles.size(), group, shape.query_tokens, [&](Part& part, int64_t index) {
     part.key_tiles = {index, index + 1};
     part.want_dq = false;
   });

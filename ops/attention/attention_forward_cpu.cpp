@@ -14,6 +14,7 @@ struct Forward {
   HeadsView q, k, v, out;
   Dropout dropout;
   float* log_sum_exp;  // null: not wanted
+  float* workspace;    // null: not needed
 
   int64_t row_of(int64_t b, int64_t h, int64_t query) const {
     return (b * shape.heads + h) * shape.query_tokens + query;
@@ -60,6 +61,13 @@ void write_row(const Forward& f, int64_t b, int64_t h, int64_t query, const floa
   for (int64_t d = 0; d < f.shape.head_dim; ++d) store(to[d], sums[d] * factor);
 }
 
+/// For a query that sees no key.
+template <class T>
+void write_nothing(const Forward& f, int64_t b, int64_t h, int64_t query) {
+  std::fill_n(head_pointer<T>(f.out, b, h, query), f.shape.head_dim, T(0.0f));
+  if (f.log_sum_exp != nullptr) f.log_sum_exp[f.row_of(b, h, query)] = -std::numeric_limits<float>::infinity();
+}
+
 struct TileLayout : ScratchLayout {
   explicit TileLayout(const AttentionShape& shape) {
     const int64_t converted = shape.dtype == DType::kF32 ? 0 : shape.head_dim;
@@ -79,30 +87,36 @@ template <class T>
 void forward_tile(const Forward& f, const TileLayout& layout, int64_t b, int64_t h, int64_t tile, float* scratch) {
   const AttentionShape& shape = f.shape;
   const Range queries = query_range(shape, tile);
+  const Range visible = visible_keys(shape, b, queries);
+  const int64_t kv_head = h / shape.group();
   const ConstMatrix q = load<T>(shape, f.q, b, h, queries, scratch + layout.q);
   const Matrix sums{scratch + layout.sums, shape.head_dim};
   float* const largest = scratch + layout.largest;
-  float* const total = scratch + layout.total;
+  float* const total = scratch + layout.total;  // 0: nothing seen yet
+  std::fill_n(total, queries.size(), 0.0f);
 
-  for (int64_t j = 0;; ++j) {
-    const Range keys = key_range(shape, j, queries);
-    if (keys.size() == 0) break;
+  const int64_t first_tile = visible.begin / kKeyTile;
+  for (int64_t j = first_tile; j * kKeyTile < visible.end; ++j) {
+    const Range keys = key_range(visible, j);
     const Matrix scores{scratch + layout.scores, padded(keys.size())};
-    const ConstMatrix k = load<T>(shape, f.k, b, h, keys, scratch + layout.k);
-    const ConstMatrix v = load<T>(shape, f.v, b, h, keys, scratch + layout.v);
+    const ConstMatrix k = load<T>(shape, f.k, b, kv_head, keys, scratch + layout.k);
+    const ConstMatrix v = load<T>(shape, f.v, b, kv_head, keys, scratch + layout.v);
     multiply('N', 'T', queries.size(), keys.size(), shape.head_dim, shape.scale, q, k, 0.0f, scores);
 
     for (int64_t r = 0; r < queries.size(); ++r) {
       const int64_t query = queries.begin + r;
       float* const row = scores.data + r * scores.stride;
-      const int64_t visible = std::clamp<int64_t>(visible_keys(shape, query) - keys.begin, 0, keys.size());
-      if (visible > 0) {
-        const int64_t count = padded(visible);
-        std::fill(row + visible, row + count, -std::numeric_limits<float>::infinity());
-        const float tile_largest = largest_of(row, count);
-        if (j == 0) {
+      const Range seen = seen_of(shape, b, query, keys);
+      if (seen.size() > 0) {
+        const int64_t begin = seen.begin & -kLanes;
+        const int64_t count = padded(seen.end) - begin;
+        float* const values = row + begin;
+        std::fill(values, row + seen.begin, -std::numeric_limits<float>::infinity());
+        std::fill(row + seen.end, values + count, -std::numeric_limits<float>::infinity());
+        const float tile_largest = largest_of(values, count);
+        if (total[r] == 0.0f) {
           largest[r] = tile_largest;
-          total[r] = exponentiate(row, count, tile_largest);
+          total[r] = exponentiate(values, count, tile_largest);
         } else {
           if (tile_largest > largest[r]) {
             const float correction = fast_exp(largest[r] - tile_largest);
@@ -110,19 +124,26 @@ void forward_tile(const Forward& f, const TileLayout& layout, int64_t b, int64_t
             total[r] *= correction;
             scale_row(sums.data + r * sums.stride, shape.head_dim, correction);
           }
-          total[r] += exponentiate(row, count, largest[r]);
+          total[r] += exponentiate(values, count, largest[r]);
         }
         if (f.dropout.active()) {
-          drop(f, b, f.element_of(h, query) + keys.begin, row, visible, scratch + layout.factors);
+          drop(f, b, f.element_of(h, query) + keys.begin + seen.begin, row + seen.begin, seen.size(),
+               scratch + layout.factors);
         }
       }
-      std::fill(row + visible, row + keys.size(), 0.0f);
+      std::fill(row, row + seen.begin, 0.0f);
+      std::fill(row + seen.end, row + keys.size(), 0.0f);
     }
-    multiply('N', 'N', queries.size(), shape.head_dim, keys.size(), 1.0f, scores, v, j == 0 ? 0.0f : 1.0f, sums);
+    multiply('N', 'N', queries.size(), shape.head_dim, keys.size(), 1.0f, scores, v, j == first_tile ? 0.0f : 1.0f,
+             sums);
   }
 
   for (int64_t r = 0; r < queries.size(); ++r) {
     const int64_t query = queries.begin + r;
+    if (total[r] == 0.0f) {
+      write_nothing<T>(f, b, h, query);
+      continue;
+    }
     write_row<T>(f, b, h, query, sums.data + r * sums.stride, 1.0f / total[r]);
     if (f.log_sum_exp != nullptr) f.log_sum_exp[f.row_of(b, h, query)] = largest[r] + std::log(total[r]);
   }
@@ -130,59 +151,123 @@ void forward_tile(const Forward& f, const TileLayout& layout, int64_t b, int64_t
 
 struct SingleLayout : ScratchLayout {
   explicit SingleLayout(const AttentionShape& shape) {
+    const int64_t keys = std::min(shape.key_tokens, kDecodeChunk);
     q = add(shape.head_dim);
-    scores = add(padded(shape.key_tokens));
+    scores = add(padded(keys));
     sums = add(shape.head_dim);
-    factors = add(shape.key_tokens);
+    factors = add(keys);
   }
   int64_t q, scores, sums, factors;
 };
 
+/// What one chunk of keys makes of a query: values weighted by exp(score - largest), and the sum of these weights.
+struct ChunkSums {
+  float largest = -std::numeric_limits<float>::infinity();
+  float total = 0.0f;
+};
+
 /// One query, as when decoding: a product of matrices would pack keys that are read only once.
 template <class T>
-void forward_single(const Forward& f, const SingleLayout& layout, int64_t b, int64_t h, float* scratch) {
-  const int64_t keys = f.shape.key_tokens;
+ChunkSums forward_chunk(const Forward& f, const SingleLayout& layout, int64_t b, int64_t h, Range keys, float* scratch,
+                        float* sums) {
+  const int64_t count = keys.size();
   const int64_t width = f.shape.head_dim;
+  const int64_t kv_head = h / f.shape.group();
   float* const q = scratch + layout.q;
   float* const scores = scratch + layout.scores;
-  float* const sums = scratch + layout.sums;
 
   const T* const query = head_pointer<const T>(f.q, b, h, 0);
   for (int64_t d = 0; d < width; ++d) q[d] = static_cast<float>(query[d]) * f.shape.scale;
-  for (int64_t j = 0; j < keys; ++j) {
-    const T* const key = head_pointer<const T>(f.k, b, h, j);
+  for (int64_t j = 0; j < count; ++j) {
+    const T* const key = head_pointer<const T>(f.k, b, kv_head, keys.begin + j);
     float score = 0.0f;
 #pragma omp simd reduction(+ : score)
     for (int64_t d = 0; d < width; ++d) score += q[d] * static_cast<float>(key[d]);
     scores[j] = score;
   }
-  std::fill(scores + keys, scores + padded(keys), -std::numeric_limits<float>::infinity());
-  const float largest = largest_of(scores, padded(keys));
-  const float total = exponentiate(scores, padded(keys), largest);
-  if (f.dropout.active()) drop(f, b, f.element_of(h, 0), scores, keys, scratch + layout.factors);
+  std::fill(scores + count, scores + padded(count), -std::numeric_limits<float>::infinity());
+  ChunkSums result;
+  result.largest = largest_of(scores, padded(count));
+  result.total = exponentiate(scores, padded(count), result.largest);
+  if (f.dropout.active()) drop(f, b, f.element_of(h, 0) + keys.begin, scores, count, scratch + layout.factors);
 
   std::fill(sums, sums + width, 0.0f);
-  for (int64_t j = 0; j < keys; ++j) {
-    const T* const value = head_pointer<const T>(f.v, b, h, j);
+  for (int64_t j = 0; j < count; ++j) {
+    const T* const value = head_pointer<const T>(f.v, b, kv_head, keys.begin + j);
     const float probability = scores[j];
 #pragma omp simd
     for (int64_t d = 0; d < width; ++d) sums[d] += probability * static_cast<float>(value[d]);
   }
-  write_row<T>(f, b, h, 0, sums, 1.0f / total);
-  if (f.log_sum_exp != nullptr) f.log_sum_exp[f.row_of(b, h, 0)] = largest + std::log(total);
+  return result;
+}
+
+template <class T>
+void write_single(const Forward& f, int64_t b, int64_t h, const ChunkSums& all, const float* sums) {
+  write_row<T>(f, b, h, 0, sums, 1.0f / all.total);
+  if (f.log_sum_exp != nullptr) f.log_sum_exp[f.row_of(b, h, 0)] = all.largest + std::log(all.total);
+}
+
+template <class T>
+void run_single(const Forward& f, ThreadPool& pool) {
+  const AttentionShape& shape = f.shape;
+  const SingleLayout layout(shape);
+  const int64_t heads = shape.batch * shape.heads;
+  const int64_t chunks = tiles_of(shape.key_tokens, kDecodeChunk);
+  const int64_t width = shape.head_dim;
+  if (chunks == 1) {
+    pool.for_each(heads, [&](int64_t head, int worker) {
+      const int64_t b = head / shape.heads;
+      const int64_t h = head % shape.heads;
+      const Range visible = visible_keys(shape, b, Range{0, 1});
+      if (visible.size() == 0) return write_nothing<T>(f, b, h, 0);
+      float* const scratch = static_cast<float*>(pool.scratch(worker, layout.bytes()));
+      float* const sums = scratch + layout.sums;
+      const ChunkSums all = forward_chunk<T>(f, layout, b, h, visible, scratch, sums);
+      write_single<T>(f, b, h, all, sums);
+    });
+    return;
+  }
+  // A row of the workspace: largest, total, then the sums.
+  const auto row_of = [&](int64_t head, int64_t chunk) { return f.workspace + (head * chunks + chunk) * (width + 2); };
+  pool.for_each(heads * chunks, [&](int64_t index, int worker) {
+    const int64_t head = index / chunks;
+    const int64_t chunk = index % chunks;
+    const int64_t b = head / shape.heads;
+    const Range visible = visible_keys(shape, b, Range{0, 1});
+    const Range keys{std::max(visible.begin, chunk * kDecodeChunk), std::min(visible.end, (chunk + 1) * kDecodeChunk)};
+    float* const row = row_of(head, chunk);
+    row[1] = 0.0f;
+    if (keys.size() <= 0) return;
+    float* const scratch = static_cast<float*>(pool.scratch(worker, layout.bytes()));
+    const ChunkSums part = forward_chunk<T>(f, layout, b, head % shape.heads, keys, scratch, row + 2);
+    row[0] = part.largest;
+    row[1] = part.total;
+  });
+  pool.for_each(heads, [&](int64_t head, int worker) {
+    float* const sums = static_cast<float*>(pool.scratch(worker, layout.bytes())) + layout.sums;
+    ChunkSums all;
+    std::fill_n(sums, width, 0.0f);
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+      if (row_of(head, chunk)[1] != 0.0f) all.largest = std::max(all.largest, row_of(head, chunk)[0]);
+    }
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+      const float* const row = row_of(head, chunk);
+      if (row[1] == 0.0f) continue;
+      const float weight = fast_exp(row[0] - all.largest);
+      all.total += weight * row[1];
+#pragma omp simd
+      for (int64_t d = 0; d < width; ++d) sums[d] += weight * row[2 + d];
+    }
+    const int64_t b = head / shape.heads;
+    if (all.total == 0.0f) return write_nothing<T>(f, b, head % shape.heads, 0);
+    write_single<T>(f, b, head % shape.heads, all, sums);
+  });
 }
 
 template <class T>
 void run(const Forward& f, ThreadPool& pool) {
+  if (f.shape.query_tokens == 1) return run_single<T>(f, pool);
   const int64_t heads = f.shape.batch * f.shape.heads;
-  if (f.shape.query_tokens == 1) {
-    const SingleLayout layout(f.shape);
-    pool.for_each(heads, [&](int64_t index, int worker) {
-      float* const scratch = static_cast<float*>(pool.scratch(worker, layout.bytes()));
-      forward_single<T>(f, layout, index / f.shape.heads, index % f.shape.heads, scratch);
-    });
-    return;
-  }
   const TileLayout layout(f.shape);
   const int64_t tiles = tiles_of(f.shape.query_tokens, kQueryTile);
   pool.for_each(heads * tiles, [&](int64_t index, int worker) {
@@ -196,9 +281,16 @@ void run(const Forward& f, ThreadPool& pool) {
 }  // namespace
 
 void attention_forward(const Context& context, const AttentionShape& shape, const HeadsView& q, const HeadsView& k,
-                       const HeadsView& v, const Dropout& dropout, const Tensor& out, const Tensor& log_sum_exp) {
-  const Forward forward{
-      shape, q, k, v, heads_of(shape, out), dropout, log_sum_exp.defined() ? log_sum_exp.data<float>() : nullptr};
+                       const HeadsView& v, const Dropout& dropout, const Tensor& out, const Tensor& log_sum_exp,
+                       const Tensor& workspace) {
+  const Forward forward{shape,
+                        q,
+                        k,
+                        v,
+                        heads_of(shape, out),
+                        dropout,
+                        log_sum_exp.defined() ? log_sum_exp.data<float>() : nullptr,
+                        workspace.defined() ? workspace.data<float>() : nullptr};
   dispatch_compute_type(shape.dtype, [&]<class T>(T) { run<T>(forward, context.pool()); });
 }
 

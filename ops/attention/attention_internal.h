@@ -5,8 +5,10 @@
 
 namespace tsugi::cpu {
 
+/// `workspace`: for one query over more than one chunk of keys, f32 [batch·heads, chunks, head_dim + 2].
 void attention_forward(const Context& context, const AttentionShape& shape, const HeadsView& q, const HeadsView& k,
-                       const HeadsView& v, const Dropout& dropout, const Tensor& out, const Tensor& log_sum_exp);
+                       const HeadsView& v, const Dropout& dropout, const Tensor& out, const Tensor& log_sum_exp,
+                       const Tensor& workspace);
 
 void attention_backward(const Context& context, const AttentionShape& shape, const HeadsView& q, const HeadsView& k,
                         const HeadsView& v, const Dropout& dropout, const Tensor& out, const Tensor& log_sum_exp,

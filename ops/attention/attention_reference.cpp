@@ -1,4 +1,5 @@
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <vector>
 
@@ -7,9 +8,26 @@
 namespace tsugi::reference {
 namespace {
 
-/// Offset of the vector of one token and head in a contiguous [batch, tokens, heads, head_dim] array.
-size_t at(const AttentionShape& shape, int64_t tokens, int64_t batch, int64_t token, int64_t head) {
-  return static_cast<size_t>(((batch * tokens + token) * shape.heads + head) * shape.head_dim);
+/// Offset of the vector of one query and head in a contiguous [batch, query_tokens, heads, head_dim] array.
+size_t query_at(const AttentionShape& shape, int64_t batch, int64_t token, int64_t head) {
+  return static_cast<size_t>(((batch * shape.query_tokens + token) * shape.heads + head) * shape.head_dim);
+}
+
+/// Offset of the key vector that a query head reads, in [batch, key_tokens, key heads, head_dim].
+size_t key_at(const AttentionShape& shape, int64_t batch, int64_t token, int64_t head) {
+  const int64_t key_heads = shape.key_heads == 0 ? shape.heads : shape.key_heads;
+  const int64_t key_head = head / (shape.heads / key_heads);
+  return static_cast<size_t>(((batch * shape.key_tokens + token) * key_heads + key_head) * shape.head_dim);
+}
+
+bool sees(const AttentionShape& shape, int64_t batch, int64_t query, int64_t key) {
+  const int64_t distance = query + shape.key_tokens - shape.query_tokens - key;
+  if (shape.causal && distance < 0) return false;
+  if (shape.window > 0 && std::abs(distance) >= shape.window) return false;
+  const int64_t row = batch * shape.query_tokens + query;
+  if (shape.first_key.defined() && key < shape.first_key.data<int32_t>()[row]) return false;
+  if (shape.end_key.defined() && key >= shape.end_key.data<int32_t>()[row]) return false;
+  return true;
 }
 
 double dot(const double* a, const double* b, int64_t count) {
@@ -18,28 +36,29 @@ double dot(const double* a, const double* b, int64_t count) {
   return sum;
 }
 
-/// One query's probabilities and the factors that dropout multiplies them with, for the keys that it sees.
+/// The keys that a query sees, their probabilities and the factors that dropout multiplies them with.
 struct Row {
+  std::vector<int64_t> keys;
   std::vector<double> probability;
   std::vector<double> factor;
 };
 
 Row probabilities(const AttentionShape& shape, std::span<const double> q, std::span<const double> k,
                   const Dropout& dropout, int64_t batch, int64_t head, int64_t query) {
-  const int64_t visible = query + shape.key_tokens - shape.query_tokens + 1;
   Row row;
   double largest = -std::numeric_limits<double>::infinity();
-  for (int64_t key = 0; key < visible; ++key) {
-    const double score =
-        static_cast<double>(shape.scale) * dot(&q[at(shape, shape.query_tokens, batch, query, head)],
-                                               &k[at(shape, shape.key_tokens, batch, key, head)], shape.head_dim);
+  for (int64_t key = 0; key < shape.key_tokens; ++key) {
+    if (!sees(shape, batch, query, key)) continue;
+    const double score = static_cast<double>(shape.scale) * dot(&q[query_at(shape, batch, query, head)],
+                                                                &k[key_at(shape, batch, key, head)], shape.head_dim);
     largest = std::max(largest, score);
+    row.keys.push_back(key);
     row.probability.push_back(score);
   }
   double sum = 0.0;
   for (double& p : row.probability) sum += p = std::exp(p - largest);
   for (double& p : row.probability) p /= sum;
-  for (int64_t key = 0; key < visible; ++key) {
+  for (const int64_t key : row.keys) {
     const int64_t element = (head * shape.query_tokens + query) * shape.key_tokens + key;
     const bool dropped = dropout.active() && dropout.stream(batch).word(element) < dropout.threshold();
     row.factor.push_back(dropped ? 0.0 : 1.0 / (1.0 - static_cast<double>(dropout.p)));
@@ -55,10 +74,10 @@ void attention_forward(const AttentionShape& shape, std::span<const double> q, s
     for (int64_t h = 0; h < shape.heads; ++h) {
       for (int64_t i = 0; i < shape.query_tokens; ++i) {
         const Row row = probabilities(shape, q, k, dropout, b, h, i);
-        double* result = &out[at(shape, shape.query_tokens, b, i, h)];
+        double* result = &out[query_at(shape, b, i, h)];
         for (int64_t d = 0; d < shape.head_dim; ++d) result[d] = 0.0;
         for (size_t j = 0; j < row.probability.size(); ++j) {
-          const double* value = &v[at(shape, shape.key_tokens, b, static_cast<int64_t>(j), h)];
+          const double* value = &v[key_at(shape, b, row.keys[j], h)];
           for (int64_t d = 0; d < shape.head_dim; ++d) result[d] += row.probability[j] * row.factor[j] * value[d];
         }
       }
@@ -76,16 +95,16 @@ void attention_backward(const AttentionShape& shape, std::span<const double> q, 
     for (int64_t h = 0; h < shape.heads; ++h) {
       for (int64_t i = 0; i < shape.query_tokens; ++i) {
         const Row row = probabilities(shape, q, k, dropout, b, h, i);
-        const size_t query = at(shape, shape.query_tokens, b, i, h);
+        const size_t query = query_at(shape, b, i, h);
         std::vector<double> d_probability;
         double mean = 0.0;  // of d_probability under the softmax
         for (size_t j = 0; j < row.probability.size(); ++j) {
-          const size_t key = at(shape, shape.key_tokens, b, static_cast<int64_t>(j), h);
+          const size_t key = key_at(shape, b, row.keys[j], h);
           d_probability.push_back(row.factor[j] * dot(&d_out[query], &v[key], shape.head_dim));
           mean += row.probability[j] * d_probability[j];
         }
         for (size_t j = 0; j < row.probability.size(); ++j) {
-          const size_t key = at(shape, shape.key_tokens, b, static_cast<int64_t>(j), h);
+          const size_t key = key_at(shape, b, row.keys[j], h);
           const double d_score = static_cast<double>(shape.scale) * row.probability[j] * (d_probability[j] - mean);
           for (size_t d = 0; d < static_cast<size_t>(shape.head_dim); ++d) {
             dq[query + d] += d_score * k[key + d];

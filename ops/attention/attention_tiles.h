@@ -1,7 +1,8 @@
 // What the passes of CPU attention share: the grid of tiles, tiles as f32 matrices, their products, scratch memory.
 //
 // The grid is a function of the shape alone. Query tile i holds kQueryTile queries, key tile j kKeyTile keys; pair (i,
-// j) is computed up to the last key that the last query of i sees, so that nothing lies wholly above the diagonal.
+// j) is computed for the keys that any query of i sees, so that nothing lies wholly above the diagonal, outside the
+// window or in another document.
 #pragma once
 
 #include <dnnl.h>
@@ -35,16 +36,52 @@ inline Range query_range(const AttentionShape& shape, int64_t tile) {
   return {tile * kQueryTile, std::min((tile + 1) * kQueryTile, shape.query_tokens)};
 }
 
-/// How many keys `query` sees.
-inline int64_t visible_keys(const AttentionShape& shape, int64_t query) {
-  return query + 1 + shape.key_tokens - shape.query_tokens;
+/// The keys that `query` sees, before the intervals of the shape; may be empty (end ≤ begin).
+inline Range banded_keys(const AttentionShape& shape, int64_t query) {
+  const int64_t diagonal = query + shape.key_tokens - shape.query_tokens;
+  Range keys{0, shape.causal ? diagonal + 1 : shape.key_tokens};
+  if (shape.window > 0) {
+    keys.begin = std::max<int64_t>(0, diagonal - shape.window + 1);
+    keys.end = std::min(keys.end, diagonal + shape.window);
+  }
+  return keys;
 }
 
-/// The keys of a tile that the last of `queries` sees; empty if none.
-inline Range key_range(const AttentionShape& shape, int64_t tile, Range queries) {
-  const int64_t begin = tile * kKeyTile;
-  const int64_t end = std::min((tile + 1) * kKeyTile, visible_keys(shape, queries.end - 1));
-  return {begin, std::max(begin, end)};
+/// The keys that `query` sees; may be empty (end ≤ begin).
+inline Range visible_keys(const AttentionShape& shape, int64_t batch, int64_t query) {
+  Range keys = banded_keys(shape, query);
+  const int64_t row = batch * shape.query_tokens + query;
+  if (shape.first_key.defined()) keys.begin = std::max<int64_t>(keys.begin, shape.first_key.data<int32_t>()[row]);
+  if (shape.end_key.defined()) keys.end = std::min<int64_t>(keys.end, shape.end_key.data<int32_t>()[row]);
+  return keys;
+}
+
+/// The least range that holds what each of `queries` sees; {0, 0} if they see nothing.
+inline Range visible_keys(const AttentionShape& shape, int64_t batch, Range queries) {
+  Range all{shape.key_tokens, 0};
+  if (shape.first_key.defined() || shape.end_key.defined()) {
+    for (int64_t query = queries.begin; query < queries.end; ++query) {
+      const Range keys = visible_keys(shape, batch, query);
+      if (keys.size() <= 0) continue;
+      all = {std::min(all.begin, keys.begin), std::max(all.end, keys.end)};
+    }
+  } else {  // both ends grow with the query
+    all = {banded_keys(shape, queries.begin).begin, banded_keys(shape, queries.end - 1).end};
+  }
+  return all.size() > 0 ? all : Range{};
+}
+
+/// Key tile `tile` within the visible keys of a query tile; empty if nothing. It begins at a whole vector.
+inline Range key_range(Range visible, int64_t tile) {
+  const int64_t begin = std::max(tile * kKeyTile, visible.begin & -kLanes);
+  return {begin, std::max(begin, std::min((tile + 1) * kKeyTile, visible.end))};
+}
+
+/// The part of `keys` that `query` sees, from keys.begin; {0, 0} if nothing.
+inline Range seen_of(const AttentionShape& shape, int64_t batch, int64_t query, Range keys) {
+  const Range visible = visible_keys(shape, batch, query);
+  const Range seen{std::max<int64_t>(visible.begin - keys.begin, 0), std::min(visible.end - keys.begin, keys.size())};
+  return seen.size() > 0 ? seen : Range{};
 }
 
 /// Rows of floats, `stride` apart.

@@ -26,13 +26,13 @@ inline AttentionShape make_shape(int64_t batch, int64_t query_tokens, int64_t ke
 /// Random arrays, rounded to the type of the shape.
 inline Inputs make_inputs(const AttentionShape& shape, uint64_t seed, double scale = 1.0) {
   CpuContext cpu;
-  const auto make = [&](int64_t tokens, uint64_t index, double s) {
-    auto values = random_values(shape.batch * tokens * shape.heads * shape.head_dim, 10 * seed + index, s);
+  const auto make = [&](int64_t tokens, int64_t heads, uint64_t index, double s) {
+    auto values = random_values(shape.batch * tokens * heads * shape.head_dim, 10 * seed + index, s);
     to_tensor(cpu, values, {static_cast<int64_t>(values.size())}, shape.dtype);
     return values;
   };
-  return {make(shape.query_tokens, 0, scale), make(shape.key_tokens, 1, scale), make(shape.key_tokens, 2, 1.0),
-          make(shape.query_tokens, 3, 1.0)};
+  return {make(shape.query_tokens, shape.heads, 0, scale), make(shape.key_tokens, shape.kv_heads(), 1, scale),
+          make(shape.key_tokens, shape.kv_heads(), 2, 1.0), make(shape.query_tokens, shape.heads, 3, 1.0)};
 }
 
 /// Strided memory for one array, NaN where the array does not lie.
@@ -42,27 +42,30 @@ struct Strided {
 };
 
 enum class Layout {
-  kPacked,  ///< q, k and v in one [batch, tokens, 3·width]; needs as many queries as keys
+  kPacked,  ///< q, k and v in one [batch, tokens, (heads + 2·key heads)·head_dim]; needs as many queries as keys
   kCache,   ///< every array alone, with room for more tokens behind those in use
 };
 
 class Arrays {
  public:
   Arrays(const Context& context, const AttentionShape& shape, Layout layout) : shape_(shape) {
-    const int64_t width = shape.heads * shape.head_dim;
+    const int64_t key_width = shape.kv_heads() * shape.head_dim;
+    const int64_t query_width = shape.heads * shape.head_dim;
     const auto allocate = [&](int64_t tokens, int64_t row) {
       std::vector<double> nothing(static_cast<size_t>(shape.batch * tokens * row), kNan);
       return to_tensor(context, nothing, {shape.batch, tokens, row}, shape.dtype);
     };
     if (layout == Layout::kPacked) {
-      const Tensor packed = allocate(shape.query_tokens, 3 * width);
+      const int64_t row = query_width + 2 * key_width;
+      const Tensor packed = allocate(shape.query_tokens, row);
       for (int64_t i = 0; i < 3; ++i) {
-        void* const data = packed.slice(i * width, {1}).raw();
-        parts_[i] = {packed, {data, shape.query_tokens * 3 * width, 3 * width, shape.head_dim}};
+        void* const data = packed.slice(i == 0 ? 0 : query_width + (i - 1) * key_width, {1}).raw();
+        parts_[i] = {packed, {data, shape.query_tokens * row, row, shape.head_dim}};
       }
     } else {
       for (int64_t i = 0; i < 3; ++i) {
         const int64_t room = tokens(i) + 3;
+        const int64_t width = heads(i) * shape.head_dim;
         const Tensor memory = allocate(room, width);
         parts_[i] = {memory, {memory.raw(), room * width, width, shape.head_dim}};
       }
@@ -77,7 +80,7 @@ class Arrays {
     });
   }
   std::vector<double> read(int64_t part) const {
-    std::vector<double> values(static_cast<size_t>(shape_.batch * tokens(part) * shape_.heads * shape_.head_dim));
+    std::vector<double> values(static_cast<size_t>(shape_.batch * tokens(part) * heads(part) * shape_.head_dim));
     for_each(part, [&](auto* element, size_t i) { values[i] = static_cast<double>(static_cast<float>(*element)); });
     return values;
   }
@@ -89,6 +92,7 @@ class Arrays {
 
  private:
   int64_t tokens(int64_t part) const { return part == 0 ? shape_.query_tokens : shape_.key_tokens; }
+  int64_t heads(int64_t part) const { return part == 0 ? shape_.heads : shape_.kv_heads(); }
 
   template <class F>
   void for_each(int64_t part, F&& f) const {
@@ -97,7 +101,7 @@ class Arrays {
       size_t i = 0;
       for (int64_t b = 0; b < shape_.batch; ++b) {
         for (int64_t t = 0; t < tokens(part); ++t) {
-          for (int64_t h = 0; h < shape_.heads; ++h) {
+          for (int64_t h = 0; h < heads(part); ++h) {
             for (int64_t d = 0; d < shape_.head_dim; ++d) {
               f(static_cast<T*>(view.data) + b * view.batch_stride + t * view.token_stride + h * view.head_stride + d,
                 i++);
@@ -128,7 +132,7 @@ inline Results run(const Context& context, const AttentionShape& shape, const In
   attention_backward(context, shape, arrays[0], arrays[1], arrays[2], dropout, out, log_sum_exp, d_out, gradients[0],
                      gradients[1], gradients[2]);
   const int64_t query_elements = out_shape.elements();
-  const int64_t key_elements = query_elements / shape.query_tokens * shape.key_tokens;
+  const int64_t key_elements = shape.batch * shape.key_tokens * shape.kv_heads() * shape.head_dim;
   if (layout == Layout::kCache) {
     EXPECT_EQ(gradients.written(0), query_elements) << "dq outside its tokens, or NaN";
     EXPECT_EQ(gradients.written(1), key_elements) << "dk outside its tokens, or NaN";
@@ -148,6 +152,16 @@ inline Results run_reference(const AttentionShape& shape, const Inputs& inputs, 
   return r;
 }
 
+inline bool sees(const AttentionShape& shape, int64_t b, int64_t query, int64_t key) {
+  const int64_t diagonal = query + shape.key_tokens - shape.query_tokens;
+  const auto bound = [&](const Tensor& keys, int64_t none) {
+    return keys.defined() ? keys.data<int32_t>()[b * shape.query_tokens + query] : none;
+  };
+  return (!shape.causal || key <= diagonal) &&
+         (shape.window == 0 || (key > diagonal - shape.window && key < diagonal + shape.window)) &&
+         key >= bound(shape.first_key, 0) && key < bound(shape.end_key, shape.key_tokens);
+}
+
 inline double round_bf16(double value) {
   return static_cast<double>(static_cast<float>(bf16(static_cast<float>(value))));
 }
@@ -159,8 +173,8 @@ inline Results run_plain_bf16(const AttentionShape& shape, const Inputs& in, con
   r.dq.resize(in.q.size());
   r.dk.resize(in.k.size());
   r.dv.resize(in.v.size());
-  const auto at = [&](int64_t tokens, int64_t b, int64_t t, int64_t h) {
-    return static_cast<size_t>(((b * tokens + t) * shape.heads + h) * shape.head_dim);
+  const auto at = [&](int64_t tokens, int64_t heads, int64_t b, int64_t t, int64_t h) {
+    return static_cast<size_t>(((b * tokens + t) * heads + h) * shape.head_dim);
   };
   const auto width = static_cast<size_t>(shape.head_dim);
   const auto dot = [&](const double* a, const double* b) {
@@ -171,18 +185,21 @@ inline Results run_plain_bf16(const AttentionShape& shape, const Inputs& in, con
   for (int64_t b = 0; b < shape.batch; ++b) {
     for (int64_t h = 0; h < shape.heads; ++h) {
       for (int64_t i = 0; i < shape.query_tokens; ++i) {
-        const size_t query = at(shape.query_tokens, b, i, h);
-        const int64_t visible = i + 1 + shape.key_tokens - shape.query_tokens;
+        const size_t query = at(shape.query_tokens, shape.heads, b, i, h);
+        const int64_t kv_head = h / shape.group();
         std::vector<double> p, factor, dp;
-        for (int64_t j = 0; j < visible; ++j) {
-          const size_t key = at(shape.key_tokens, b, j, h);
+        std::vector<int64_t> seen;
+        for (int64_t j = 0; j < shape.key_tokens; ++j) {
+          if (!sees(shape, b, i, j)) continue;
+          seen.push_back(j);
+          const size_t key = at(shape.key_tokens, shape.kv_heads(), b, j, kv_head);
           p.push_back(round_bf16(static_cast<double>(shape.scale) * dot(&in.q[query], &in.k[key])));
           const int64_t element = (h * shape.query_tokens + i) * shape.key_tokens + j;
           const bool dropped = dropout.active() && dropout.stream(b).word(element) < dropout.threshold();
           factor.push_back(dropped ? 0.0 : 1.0 / (1.0 - static_cast<double>(dropout.p)));
           dp.push_back(round_bf16(factor.back() * dot(&in.d_out[query], &in.v[key])));
         }
-        const double largest = *std::max_element(p.begin(), p.end());
+        const double largest = p.empty() ? 0.0 : *std::max_element(p.begin(), p.end());
         double sum = 0.0;
         for (double& value : p) sum += value = std::exp(value - largest);
         double mean = 0.0;
@@ -191,7 +208,7 @@ inline Results run_plain_bf16(const AttentionShape& shape, const Inputs& in, con
           mean += p[j] * dp[j];
         }
         for (size_t j = 0; j < p.size(); ++j) {
-          const size_t key = at(shape.key_tokens, b, static_cast<int64_t>(j), h);
+          const size_t key = at(shape.key_tokens, shape.kv_heads(), b, seen[j], kv_head);
           const double ds = round_bf16(static_cast<double>(shape.scale) * round_bf16(p[j] * (dp[j] - mean)));
           const double dropped = round_bf16(p[j] * factor[j]);
           for (size_t d = 0; d < width; ++d) {

@@ -1,0 +1,174 @@
+#include "core/autograd/attention.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "ops/attention/attention.h"
+#include "ops/reduce/reduce.h"
+#include "ops/rotary/rotary.h"
+
+namespace tsugi {
+namespace {
+
+/// `heads` of `head_dim` from column `column` of every row of packed [B, T, row].
+HeadsView heads_at(const Tensor& packed, int64_t column, int64_t head_dim) {
+  const Shape& shape = packed.shape();
+  return {packed.slice(column, {1}).raw(), shape[1] * shape[2], shape[2], head_dim};
+}
+
+/// Copies `width` columns from `column` of every row of packed [B, T, row] behind the tokens of a cache [B, capacity,
+/// width].
+void append(const Tensor& packed, int64_t column, const Tensor& cache, int64_t length) {
+  const int64_t tokens = packed.shape()[1];
+  const int64_t capacity = cache.shape()[1];
+  const int64_t width = cache.shape()[2];
+  CHECK_LE(length + tokens, capacity);
+  for (int64_t b = 0; b < packed.shape()[0]; ++b) {
+    for (int64_t t = 0; t < tokens; ++t) {
+      const Tensor from = packed.slice((b * tokens + t) * packed.shape()[2] + column, {width});
+      const Tensor to = cache.slice((b * capacity + length + t) * width, {width});
+      std::memcpy(to.raw(), from.raw(), to.bytes());
+    }
+  }
+}
+
+AttentionShape shape_of(const AttentionOptions& options, const Tensor& q, int64_t head_dim, int64_t key_tokens) {
+  AttentionShape shape;
+  shape.batch = q.shape()[0];
+  shape.query_tokens = q.shape()[1];
+  shape.key_tokens = key_tokens;
+  shape.heads = options.heads;
+  shape.head_dim = head_dim;
+  shape.dtype = q.dtype();
+  shape.scale = options.scale != 0.0f ? options.scale : 1.0f / std::sqrt(static_cast<float>(head_dim));
+  shape.key_heads = options.key_heads;
+  shape.causal = options.causal;
+  shape.window = options.window;
+  shape.first_key = options.first_key;
+  shape.end_key = options.end_key;
+  return shape;
+}
+
+Rotary rotary_of(const AttentionOptions& options, int64_t head_dim, int64_t first_position) {
+  const RotaryOptions& from = options.rotary;
+  Rotary rotary;
+  rotary.query_heads = options.heads;
+  rotary.key_heads = options.kv_heads();
+  rotary.head_dim = head_dim;
+  rotary.table = from.table;
+  rotary.first_position = first_position;
+  rotary.positions = from.positions;
+  if (from.query_gamma.defined()) rotary.query_gamma = from.query_gamma.value();
+  if (from.key_gamma.defined()) rotary.key_gamma = from.key_gamma.value();
+  rotary.epsilon = from.epsilon;
+  return rotary;
+}
+
+/// The gradient of a norm's gamma: where it belongs, or nowhere.
+Tensor gamma_sink(const Context& context, const Parameter& gamma) {
+  if (gamma.trainable()) return gamma.gradient();
+  const Tensor nowhere = context.empty(gamma.value().shape(), DType::kF32);
+  fill_zero(context, nowhere);
+  return nowhere;
+}
+
+}  // namespace
+
+Variable self_attention(Tape& tape, Variable qkv, const AttentionOptions& options, KeyValueCache* cache) {
+  const Context& context = tape.context();
+  const int64_t batch = qkv.value.shape()[0];
+  const int64_t length = qkv.value.shape()[1];
+  const int64_t all_heads = options.heads + 2 * options.kv_heads();
+  CHECK_EQ(qkv.value.shape()[2] % all_heads, 0) << qkv.value.shape().to_string() << " for " << all_heads << " heads";
+  const int64_t head_dim = qkv.value.shape()[2] / all_heads;
+  const int64_t key_column = options.heads * head_dim;
+  const int64_t value_column = key_column + options.kv_heads() * head_dim;
+  const DType type = qkv.value.dtype();
+
+  // Queries and keys: where they came from, or normed and turned. The norm's backward pass needs what came before it,
+  // the rotation's nothing.
+  const Rotary rotary = rotary_of(options, head_dim, cache != nullptr ? cache->length : 0);
+  Tensor queries_keys = qkv.value;
+  Tensor rstd;
+  if (rotary.has_norm()) {
+    queries_keys = context.empty({batch, length, value_column}, type);
+    rstd = context.empty({batch, length, rotary.heads()}, DType::kF32);
+    rotary_forward(context, rotary, qkv.value, queries_keys, rstd);
+  } else if (rotary.table.defined()) {
+    queries_keys = Tensor();
+    qkv.value = make_unique_tensor(context, std::move(qkv.value));
+    queries_keys = qkv.value;
+    rotary_forward(context, rotary, queries_keys, queries_keys, Tensor());
+  }
+
+  const Dropout active = tape.recording() ? options.dropout : Dropout{};
+  const bool train_norm =
+      rotary.has_norm() && (options.rotary.query_gamma.trainable() || options.rotary.key_gamma.trainable());
+  Variable out = tape.variable(context.empty({batch, length, key_column}, type), qkv.requires_gradient() || train_norm);
+  if (cache != nullptr) {
+    CHECK(!tape.recording());
+    append(queries_keys, key_column, cache->keys, cache->length);
+    append(qkv.value, value_column, cache->values, cache->length);
+    cache->length += length;
+    attention_forward(context, shape_of(options, qkv.value, head_dim, cache->length),
+                      heads_at(queries_keys, 0, head_dim), heads_at(cache->keys, 0, head_dim),
+                      heads_at(cache->values, 0, head_dim), active, out.value, Tensor());
+    return out;
+  }
+  const AttentionShape shape = shape_of(options, qkv.value, head_dim, length);
+  const Tensor log_sum_exp = context.empty({batch, options.heads, length}, DType::kF32);
+  attention_forward(context, shape, heads_at(queries_keys, 0, head_dim), heads_at(queries_keys, key_column, head_dim),
+                    heads_at(qkv.value, value_column, head_dim), active, out.value, log_sum_exp);
+  if (!out.requires_gradient()) return out;
+
+  tape.record([context, shape, rotary, head_dim, key_column, value_column, qkv, queries_keys, rstd, active,
+               query_gamma = options.rotary.query_gamma, key_gamma = options.rotary.key_gamma, saved = out.value,
+               output = out.gradient, log_sum_exp]() {
+    const Tensor d_out = output->take();
+    const Tensor d_qkv = context.empty(qkv.value.shape(), qkv.value.dtype());
+    attention_backward(context, shape, heads_at(queries_keys, 0, head_dim),
+                       heads_at(queries_keys, key_column, head_dim), heads_at(qkv.value, value_column, head_dim),
+                       active, saved, log_sum_exp, d_out, heads_at(d_qkv, 0, head_dim),
+                       heads_at(d_qkv, key_column, head_dim), heads_at(d_qkv, value_column, head_dim));
+    if (rotary.has_norm()) {
+      rotary_backward(context, rotary, qkv.value, rstd, d_qkv, gamma_sink(context, query_gamma),
+                      gamma_sink(context, key_gamma));
+    } else if (rotary.table.defined()) {
+      rotary_backward(context, rotary, Tensor(), Tensor(), d_qkv, Tensor(), Tensor());
+    }
+    if (qkv.requires_gradient()) qkv.gradient->add(context, d_qkv);
+  });
+  return out;
+}
+
+Variable cross_attention(Tape& tape, const Variable& q, const Variable& kv, const AttentionOptions& options) {
+  CHECK(!options.causal) << "queries and keys count different tokens";
+  CHECK(!options.rotary.table.defined() && !options.rotary.query_gamma.defined());
+  const Context& context = tape.context();
+  const int64_t head_dim = q.value.shape()[2] / options.heads;
+  const int64_t value_column = options.kv_heads() * head_dim;
+  CHECK_EQ(kv.value.shape()[2], 2 * value_column) << kv.value.shape().to_string();
+  const AttentionShape shape = shape_of(options, q.value, head_dim, kv.value.shape()[1]);
+  const Dropout active = tape.recording() ? options.dropout : Dropout{};
+  Variable out =
+      tape.variable(context.empty(q.value.shape(), q.value.dtype()), q.requires_gradient() || kv.requires_gradient());
+  const Tensor log_sum_exp = context.empty({shape.batch, shape.heads, shape.query_tokens}, DType::kF32);
+  attention_forward(context, shape, heads_at(q.value, 0, head_dim), heads_at(kv.value, 0, head_dim),
+                    heads_at(kv.value, value_column, head_dim), active, out.value, log_sum_exp);
+  if (!out.requires_gradient()) return out;
+
+  tape.record([context, shape, head_dim, value_column, q, kv, active, saved = out.value, output = out.gradient,
+               log_sum_exp]() {
+    const Tensor d_out = output->take();
+    const Tensor d_q = context.empty(q.value.shape(), q.value.dtype());
+    const Tensor d_kv = context.empty(kv.value.shape(), kv.value.dtype());
+    attention_backward(context, shape, heads_at(q.value, 0, head_dim), heads_at(kv.value, 0, head_dim),
+                       heads_at(kv.value, value_column, head_dim), active, saved, log_sum_exp, d_out,
+                       heads_at(d_q, 0, head_dim), heads_at(d_kv, 0, head_dim), heads_at(d_kv, value_column, head_dim));
+    if (q.requires_gradient()) q.gradient->add(context, d_q);
+    if (kv.requires_gradient()) kv.gradient->add(context, d_kv);
+  });
+  return out;
+}
+
+}  // namespace tsugi
