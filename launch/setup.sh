@@ -34,6 +34,8 @@ libgtest-dev         unit tests
 libgmock-dev         matchers of the unit tests
 libdnnl-dev          oneDNN: matrix products on CPUs
 libisal-dev          ISA-L: CRC32C of checkpoints
+zlib1g-dev           text files compressed by gzip
+libzstd-dev          text files compressed by zstd
 libcli11-dev         the command line
 nlohmann-json3-dev   JSON
 libbenchmark-dev     benchmarks

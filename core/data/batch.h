@@ -11,23 +11,34 @@ namespace tsugi {
 
 /// What an objective feeds a model with.
 struct Batch {
-  Tensor tokens;              ///< i32 [B, T]
-  Tensor targets;             ///< i32 [B, T], or [B] for labels; kIgnoreIndex where there is nothing to predict
-  Tensor positions;           ///< i32 [B]: row b·T + t whose output is read, for labels; else undefined
+  Tensor tokens;     ///< i32 [B, T]
+  Tensor targets;    ///< i32 [B, T], or [B] for labels; kIgnoreIndex where there is nothing to predict
+  Tensor positions;  ///< i32 [B]: row b·T + t whose output is read, for labels; else undefined
+  /// i32 [B, T]: index in its row of the first token of each token's document (0 where that began before the row), for
+  /// attention that does not look into other documents; undefined: attention over the whole row.
+  Tensor first_key;
   uint64_t first_sample = 0;  ///< global index of row 0: the key of its random numbers
 };
 
 /// A batch without content: what a dry run needs.
 Batch shape_of_batch(int64_t rows, int64_t sequence, bool labels);
 
+/// What the documents of a file mean for a row of its tokens.
+enum class Documents {
+  kJoined,  ///< nothing: a row is one text
+  /// Each document by itself: `first_key` is filled, and the last token of a document has the target kIgnoreIndex (as
+  /// Megatron-LM's --reset-attention-mask with --eod-mask-loss). The file must know its documents (checked).
+  kApart,
+};
+
 /// Samples [first_sample, first_sample + rows) of a run: inputs, and the same tokens one further as targets.
 /// Throws Error(kData) naming file, offset and id when an id is not below `vocabulary`.
 Batch fill_training_batch(const TokenFile& file, const Sampler& sampler, int64_t vocabulary, uint64_t first_sample,
-                          int64_t rows, int64_t sequence);
+                          int64_t rows, int64_t sequence, Documents documents = Documents::kJoined);
 
 /// Consecutive windows [first·T, (first + sequences)·T) from the start of the file. Rows beyond `sequences` are
-/// padding: token 0, target kIgnoreIndex.
+/// padding: token 0, target kIgnoreIndex, each token a document by itself.
 Batch fill_validation_batch(const TokenFile& file, int64_t vocabulary, int64_t first, int64_t sequences, int64_t rows,
-                            int64_t sequence);
+                            int64_t sequence, Documents documents = Documents::kJoined);
 
 }  // namespace tsugi

@@ -1,6 +1,7 @@
 #include "core/data/file.h"
 
 #include <fcntl.h>
+#include <glob.h>
 #include <glog/logging.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -90,6 +91,22 @@ void write_file_durably(const std::string& path, std::string_view text) {
   file.commit();
 }
 
+bool is_pattern(const std::string& text) { return text.find_first_of("*?[") != std::string::npos; }
+
+std::vector<std::string> match_paths(const std::string& pattern) {
+  glob_t found{};
+  const int result = ::glob(pattern.c_str(), GLOB_NOSORT, nullptr, &found);
+  std::vector<std::string> paths;
+  if (result == 0) paths.assign(found.gl_pathv, found.gl_pathv + found.gl_pathc);
+  ::globfree(&found);
+  if (result != 0 && result != GLOB_NOMATCH) {
+    throw Error(ExitCode::kInputOutput, pattern + ": cannot read the folders of this pattern");
+  }
+  if (paths.empty()) throw Error(ExitCode::kData, pattern + ": no file matches this pattern");
+  std::ranges::sort(paths);
+  return paths;
+}
+
 void sync_folder(const std::string& path) {
   const Descriptor folder{::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   if (folder.value < 0) throw file_error("open folder", path);
@@ -105,10 +122,25 @@ DurableFile::DurableFile(std::string path) : path_(std::move(path)) {
   }
 }
 
+DurableFile::DurableFile(std::string path, int64_t size) : path_(std::move(path)), size_(size), keep_(true) {
+  temporary_ = path_ + ".partial";
+  descriptor_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (descriptor_ < 0) throw file_error("open", temporary_);
+  struct stat status{};
+  const bool known = ::fstat(descriptor_, &status) == 0;
+  if (known && status.st_size >= size && ::ftruncate(descriptor_, size) == 0) return;
+  const Error error = known && status.st_size < size
+                          ? Error(ExitCode::kData, temporary_ + ": has " + std::to_string(status.st_size) + " bytes, " +
+                                                       std::to_string(size) + " were written")
+                          : file_error("cut", temporary_);
+  ::close(descriptor_);
+  throw error;
+}
+
 DurableFile::~DurableFile() {
   if (descriptor_ < 0) return;
   ::close(descriptor_);
-  ::unlink(temporary_.c_str());
+  if (!keep_) ::unlink(temporary_.c_str());
 }
 
 void DurableFile::write(std::span<const std::byte> bytes) {
@@ -121,6 +153,22 @@ void DurableFile::overwrite(int64_t offset, std::span<const std::byte> bytes) {
   CHECK_GE(descriptor_, 0) << "written after commit: " << path_;
   CHECK(offset >= 0 && offset + static_cast<int64_t>(bytes.size()) <= size_) << path_ << " offset " << offset;
   write_all(descriptor_, temporary_, offset, bytes);
+}
+
+void DurableFile::sync() {
+  CHECK_GE(descriptor_, 0) << "synchronised after commit: " << path_;
+  if (::fsync(descriptor_) != 0) throw file_error("fsync", temporary_);
+}
+
+void DurableFile::read_back(int64_t offset, std::span<std::byte> out) const {
+  CHECK(offset >= 0 && offset + static_cast<int64_t>(out.size()) <= size_) << path_ << " offset " << offset;
+  while (!out.empty()) {
+    const ssize_t got = ::pread(descriptor_, out.data(), out.size(), offset);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) throw file_error("read", temporary_);
+    offset += got;
+    out = out.subspan(static_cast<size_t>(got));
+  }
 }
 
 void DurableFile::commit() {

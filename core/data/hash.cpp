@@ -1,5 +1,6 @@
 #include "core/data/hash.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -26,32 +27,57 @@ uint64_t round(uint64_t accumulator, uint64_t lane) { return std::rotl(accumulat
 
 uint64_t merge(uint64_t hash, uint64_t accumulator) { return (hash ^ round(0, accumulator)) * kPrime1 + kPrime4; }
 
+void mix(std::array<uint64_t, 4>& lanes, std::span<const std::byte>& bytes) {
+  auto [a, b, c, d] = lanes;
+  while (bytes.size() >= 32) {
+    a = round(a, take<uint64_t>(bytes));
+    b = round(b, take<uint64_t>(bytes));
+    c = round(c, take<uint64_t>(bytes));
+    d = round(d, take<uint64_t>(bytes));
+  }
+  lanes = {a, b, c, d};
+}
+
 }  // namespace
 
-uint64_t hash64(std::span<const std::byte> bytes, uint64_t seed) {
-  const uint64_t length = bytes.size();
-  uint64_t hash = seed + kPrime5;
-  if (bytes.size() >= 32) {
-    uint64_t a = seed + kPrime1 + kPrime2;
-    uint64_t b = seed + kPrime2;
-    uint64_t c = seed;
-    uint64_t d = seed - kPrime1;
-    while (bytes.size() >= 32) {
-      a = round(a, take<uint64_t>(bytes));
-      b = round(b, take<uint64_t>(bytes));
-      c = round(c, take<uint64_t>(bytes));
-      d = round(d, take<uint64_t>(bytes));
-    }
+Hash64::Hash64(uint64_t seed) : seed_(seed), lanes_{seed + kPrime1 + kPrime2, seed + kPrime2, seed, seed - kPrime1} {}
+
+void Hash64::update(std::span<const std::byte> bytes) {
+  const size_t held = length_ % rest_.size();
+  length_ += bytes.size();
+  if (held > 0) {
+    const size_t more = std::min(bytes.size(), rest_.size() - held);
+    std::copy_n(bytes.begin(), more, rest_.begin() + static_cast<std::ptrdiff_t>(held));
+    bytes = bytes.subspan(more);
+    if (held + more < rest_.size()) return;
+    std::span<const std::byte> full(rest_);
+    mix(lanes_, full);
+  }
+  mix(lanes_, bytes);
+  std::ranges::copy(bytes, rest_.begin());
+}
+
+uint64_t Hash64::value() const {
+  uint64_t hash = seed_ + kPrime5;
+  if (length_ >= 32) {
+    const auto [a, b, c, d] = lanes_;
     hash = std::rotl(a, 1) + std::rotl(b, 7) + std::rotl(c, 12) + std::rotl(d, 18);
     hash = merge(merge(merge(merge(hash, a), b), c), d);
   }
-  hash += length;
+  hash += length_;
+  std::span<const std::byte> bytes = std::span(rest_).first(length_ % rest_.size());
   while (bytes.size() >= 8) hash = std::rotl(hash ^ round(0, take<uint64_t>(bytes)), 27) * kPrime1 + kPrime4;
   if (bytes.size() >= 4) hash = std::rotl(hash ^ (take<uint32_t>(bytes) * kPrime1), 23) * kPrime2 + kPrime3;
   while (!bytes.empty()) hash = std::rotl(hash ^ (take<uint8_t>(bytes) * kPrime5), 11) * kPrime1;
   hash = (hash ^ (hash >> 33)) * kPrime2;
   hash = (hash ^ (hash >> 29)) * kPrime3;
   return hash ^ (hash >> 32);
+}
+
+uint64_t hash64(std::span<const std::byte> bytes, uint64_t seed) {
+  Hash64 hash(seed);
+  hash.update(bytes);
+  return hash.value();
 }
 
 }  // namespace tsugi

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <numeric>
+#include <set>
 
 #include "ops/cross_entropy/cross_entropy.h"
 #include "tests/core/data/testing.h"
@@ -71,6 +72,55 @@ TEST(Batch, ValidationWindowsFollowEachOtherAndMissingRowsAreIgnored) {
     EXPECT_EQ(at(batch.tokens, 3, t), 0);
     EXPECT_EQ(at(batch.targets, 3, t), kIgnoreIndex);
   }
+}
+
+/// Where each document starts, by hand.
+int32_t first_key_of(const std::vector<int64_t>& starts, int64_t offset, int64_t t) {
+  int64_t first = 0;
+  for (const int64_t start : starts) {
+    if (start <= offset + t) first = std::max<int64_t>(0, start - offset);
+  }
+  return static_cast<int32_t>(first);
+}
+
+TEST(Batch, DocumentsApart) {
+  const TestFolder folder;
+  const std::vector<int64_t> starts = {0, 1, 2, 9, 25, 26, 60};
+  constexpr int64_t kTokens = 61;
+  TokenFileWriter writer(folder / "a.bin", 100);
+  std::vector<int32_t> ids(kTokens);
+  std::iota(ids.begin(), ids.end(), 0);
+  for (size_t i = 0; i < starts.size(); ++i) {
+    const int64_t end = i + 1 < starts.size() ? starts[i + 1] : kTokens;
+    writer.add_document(std::span(ids).subspan(static_cast<size_t>(starts[i]), static_cast<size_t>(end - starts[i])));
+  }
+  writer.finish();
+  const TokenFile file = TokenFile::open(folder / "a.bin");
+  const auto check = [&](const Batch& batch, int64_t row, int64_t offset) {
+    for (int64_t t = 0; t < 12; ++t) {
+      EXPECT_EQ(at(batch.tokens, row, t), offset + t);
+      EXPECT_EQ(at(batch.first_key, row, t), first_key_of(starts, offset, t)) << offset << " + " << t;
+      const bool last = std::ranges::count(starts, offset + t + 1) == 1;
+      EXPECT_EQ(at(batch.targets, row, t), last ? kIgnoreIndex : offset + t + 1) << offset << " + " << t;
+    }
+  };
+  const Sampler sampler(file.tokens(), 12, 3);
+  std::set<int64_t> offsets;
+  for (uint64_t sample = 0; sample < 200; sample += 4) {
+    const Batch batch = fill_training_batch(file, sampler, 100, sample, 4, 12, Documents::kApart);
+    for (uint64_t row = 0; row < 4; ++row) {
+      offsets.insert(sampler.offset(sample + row));
+      check(batch, static_cast<int64_t>(row), sampler.offset(sample + row));
+    }
+  }
+  EXPECT_GT(offsets.size(), 20u);
+  const Batch validation = fill_validation_batch(file, 100, 0, 5, 6, 12, Documents::kApart);
+  for (int64_t row = 0; row < 5; ++row) check(validation, row, row * 12);
+  for (int64_t t = 0; t < 12; ++t) {
+    EXPECT_EQ(at(validation.first_key, 5, t), t) << "padding";
+    EXPECT_EQ(at(validation.targets, 5, t), kIgnoreIndex);
+  }
+  EXPECT_FALSE(fill_validation_batch(file, 100, 0, 5, 6, 12).first_key.defined());
 }
 
 TEST(Batch, IdsBeyondTheVocabularyAreErrors) {

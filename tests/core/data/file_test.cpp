@@ -111,6 +111,19 @@ TEST(Checksum, Crc32cHasItsPublishedValues) {
 }
 
 // Values of the reference implementation's command, xxhsum -H1, and of its sanity check.
+TEST(Hash, PiecesAreTheWhole) {
+  std::string text(300, 'x');
+  for (size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(i * 7);
+  for (size_t size = 0; size <= text.size(); size += size < 100 ? 1 : 50) {
+    const std::string_view whole = std::string_view(text).substr(0, size);
+    for (size_t piece = 1; piece < 70; ++piece) {
+      Hash64 hash(5);
+      for (size_t i = 0; i < size; i += piece) hash.update(bytes_of(whole.substr(i, piece)));
+      ASSERT_EQ(hash.value(), hash64(bytes_of(whole), 5)) << size << " in " << piece;
+    }
+  }
+}
+
 TEST(Hash, Xxh64HasItsPublishedValues) {
   EXPECT_EQ(hash64({}), 0xEF46DB3751D8E999u);
   EXPECT_EQ(hash64(bytes_of("a")), 0xD24EC4F1A98C6E5Bu);

@@ -112,6 +112,62 @@ TEST(TokenFile, WriterWithoutFinishLeavesNothing) {
   EXPECT_THROW(TokenFileWriter(folder / "missing/a.bin", 10), Error);
 }
 
+TEST(TokenFile, AWriterGoesOnWhereAnotherStopped) {
+  for (const int64_t vocabulary : {300, 70'000}) {
+    const TestFolder folder;
+    std::vector<std::vector<int32_t>> documents;
+    for (int32_t i = 0; i < 400; ++i) {
+      documents.emplace_back(static_cast<size_t>(i * i % 9000 + 1), static_cast<int32_t>(i % vocabulary));
+    }
+    TokenFileWriter whole(folder / "a.bin", vocabulary);
+    for (const auto& document : documents) whole.add_document(document);
+    const uint32_t checksum = whole.finish();
+    const std::string bytes = read_file(folder / "a.bin", 1 << 26);
+    EXPECT_EQ(checksum, crc32c(std::as_bytes(std::span(bytes))));
+
+    TokenFileState state;
+    for (size_t i = 0; i < documents.size();) {
+      TokenFileWriter writer(folder / "b.bin", vocabulary, state);
+      EXPECT_EQ(writer.documents(), static_cast<int64_t>(i));
+      for (size_t more = i + 70; i < more && i < documents.size(); ++i) {
+        const std::span<const int32_t> document(documents[i]);
+        writer.add_document(document.first(1));
+        writer.extend_document(document.subspan(1));
+      }
+      state = writer.sync();
+      writer.add_document(documents[0]);  // lost: it comes after sync()
+    }
+    EXPECT_FALSE(std::filesystem::exists(folder / "b.bin"));
+    EXPECT_EQ(TokenFileWriter(folder / "b.bin", vocabulary, state).finish(), checksum);
+    EXPECT_TRUE(read_file(folder / "b.bin", 1 << 26) == bytes);
+    EXPECT_EQ(read_file(folder / "b.bin.documents", 1 << 20), read_file(folder / "a.bin.documents", 1 << 20));
+    EXPECT_EQ(folder.entries(), 4);
+  }
+}
+
+TEST(TokenFile, AWriterDoesNotGoOnBehindDamage) {
+  const TestFolder folder;
+  const std::string partial = folder / "a.bin.partial";
+  TokenFileState state;
+  {
+    TokenFileWriter writer(folder / "a.bin", 300, {});
+    writer.add_document(std::vector<int32_t>{1, 2, 3});
+    state = writer.sync();
+  }
+  const auto error = [&] {
+    return message_of(ExitCode::kData, [&] { TokenFileWriter(folder / "a.bin", 300, state); });
+  };
+  const std::string good = read_file(partial, 1000);
+  std::string bytes = good;
+  bytes[66] ^= 1;
+  folder.write("a.bin.partial", bytes);
+  EXPECT_THAT(error(), HasSubstr("checksum"));
+  folder.write("a.bin.partial", good.substr(0, 69));
+  EXPECT_THAT(error(), HasSubstr("has 69 bytes, 70 were written"));
+  folder.write("a.bin.partial", good);
+  EXPECT_NO_THROW(TokenFileWriter(folder / "a.bin", 300, state));
+}
+
 TEST(TokenFile, IdNotBelowTheVocabularyNamesFileOffsetAndId) {
   const TestFolder folder;
   const std::string path = write_small(folder);
