@@ -181,12 +181,12 @@ Variable select_rows(Tape& tape, const Variable& x, const Tensor& indices) {
 }
 
 LossSum cross_entropy_loss(Tape& tape, const Variable& hidden, const Parameter& weight, const Tensor& targets,
-                           int64_t vocabulary) {
+                           int64_t vocabulary, const Tensor& row_loss) {
   const Context& context = tape.context();
   const Tensor rows = as_matrix(hidden.value);
   const Tensor flat_targets = targets.reshape({targets.elements()});
   if (!hidden.requires_gradient() && !(tape.recording() && weight.trainable())) {
-    return linear_cross_entropy(context, rows, weight.value(), flat_targets, vocabulary, Tensor(), Tensor(), Tensor());
+    return linear_cross_entropy(context, rows, weight.value(), flat_targets, vocabulary, row_loss, Tensor(), Tensor());
   }
   const Tensor d_hidden = context.empty(hidden.value.shape(), hidden.value.dtype());
   Tensor d_weight;
@@ -196,7 +196,7 @@ LossSum cross_entropy_loss(Tape& tape, const Variable& hidden, const Parameter& 
     d_weight = context.empty(weight.value().shape(), DType::kF32);
     fill_zero(context, d_weight);
   }
-  const LossSum loss = linear_cross_entropy(context, rows, weight.value(), flat_targets, vocabulary, Tensor(),
+  const LossSum loss = linear_cross_entropy(context, rows, weight.value(), flat_targets, vocabulary, row_loss,
                                             as_matrix(d_hidden), d_weight);
   if (hidden.requires_gradient()) {
     tape.record([context, d_hidden, slot = hidden.gradient]() { slot->add(context, d_hidden); });

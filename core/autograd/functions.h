@@ -47,9 +47,9 @@ Variable embed(Tape& tape, const Tensor& tokens, const Parameter& token_table, c
 Variable select_rows(Tape& tape, const Variable& x, const Tensor& indices);
 
 /// Σ of the cross-entropies of hidden·weightᵀ against targets: the end of the tape. Gradients are those of the *sum*.
-/// weight [padded vocabulary, C].
+/// weight [padded vocabulary, C]. `row_loss` f32 [rows], if defined, receives each row's loss.
 LossSum cross_entropy_loss(Tape& tape, const Variable& hidden, const Parameter& weight, const Tensor& targets,
-                           int64_t vocabulary);
+                           int64_t vocabulary, const Tensor& row_loss = {});
 
 /// Runs `block` without keeping its activations; the backward pass runs it again (Chen et al. 2016).
 ResidualStream recompute(Tape& tape, const std::function<ResidualStream(Tape&, const ResidualStream&)>& block,

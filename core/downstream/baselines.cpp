@@ -6,14 +6,11 @@
 #include <cmath>
 #include <set>
 
-#include "core/data/file.h"
-#include "core/data/json.h"
+#include "core/data/json_lines.h"
 #include "ops/base/error.h"
 
 namespace tsugi {
 namespace {
-
-constexpr int64_t kLargestFile = int64_t{4} << 30;
 
 /// Calls visit(key) for every n-gram. The key holds the bytes and, above them, the length: no two n-grams share one.
 template <typename Visit>
@@ -31,23 +28,15 @@ void for_each_ngram(std::string_view text, int longest, const Visit& visit) {
 
 std::vector<LabelledText> read_labelled_jsonl(const std::string& path, std::vector<std::string>& labels,
                                               bool collect_labels) {
-  const std::string content = read_file(path, kLargestFile);
   std::vector<std::string> texts;
   std::vector<std::string> names;
-  std::vector<int64_t> lines;
-  int64_t line = 0;
-  for (size_t at = 0; at < content.size();) {
-    const size_t end = std::min(content.find('\n', at), content.size());
-    const std::string_view json = std::string_view(content).substr(at, end - at);
-    at = end + 1;
-    ++line;
-    if (json.find_first_not_of(" \t\r") == json.npos) continue;
-    const JsonValue value = parse_json(json, path + ':' + std::to_string(line));
+  std::vector<std::string> origins;
+  for_each_json_line(path, [&](const JsonValue& value) {
     const JsonValue label = value.require("label");
     texts.push_back(value.require_string("text"));
     names.push_back(label.is_integer() ? std::to_string(label.as_int()) : label.as_string());
-    lines.push_back(line);
-  }
+    origins.push_back(value.origin());
+  });
   if (texts.empty()) {
     throw Error(ExitCode::kData, path + ": no examples", R"(write one {"text": "…", "label": "…"} a line)");
   }
@@ -64,8 +53,7 @@ std::vector<LabelledText> read_labelled_jsonl(const std::string& path, std::vect
     const auto found = index.find(names[i]);
     if (found == index.end()) {
       throw Error(ExitCode::kData,
-                  path + ':' + std::to_string(lines[i]) + ": field label: \"" + names[i] +
-                      "\" is not a label of the training examples",
+                  origins[i] + ": field label: \"" + names[i] + "\" is not a label of the training examples",
                   "the validation examples must have the labels of the training examples");
     }
     examples.push_back({std::move(texts[i]), found->second});

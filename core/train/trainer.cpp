@@ -176,9 +176,10 @@ void Trainer::saved() {
 void Trainer::evaluate() {
   evaluation_due_ = false;
   result_.evaluation = engine_.evaluate();
+  if (options_.score) result_.scores = options_.score(communicator_, engine_.context(), engine_.model());
   if (result_.evaluation.targets == 0) return;
   result_.evaluated = true;
-  EvaluationMetrics metrics{result_.step, result_.evaluation.loss, std::nullopt};
+  EvaluationMetrics metrics{result_.step, result_.evaluation.loss, std::nullopt, result_.scores};
   if (objective_.has_accuracy()) {
     metrics.accuracy =
         static_cast<double>(result_.evaluation.correct) / static_cast<double>(result_.evaluation.targets);

@@ -20,6 +20,8 @@ struct TrainerOptions {
   std::string initial_weights;  ///< folder with the weights to begin with when nothing is resumed; empty: random
   std::function<bool(const ParameterInfo&)> frozen;  ///< empty: everything is trained
   std::map<std::string, std::string> texts;          ///< files of every checkpoint: config.json, tokenizer.json
+  /// Asked at every evaluation beside the validation loss. Collective; may be empty.
+  std::function<Scores(Communicator&, const Context&, const Transformer&)> score;
   /// Called on rank 0 once it is known from which step the run goes on.
   std::function<std::vector<std::unique_ptr<MetricsSink>>(int64_t start_step)> make_sinks;
 };
@@ -30,6 +32,7 @@ struct TrainerResult {
   int64_t step = 0;
   double loss = 0.0;            ///< of the last step
   EvaluationReport evaluation;  ///< of the last evaluation
+  Scores scores;                ///< of the last evaluation
   bool evaluated = false;
   bool interrupted = false;        ///< asked to stop; a checkpoint was written
   std::string checkpoint;          ///< the last one written or resumed from

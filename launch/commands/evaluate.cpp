@@ -4,6 +4,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "core/downstream/multiple_choice.h"
 #include "core/objective/causal_lm.h"
 #include "core/train/memory_plan.h"
 #include "launch/commands/commands.h"
@@ -13,9 +14,12 @@
 namespace tsugi {
 namespace {
 
+constexpr int64_t kQuestionRows = 16;  // endings that are scored together
+
 struct EvaluateOptions {
   std::string checkpoint;
   std::string tokens;
+  std::string questions;
   int64_t sequence = 0;
   int64_t limit = 0;
   int threads = 0;
@@ -28,7 +32,31 @@ double bits_per_byte(const std::string& folder, double loss) {
   return loss / std::log(2.0);
 }
 
-int evaluate(const EvaluateOptions& options) {
+/// Answers multiple-choice questions.
+int evaluate_questions(const EvaluateOptions& options) {
+  const std::vector<MultipleChoiceQuestion> questions = read_multiple_choice_jsonl(options.questions);
+  const ModelFolder opened = open_model(options.checkpoint, options.threads);
+  const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(opened.path, "--multiple-choice");
+  const std::unique_ptr<Communicator> alone = make_local_communicator();
+  const MultipleChoiceScore score =
+      ask_questions(*alone, opened.context(), *opened.model, *tokenizer, questions, kQuestionRows);
+  if (options.json) {
+    nlohmann::ordered_json json;
+    json["accuracy"] = score.accuracy;
+    json["accuracy_per_token"] = score.accuracy_per_token;
+    json["accuracy_per_byte"] = score.accuracy_per_byte;
+    json["chance"] = score.chance;
+    json["questions"] = questions.size();
+    std::cout << json.dump() << std::endl;
+  } else {
+    std::cout << "accuracy " << score.accuracy << " by log-probability, " << score.accuracy_per_token << " per token, "
+              << score.accuracy_per_byte << " per byte (guessing " << score.chance << "), over " << questions.size()
+              << " questions of " << options.questions << std::endl;
+  }
+  return 0;
+}
+
+int evaluate_tokens(const EvaluateOptions& options) {
   ModelFolder opened = open_model(options.checkpoint, options.threads);
   const int64_t vocabulary = opened.description.model.vocabulary();
   const int64_t sequence = options.sequence > 0 ? options.sequence : opened.description.model.context();
@@ -77,9 +105,14 @@ int evaluate(const EvaluateOptions& options) {
 
 void add_evaluate(CLI::App& app, int& exit_code) {
   auto options = std::make_shared<EvaluateOptions>();
-  CLI::App* command = app.add_subcommand("evaluate", "Loss and perplexity of a checkpoint on a token file");
+  CLI::App* command = app.add_subcommand(
+      "evaluate", "Loss and perplexity of a checkpoint on a token file, or accuracy on multiple-choice questions");
   command->add_option("--checkpoint", options->checkpoint, "checkpoint folder, or run directory (newest)")->required();
-  command->add_option("--tokens", options->tokens, "token file (.bin)")->required();
+  CLI::Option_group* what = command->add_option_group("data", "What to evaluate on");
+  what->add_option("--tokens", options->tokens, "token file (.bin): loss and perplexity");
+  what->add_option("--multiple-choice", options->questions,
+                   "JSONL of questions as in HellaSwag (ctx, endings, label): accuracy of the likeliest ending");
+  what->require_option(1);
   command->add_option("--sequence", options->sequence, "tokens per sequence; 0: the model's context")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
@@ -88,7 +121,9 @@ void add_evaluate(CLI::App& app, int& exit_code) {
       ->check(CLI::NonNegativeNumber);
   command->add_option("--threads", options->threads, "0: all CPUs")->capture_default_str()->check(CLI::Range(0, 4096));
   command->add_flag("--json", options->json, "print the result as one JSON object, and nothing else");
-  command->callback([options, &exit_code] { exit_code = evaluate(*options); });
+  command->callback([options, &exit_code] {
+    exit_code = options->questions.empty() ? evaluate_tokens(*options) : evaluate_questions(*options);
+  });
 }
 
 }  // namespace tsugi

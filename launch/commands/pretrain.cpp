@@ -8,6 +8,7 @@
 
 #include "core/config/config.h"
 #include "core/data/file.h"
+#include "core/downstream/multiple_choice.h"
 #include "core/model/huggingface.h"
 #include "core/train/logging.h"
 #include "core/train/stop_signal.h"
@@ -55,6 +56,7 @@ nlohmann::ordered_json summary(const TrainerResult& result, const World& world, 
   json["loss"] = result.loss;
   json["validation_loss"] =
       result.evaluated ? nlohmann::ordered_json(result.evaluation.loss) : nlohmann::ordered_json();
+  for (const auto& [name, score] : result.scores) json[name] = score;
   json["interrupted"] = result.interrupted;
   json["checkpoint"] = result.checkpoint;
   json["tokens_per_second"] = result.tokens_per_second;
@@ -69,6 +71,8 @@ int pretrain(World& world, const PretrainOptions& options) {
   RunConfig config;
   DataFiles files;
   std::unique_ptr<Objective> objective;
+  std::vector<MultipleChoiceQuestion> questions;
+  std::unique_ptr<Tokenizer> tokenizer;
   on_all_ranks(communicator, [&] {
     load_config(options.config, options.overrides, config);
     validate_run(config);
@@ -77,6 +81,15 @@ int pretrain(World& world, const PretrainOptions& options) {
       take_shape(load_huggingface_config(options.initial_weights).model, options.initial_weights, config);
     }
     objective = make_language_objective(files, config);
+    if (!config.evaluation().multiple_choice().empty()) {
+      questions = read_multiple_choice_jsonl(config.evaluation().multiple_choice());
+      if (files.tokenizer.empty()) {
+        throw Error(
+            ExitCode::kUsage,
+            "evaluation.multiple_choice needs a tokenizer, but there is no tokenizer.json beside " + files.train);
+      }
+      tokenizer = load_tokenizer(files.tokenizer);
+    }
     if (world.rank() == 0) std::filesystem::create_directories(options.out);
   });
   install_stop_signals();
@@ -90,6 +103,13 @@ int pretrain(World& world, const PretrainOptions& options) {
   trainer.resume = options.resume;
   trainer.initial_weights = options.initial_weights;
   trainer.texts = checkpoint_texts(config.model(), {}, files.tokenizer);
+  if (!questions.empty()) {
+    trainer.score = [&](Communicator& all, const Context& context, const Transformer& model) {
+      const MultipleChoiceScore score =
+          ask_questions(all, context, model, *tokenizer, questions, config.batch().micro_batch());
+      return Scores{{"choice_accuracy", score.accuracy}, {"choice_accuracy_per_token", score.accuracy_per_token}};
+    };
+  }
   trainer.make_sinks = [&](int64_t start_step) {
     write_file_durably(options.out + "/config.textproto", to_text(config));
     return make_run_sinks(options.out, start_step, config, options.json);

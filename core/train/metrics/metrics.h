@@ -3,6 +3,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 namespace tsugi {
 
@@ -20,11 +23,15 @@ struct StepMetrics {
   double exposed_seconds = 0.0;  ///< of this step: waiting for gradients of other ranks
 };
 
+/// Named results between 0 and 1, in the order in which they are shown.
+using Scores = std::vector<std::pair<std::string, double>>;
+
 /// One evaluation on the validation data.
 struct EvaluationMetrics {
   int64_t step = 0;
   double loss = 0.0;               ///< nats per target
   std::optional<double> accuracy;  ///< where the objective predicts classes
+  Scores scores = {};              ///< of the tasks that the model is asked on the way
 };
 
 /// Takes what a run reports. Reporting never ends a run: sinks warn once and go on.

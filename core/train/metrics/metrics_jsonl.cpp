@@ -19,11 +19,11 @@ class Line {
  public:
   explicit Line(int64_t step) : text_("{\"step\":" + std::to_string(step)) {}
 
-  Line& add(const char* key, int64_t value) {
+  Line& add(const std::string& key, int64_t value) {
     text_ += std::string(",\"") + key + "\":" + std::to_string(value);
     return *this;
   }
-  Line& add(const char* key, double value) {
+  Line& add(const std::string& key, double value) {
     text_ += std::string(",\"") + key + "\":";
     if (std::isfinite(value)) {
       char buffer[32];
@@ -121,6 +121,7 @@ void MetricsJsonl::evaluation(const EvaluationMetrics& metrics) {
   Line line(metrics.step);
   line.add("validation_loss", metrics.loss);
   if (metrics.accuracy) line.add("validation_accuracy", *metrics.accuracy);
+  for (const auto& [name, score] : metrics.scores) line.add(name.c_str(), score);
   file_.append(line.finish());
 }
 

@@ -12,7 +12,8 @@ namespace tsugi {
 /// Lines of two kinds, told apart by their keys:
 ///   {"step":1,"tokens":768,"loss":4.25,"learning_rate":1e-05,"grad_norm":2.5,"tokens_per_second":9000.5,
 ///    "mfu":0.25,"seconds":0.085,"exposed_seconds":0.001}
-///   {"step":250,"validation_loss":2.5}            and "validation_accuracy" where there is one
+///   {"step":250,"validation_loss":2.5}            and "validation_accuracy" where there is one, and
+///                                                 scores by name
 /// Numbers are the shortest that read back as the same double. A number that is not finite is null, and the line then
 /// ends in "nonfinite":true.
 class MetricsJsonl : public MetricsSink {

@@ -38,7 +38,7 @@ std::string record(const tensorboard::Event& event) {
   return length + bytes_of(masked_crc(length)) + data + bytes_of(masked_crc(data));
 }
 
-void add(tensorboard::Event& event, const char* tag, double value) {
+void add(tensorboard::Event& event, const std::string& tag, double value) {
   tensorboard::Summary::Value& entry = *event.mutable_summary()->add_value();
   entry.set_tag(tag);
   entry.set_simple_value(static_cast<float>(value));
@@ -93,6 +93,7 @@ void TensorBoard::evaluation(const EvaluationMetrics& metrics) {
   tensorboard::Event event = event_at(clock_(), metrics.step);
   add(event, "validation_loss", metrics.loss);
   if (metrics.accuracy) add(event, "validation_accuracy", *metrics.accuracy);
+  for (const auto& [name, score] : metrics.scores) add(event, name, score);
   file_.append(record(event));
 }
 
