@@ -4,6 +4,7 @@
 // Both sides provide, in namespace tsugi::dev:
 //   TSUGI_KERNEL(threads, blocks)   a kernel for `threads` threads, of which `blocks` blocks shall fit on an SM
 //   TSUGI_DEVICE                    a function called by kernels
+//   TSUGI_UNROLL                    before a loop over a register array: its indices must be constants
 //   thread_index, lane_index, warp_index, block_threads, block_index, grid_size
 //   load, store, load_vector<N>, store_vector                   global memory
 //   shared<T>, SharedArray<T, N>                                shared memory of the block: one struct T
@@ -53,7 +54,8 @@ TSUGI_DEVICE float exp(float x) { return exp2(x * kLog2E); }
 TSUGI_DEVICE float log(float x) { return log2(x) * kLn2; }
 
 /// The sum over the warp, the same bits in every lane: a tree over the lane numbers.
-TSUGI_DEVICE float warp_sum(float x) {
+template <class T>
+TSUGI_DEVICE T warp_sum(T x) {
   for (int mask = 16; mask > 0; mask /= 2) x += shuffle_xor(x, mask);
   return x;
 }
@@ -64,21 +66,23 @@ TSUGI_DEVICE float warp_max(float x) {
 }
 
 /// Scratch of the block reductions, one slot per warp.
-using BlockScratch = SharedArray<float, 32>;
+template <class T>
+using BlockScratch = SharedArray<T, 32>;
 
 /// The sum over the block, the same bits in every thread. To be called by all threads; synchronises them on entry and
 /// before the result is read, so that the scratch may be used again at once.
-TSUGI_DEVICE float block_sum(float x, BlockScratch& scratch) {
+template <class T>
+TSUGI_DEVICE T block_sum(T x, BlockScratch<T>& scratch) {
   x = warp_sum(x);
   sync_threads();
   if (lane_index() == 0) scratch[warp_index()] = x;
   sync_threads();
-  const int warps = block_threads() / 32;
-  const float slot = lane_index() < warps ? static_cast<float>(scratch[lane_index()]) : 0.0f;
+  T slot = 0;
+  if (lane_index() < block_threads() / 32) slot = scratch[lane_index()];
   return warp_sum(slot);
 }
 
-TSUGI_DEVICE float block_max(float x, BlockScratch& scratch) {
+TSUGI_DEVICE float block_max(float x, BlockScratch<float>& scratch) {
   x = warp_max(x);
   sync_threads();
   if (lane_index() == 0) scratch[warp_index()] = x;

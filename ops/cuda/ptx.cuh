@@ -7,6 +7,7 @@
 
 #define TSUGI_KERNEL(threads, blocks) __global__ void __launch_bounds__(threads, blocks)
 #define TSUGI_DEVICE __device__ __forceinline__
+#define TSUGI_UNROLL _Pragma("unroll")
 
 namespace tsugi::dev {
 
@@ -36,6 +37,7 @@ TSUGI_DEVICE float log2(float x) {
 }
 TSUGI_DEVICE float rsqrt(float x) { return rsqrtf(x); }
 TSUGI_DEVICE float sqrt(float x) { return sqrtf(x); }
+TSUGI_DEVICE double sqrt(double x) { return ::sqrt(x); }
 TSUGI_DEVICE float fma(float a, float b, float c) { return fmaf(a, b, c); }
 TSUGI_DEVICE float maximum(float a, float b) { return fmaxf(a, b); }
 TSUGI_DEVICE float minimum(float a, float b) { return fminf(a, b); }

@@ -14,6 +14,7 @@
 
 #define TSUGI_KERNEL(threads, blocks) void
 #define TSUGI_DEVICE inline
+#define TSUGI_UNROLL
 
 namespace tsugi::dev {
 
@@ -34,6 +35,7 @@ inline float exp2(float x) { return std::exp2(x); }
 inline float log2(float x) { return std::log2(x); }
 inline float rsqrt(float x) { return 1.0f / std::sqrt(x); }
 inline float sqrt(float x) { return std::sqrt(x); }
+inline double sqrt(double x) { return std::sqrt(x); }
 inline float fma(float a, float b, float c) { return std::fma(a, b, c); }
 inline float maximum(float a, float b) { return std::fmax(a, b); }
 inline float minimum(float a, float b) { return std::fmin(a, b); }

@@ -54,6 +54,8 @@ void Machine::run_lane() {
   Fiber::entered(scheduler_);
   try {
     (*body_)();
+    if (!current_lane->stores.empty()) throw Fault("left the kernel before its TMA stores had read shared memory");
+    if (!current_lane->warp->products.empty()) throw Fault("left the kernel with wgmma pending");
   } catch (const Fault& problem) {
     const Lane& lane = *current_lane;
     std::ostringstream text;
@@ -105,13 +107,18 @@ void Machine::start_block(Block& block, uint64_t index) {
     warp.blocked = false;
     warp.clock = {};
     warp.clock[static_cast<size_t>(w)] = 1;
-    warp.matrix_products.clear();
+    warp.products.clear();
+    warp.accumulators.clear();
+    warp.product_groups = 0;
+    warp.registers_fenced = false;
     for (auto& lane : warp.lanes) {
       lane->state = Lane::State::kReady;
       lane->doing = "";
       lane->fences = 0;
       lane->copy_groups = 0;
       lane->copies.clear();
+      lane->store_groups = 0;
+      lane->stores.clear();
       lane->fiber.start(lane_entry);
     }
   }
@@ -217,6 +224,11 @@ void Machine::deadlock() {
              << lane->where.file_name() << ":" << lane->where.line();
         break;
       }
+    }
+    for (const auto& [address, barrier] : block.transaction_barriers) {
+      text << "\n  " << block.name() << ", mbarrier at byte "
+           << static_cast<const std::byte*>(address) - block.shared.data() << ": phase " << barrier.phase << " lacks "
+           << barrier.pending << " of " << barrier.expected << " arrivals and " << barrier.bytes << " bytes";
     }
   }
   throw Fault(text.str());

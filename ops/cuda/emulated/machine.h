@@ -1,6 +1,7 @@
 // The machine that runs kernels: a fiber per thread, blocks that run interleaved, an adversarial scheduler.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <exception>
@@ -29,6 +30,31 @@ struct PendingCopy {
   int group;         ///< of the thread's commits
 };
 
+/// A pending TMA store of a thread.
+struct PendingStore {
+  int group;
+  std::function<void()> run;
+};
+
+/// wgmma issued and not yet executed.
+struct MatrixProduct {
+  int group = 0;  ///< of the warp's commits
+  int n = 0;
+  bool transposed_b = false;
+  float* d = nullptr;  ///< of lane 0: names the accumulators
+  std::array<const uint32_t*, kWarpLanes> a_registers{};
+  uint64_t a = 0;
+  uint64_t b = 0;
+  Where where;
+};
+
+/// Registers that belong to pending products: their true values are here, the registers hold NaN.
+struct Accumulators {
+  std::array<float*, kWarpLanes> registers{};
+  std::vector<float> values;
+  int pending = 0;
+};
+
 /// One CUDA thread.
 struct Lane {
   enum class State : uint8_t { kReady, kPolling, kCollective, kDone };
@@ -42,6 +68,8 @@ struct Lane {
   uint32_t fences = 0;
   int copy_groups = 0;  ///< committed so far
   std::deque<PendingCopy> copies;
+  int store_groups = 0;
+  std::deque<PendingStore> stores;
 
   int lane() const { return thread % kWarpLanes; }
 };
@@ -57,7 +85,10 @@ struct Warp {
   int barrier = 0;       ///< which
   Where barrier_where;
   Clock clock{};
-  std::vector<std::function<void()>> matrix_products;  ///< wgmma issued and not yet executed
+  std::deque<MatrixProduct> products;
+  std::vector<Accumulators> accumulators;
+  int product_groups = 0;
+  bool registers_fenced = false;  ///< wgmma_fence since the last wait
 
   int in_state(Lane::State state) const;
   /// A release: what the warp did so far can now be handed over; what it does later is distinguishable.

@@ -60,7 +60,7 @@ TEST(Device, WarpCollectives) {
 }
 
 struct BlockSumShared {
-  dev::BlockScratch scratch;
+  dev::BlockScratch<float> scratch;
 };
 TSUGI_KERNEL(256, 1) sum_blocks(const float* x, float* out, float* largest) {
   auto& s = dev::shared<BlockSumShared>();

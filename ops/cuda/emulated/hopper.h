@@ -1,0 +1,61 @@
+// The sm_90a part of the device layer on the emulator; hopper.cuh says what there is.
+#pragma once
+
+#include "ops/cuda/emulated/device.h"
+#include "ops/cuda/tensor_map.h"
+
+namespace tsugi::dev {
+
+/// As descriptors name it: bytes from the start of the block's shared memory.
+inline uint32_t shared_address(const void* pointer) {
+  return static_cast<uint32_t>(static_cast<const std::byte*>(pointer) - shared_memory().data());
+}
+
+void mbarrier_init(uint64_t* barrier, int arrivals, Where where = Where::current());
+void mbarrier_arrive(uint64_t* barrier, Where where = Where::current());
+void mbarrier_arrive_expect(uint64_t* barrier, int bytes, Where where = Where::current());
+void mbarrier_wait(uint64_t* barrier, uint32_t parity, Where where = Where::current());
+void fence_proxy_async();
+inline void fence_mbarrier_init() { fence_proxy_async(); }
+
+void tma_load(void* to, const TensorMap& map, uint64_t* barrier, int c0, int c1, int c2, int c3,
+              Where where = Where::current());
+void tma_store(const TensorMap& map, const void* from, int c0, int c1, int c2, int c3, Where where = Where::current());
+void tma_store_commit();
+void tma_store_wait_at_most(int groups);
+template <int Groups>
+void tma_store_wait() {
+  tma_store_wait_at_most(Groups);
+}
+
+void wgmma_fence(Where where = Where::current());
+void wgmma_commit(Where where = Where::current());
+void wgmma_wait_at_most(int groups, Where where);
+template <int Groups>
+void wgmma_wait(Where where = Where::current()) {
+  wgmma_wait_at_most(Groups, where);
+}
+
+/// The instruction with its registers; `a_registers` is null when `a` is a descriptor.
+void issue_wgmma(int n, bool transposed_b, float* d, const uint32_t* a_registers, uint64_t a, uint64_t b, Where where);
+
+template <int N, bool TransposedB>
+void wgmma(float (&d)[N / 2], uint64_t a, uint64_t b, Where where = Where::current()) {
+  issue_wgmma(N, TransposedB, d, nullptr, a, b, where);
+}
+template <int N, bool TransposedB>
+void wgmma(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b, Where where = Where::current()) {
+  issue_wgmma(N, TransposedB, d, a, 0, b, where);
+}
+
+/// How many registers a thread may have; only changes speed.
+template <int Registers>
+void claim_registers() {
+  static_assert(Registers % 8 == 0 && Registers >= 24 && Registers <= 256);
+}
+template <int Registers>
+void release_registers() {
+  static_assert(Registers % 8 == 0 && Registers >= 24 && Registers <= 256);
+}
+
+}  // namespace tsugi::dev

@@ -1,0 +1,42 @@
+// The device layer of sm_90a: mbarriers, TMA, and wgmma. Kernels that use it are compiled for sm_80 too, where calling
+// them traps.
+//
+//   mbarrier_init(b, arrivals), mbarrier_arrive(b), mbarrier_arrive_expect(b, bytes), mbarrier_wait(b, parity)
+//       b points to a uint64_t in shared memory. wait returns when the phase of that parity (0 first) has completed:
+//       all arrivals made, all expected bytes transferred.
+//   fence_mbarrier_init()   after mbarrier_init, before the barrier is synchronised on and used
+//   fence_proxy_async()     after ordinary writes of shared memory (cp.async included) that TMA or wgmma will read
+//   tma_load(to, map, b, c0, c1, c2, c3)    by one thread: a box at those coordinates, counted on b
+//   tma_store(map, from, c0, c1, c2, c3), tma_store_commit(), tma_store_wait<N>()      by one thread
+//   wgmma_fence(), wgmma_commit(), wgmma_wait<N>()
+//   wgmma<N, TransposedB>(d, a, b)          by a warpgroup: d[64, N] += a[64, 16] · b, fp32 += bf16 · bf16
+//       d: N/2 registers; a: a descriptor, or the four registers of an mma fragment; b: a descriptor
+//   matrix_descriptor(tile, leading_bytes, stride_bytes)      of a tile with 128-byte swizzle
+//       K-major (rows of 64 elements of k; a, and b [N, K]): stride_bytes from 8 rows to the next 8, 1024 when dense;
+//       leading_bytes unused. 16 further along k: 32 bytes further.
+//       b TransposedB ([K, N], rows of 64 elements of n): stride_bytes from 8 rows of k to the next 8, leading_bytes
+//       from 64 columns to the next 64. (PTX ISA, "Asynchronous warpgroup level matrix shared memory layout")
+#pragma once
+
+#include "ops/cuda/device.cuh"
+#include "ops/cuda/tensor_map.h"
+
+#ifdef __CUDACC__
+#include "ops/cuda/ptx_hopper.cuh"
+#else
+#include "ops/cuda/emulated/hopper.h"
+#endif
+
+namespace tsugi::dev {
+
+/// A 64-bit descriptor for a tile at `address` (bytes in shared memory), 128-byte swizzle.
+constexpr uint64_t encode_matrix_descriptor(uint32_t address, uint32_t leading_bytes, uint32_t stride_bytes) {
+  const auto field = [](uint32_t bytes) { return static_cast<uint64_t>((bytes & 0x3FFFFu) >> 4); };
+  return field(address) | field(leading_bytes) << 16 | field(stride_bytes) << 32 | uint64_t{1} << 62;
+}
+
+TSUGI_DEVICE uint64_t matrix_descriptor(const bf16* tile, uint32_t leading_bytes, uint32_t stride_bytes) {
+  return encode_matrix_descriptor(shared_address(tile), leading_bytes, stride_bytes);
+}
+
+}  // namespace tsugi::dev
