@@ -22,7 +22,8 @@ embed(const int32_t* tokens, const T* token_table, const T* position_table, Drop
   const int64_t position = at % length;
   for (int64_t c = dev::thread_index() * V; c < width; c += kThreads * V) {
     const dev::Vector<T, V> a = dev::load_vector<V>(token_table + token * width + c);
-    const dev::Vector<T, V> b = dev::load_vector<V>(position_table + position * width + c);
+    dev::Vector<T, V> b = {};
+    if (position_table != nullptr) b = dev::load_vector<V>(position_table + position * width + c);
     float factors[V];
     TSUGI_UNROLL
     for (int i = 0; i < V; ++i) factors[i] = 1.0f;
@@ -213,7 +214,7 @@ void embedding_backward(Stream& stream, const EmbeddingShape& shape, const int32
   int32_t* order0 = keys0 + count;
   int32_t* keys1 = order0 + count;
   int32_t* order1 = keys1 + count;
-  const int bits = std::bit_width(static_cast<uint64_t>(shape.vocabulary - 1));
+  const auto bits = static_cast<int>(std::bit_width(static_cast<uint64_t>(shape.vocabulary - 1)));
   const int passes = (bits + kDigitBits - 1) / kDigitBits;
   launch(stream, sort_positions, {{1, 1, 1}, kSortThreads, sizeof(SortShared)}, tokens, count, passes, keys0, order0,
          keys1, order1);
@@ -226,6 +227,7 @@ void embedding_backward(Stream& stream, const EmbeddingShape& shape, const int32
     const Gradient<T> gradient{static_cast<const T*>(d_out), dropout, shape.tokens, shape.width};
     launch(stream, whole ? sum_runs<T, kV> : sum_runs<T, 1>, {{pieces, strips, 1}, kThreads, 0}, gradient, keys, order,
            count, partial, d_token_table);
+    if (d_position_table == nullptr) return;
     launch(stream, whole ? sum_batch<T, kV> : sum_batch<T, 1>,
            {{static_cast<unsigned>(shape.tokens), strips, 1}, kThreads, 0}, gradient, shape.batch, d_position_table);
   });

@@ -19,7 +19,7 @@ struct EmbeddingShape {
   int64_t count() const { return batch * tokens; }
 };
 
-/// out[b, t] = dropout(token_table[tokens[b, t]] + position_table[t]).
+/// out[b, t] = dropout(token_table[tokens[b, t]] + position_table[t]); position_table may be null: no positions.
 void embedding_forward(Stream& stream, const EmbeddingShape& shape, const int32_t* tokens, const void* token_table,
                        const void* position_table, const DropoutKey& dropout, void* out);
 
@@ -28,7 +28,7 @@ size_t embedding_scratch_bytes(const EmbeddingShape& shape);
 
 /// Adds to d_token_table [vocabulary, width] and d_position_table [tokens, width] (f32). Positions are sorted by token
 /// (a stable radix sort); the sorted positions are summed in order in pieces of 32, and a token that spans pieces in
-/// the order of the pieces.
+/// the order of the pieces. d_position_table may be null.
 void embedding_backward(Stream& stream, const EmbeddingShape& shape, const int32_t* tokens, const DropoutKey& dropout,
                         const void* d_out, void* scratch, float* d_token_table, float* d_position_table);
 

@@ -1,0 +1,91 @@
+// Helpers of the operators' tests on the emulator: typed device arrays and the bound of low precision.
+#pragma once
+
+#include <cmath>
+#include <span>
+#include <vector>
+
+#include "tests/ops/cuda/testing.h"
+#include "tests/ops/testing.h"
+
+namespace tsugi::testing {
+
+/// A device array of f32 or bf16.
+class DeviceArray {
+ public:
+  DeviceArray(int64_t count, DType type)
+      : buffer_(static_cast<size_t>(count) * size_of(type)), type_(type), count_(static_cast<size_t>(count)) {}
+  /// Rounds the values to `type` in place and copies them, so that both sides see the same input.
+  DeviceArray(std::vector<double>& values, DType type) : DeviceArray(std::ssize(values), type) {
+    dispatch_compute_type(type, [&]<class T>(T) {
+      std::vector<T> rounded;
+      for (double& value : values) {
+        rounded.push_back(T(static_cast<float>(value)));
+        value = static_cast<double>(static_cast<float>(rounded.back()));
+      }
+      cuda::Stream stream;
+      stream.copy(buffer_.data(), rounded.data(), buffer_.bytes());
+      stream.synchronize();
+    });
+  }
+
+  void* data() const { return buffer_.data(); }
+  float* floats() const { return buffer_.as<float>(); }
+  DType type() const { return type_; }
+
+  std::vector<std::byte> bytes(cuda::Stream& stream) const {
+    std::vector<std::byte> host(buffer_.bytes());
+    stream.copy(host.data(), buffer_.data(), host.size());
+    stream.synchronize();
+    return host;
+  }
+  std::vector<double> read(cuda::Stream& stream) const {
+    const std::vector<std::byte> host = bytes(stream);
+    std::vector<double> values(count_);
+    dispatch_compute_type(type_, [&]<class T>(T) {
+      for (size_t i = 0; i < count_; ++i) {
+        T value;
+        std::memcpy(static_cast<void*>(&value), host.data() + i * sizeof(T), sizeof(T));
+        values[i] = static_cast<double>(static_cast<float>(value));
+      }
+    });
+    return values;
+  }
+
+ private:
+  cuda::Buffer buffer_;
+  DType type_;
+  size_t count_;
+};
+
+inline double rounded(double value, DType type) {
+  const auto single = static_cast<float>(value);
+  return static_cast<double>(type == DType::kBF16 ? static_cast<float>(bf16(single)) : single);
+}
+inline std::vector<double> rounded(std::vector<double> values, DType type) {
+  for (double& value : values) value = rounded(value, type);
+  return values;
+}
+
+/// The bound of low precision: `actual` is at most twice as far from the exact result as the same mathematics done
+/// plainly in that precision, plus a few roundings of the largest result.
+inline void expect_within_twice(std::span<const double> actual, std::span<const double> plain,
+                                std::span<const double> exact, DType type) {
+  const double rounding = (type == DType::kBF16 ? 0x1p-8 : 0x1p-21) * std::max(1e-30, max_abs(exact));
+  const double allowed = 2.0 * max_difference(plain, exact) + rounding;
+  EXPECT_LE(max_difference(actual, exact), allowed);
+}
+
+/// The factors of dropout of one array [batch, elements per sample], from its definition.
+inline std::vector<double> factors_of(const Dropout& dropout, int64_t batch, int64_t elements) {
+  std::vector<double> result;
+  for (int64_t row = 0; row < batch; ++row) {
+    for (int64_t i = 0; i < elements; ++i) {
+      const bool dropped = dropout.active() && dropout.stream(row).word(static_cast<uint64_t>(i)) < dropout.threshold();
+      result.push_back(dropped ? 0.0 : static_cast<double>(dropout.keep_scale()));
+    }
+  }
+  return result;
+}
+
+}  // namespace tsugi::testing
