@@ -181,23 +181,14 @@ Variable select_rows(Tape& tape, const Variable& x, const Tensor& indices) {
 }
 
 LossSum cross_entropy_loss(Tape& tape, const Variable& hidden, const Parameter& weight, const Tensor& targets,
-                           int64_t vocabulary, const Tensor& row_loss) {
+                           int64_t vocabulary, const Tensor& row_loss, const CrossEntropyOptions& options) {
   const Context& context = tape.context();
-  const Tensor rows = as_matrix(hidden.value);
-  const Tensor flat_targets = targets.reshape({targets.elements()});
-  if (!hidden.requires_gradient() && !(tape.recording() && weight.trainable())) {
-    return linear_cross_entropy(context, rows, weight.value(), flat_targets, vocabulary, row_loss, Tensor(), Tensor());
-  }
-  const Tensor d_hidden = context.empty(hidden.value.shape(), hidden.value.dtype());
-  Tensor d_weight;
-  if (weight.trainable()) {
-    d_weight = weight.gradient();
-  } else {  // the operator forms both gradients; this one is dropped
-    d_weight = context.empty(weight.value().shape(), DType::kF32);
-    fill_zero(context, d_weight);
-  }
-  const LossSum loss = linear_cross_entropy(context, rows, weight.value(), flat_targets, vocabulary, row_loss,
-                                            as_matrix(d_hidden), d_weight);
+  const bool train_weight = tape.recording() && weight.trainable();
+  const Tensor d_hidden =
+      hidden.requires_gradient() ? context.empty(hidden.value.shape(), hidden.value.dtype()) : Tensor();
+  const LossSum loss = linear_cross_entropy(
+      context, as_matrix(hidden.value), weight.value(), targets.reshape({targets.elements()}), vocabulary, row_loss,
+      d_hidden.defined() ? as_matrix(d_hidden) : Tensor(), train_weight ? weight.gradient() : Tensor(), options);
   if (hidden.requires_gradient()) {
     tape.record([context, d_hidden, slot = hidden.gradient]() { slot->add(context, d_hidden); });
   }

@@ -46,10 +46,11 @@ Variable embed(Tape& tape, const Tensor& tokens, const Parameter& token_table, c
 /// Rows of x [R, C] (leading axes flattened) by index.
 Variable select_rows(Tape& tape, const Variable& x, const Tensor& indices);
 
-/// Σ of the cross-entropies of hidden·weightᵀ against targets: the end of the tape. Gradients are those of the *sum*.
-/// weight [padded vocabulary, C]. `row_loss` f32 [rows], if defined, receives each row's loss.
+/// Σ of the cross-entropies of hidden·weightᵀ against targets: the end of the tape. Gradients are those of the *sum*,
+/// of all the terms that the options add. weight [padded vocabulary, C]. `row_loss` f32 [elements of targets], if
+/// defined, receives each row's.
 LossSum cross_entropy_loss(Tape& tape, const Variable& hidden, const Parameter& weight, const Tensor& targets,
-                           int64_t vocabulary, const Tensor& row_loss = {});
+                           int64_t vocabulary, const Tensor& row_loss = {}, const CrossEntropyOptions& options = {});
 
 /// Runs `block` without keeping its activations; the backward pass runs it again (Chen et al. 2016).
 ResidualStream recompute(Tape& tape, const std::function<ResidualStream(Tape&, const ResidualStream&)>& block,

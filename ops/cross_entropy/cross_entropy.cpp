@@ -1,10 +1,12 @@
 #include "ops/cross_entropy/cross_entropy.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "ops/base/error.h"
 #include "ops/cross_entropy/cross_entropy_internal.h"
 #include "ops/matmul/matmul.h"
+#include "ops/reduce/reduce.h"
 
 namespace tsugi {
 namespace {
@@ -31,21 +33,126 @@ void check_shapes(const Tensor& hidden, const Tensor& weight, const Tensor& targ
   CHECK_GE(vocabulary, 1);
   CHECK_LE(vocabulary, weight.shape()[0]);
   if (row_loss.defined()) CHECK(row_loss.shape() == targets.shape() && row_loss.dtype() == DType::kF32);
-  CHECK_EQ(d_hidden.defined(), d_weight.defined()) << "both gradients or neither";
-  if (!d_hidden.defined()) return;
-  CHECK(d_hidden.shape() == hidden.shape());
-  CHECK(d_hidden.dtype() == hidden.dtype() || d_hidden.dtype() == DType::kF32);
-  CHECK(d_weight.shape() == weight.shape() && d_weight.dtype() == DType::kF32);
+  if (d_hidden.defined()) {
+    CHECK(d_hidden.shape() == hidden.shape());
+    CHECK(d_hidden.dtype() == hidden.dtype() || d_hidden.dtype() == DType::kF32);
+  }
+  if (d_weight.defined()) CHECK(d_weight.shape() == weight.shape() && d_weight.dtype() == DType::kF32);
 }
 
-/// Adds the losses of a chunk in row order.
-void add_losses(const Tensor& losses, const Tensor& targets, const Tensor& row_loss, LossSum& result) {
-  for (int64_t r = 0; r < targets.elements(); ++r) {
-    const double loss = losses.data<double>()[r];
-    result.sum += loss;
-    result.count += targets.data<int32_t>()[r] != kIgnoreIndex;
-    if (row_loss.defined()) row_loss.data<float>()[r] = static_cast<float>(loss);
+void check_options(const CrossEntropyOptions& options) {
+  CHECK_GE(options.soft_cap, 0.0f);
+  CHECK_GE(options.z_loss, 0.0f);
+  CHECK(options.label_smoothing >= 0.0f && options.label_smoothing < 1.0f) << options.label_smoothing;
+}
+
+/// What every chunk of one call shares.
+struct Call {
+  Call(const Context& c, const Tensor& hidden, const Tensor& w, int64_t v, int64_t chunk_rows, bool gradient,
+       const Tensor& d_w, const CrossEntropyOptions& o)
+      : context(c), weight(w), vocabulary(v), d_weight(d_w), options(o) {
+    const int64_t columns = weight.shape()[0];
+    losses = context.empty({chunk_rows}, DType::kF64);
+    if (o.z_loss > 0.0f || o.label_smoothing > 0.0f) extras = context.empty({chunk_rows, 2}, DType::kF64);
+    logits = context.empty({chunk_rows, columns}, DType::kF32);
+    // f32 gradients overwrite the logits; bf16 ones cannot without breaking up the rows.
+    const bool in_place = hidden.dtype() == DType::kF32;
+    if (gradient) d_logits = in_place ? logits : context.empty({chunk_rows, columns}, hidden.dtype());
   }
+
+  /// One chunk: `losses` and `extras`, the gradient of its rows (if defined), and its part of d_weight. With `skip`,
+  /// memory is taken as always, so that a planned arena fits, and nothing is computed.
+  void run_chunk(const Tensor& hidden, const Tensor& targets, const Tensor& d_hidden, bool skip) const {
+    const Context here(Device{context.device().kind, context.meta() || skip}, context.pool(), context.memory());
+    const int64_t count = targets.elements();
+    const Tensor chunk_logits = rows_of(logits, 0, count);
+    matmul(here, hidden, weight, chunk_logits, {.transpose_b = true});
+    const Tensor d_chunk = d_logits.defined() ? rows_of(d_logits, 0, count) : Tensor();
+    if (!here.meta()) {
+      cpu::softmax_cross_entropy(here, chunk_logits, targets, vocabulary, options, losses, extras, d_chunk);
+    }
+    if (d_hidden.defined()) matmul(here, d_chunk, weight, d_hidden);
+    if (d_weight.defined()) matmul(here, d_chunk, hidden, d_weight, {.transpose_a = true, .accumulate = true});
+  }
+
+  /// Adds the losses of a chunk's first `count` rows in order; row r is written to row_loss[row_of(r)].
+  template <class F>
+  void add_losses(const Tensor& targets, int64_t count, const Tensor& row_loss, F&& row_of, LossSum& result) const {
+    for (int64_t r = 0; r < count; ++r) {
+      const double loss = losses.data<double>()[r];
+      result.sum += loss;
+      result.count += targets.data<int32_t>()[r] != kIgnoreIndex;
+      if (extras.defined()) {
+        result.z_loss += extras.data<double>()[2 * r];
+        result.smoothing += extras.data<double>()[2 * r + 1];
+      }
+      if (row_loss.defined()) row_loss.data<float>()[row_of(r)] = static_cast<float>(loss);
+    }
+  }
+
+  Context context;
+  Tensor weight;
+  int64_t vocabulary;
+  Tensor d_weight;
+  CrossEntropyOptions options;
+  Tensor losses, extras, logits, d_logits;
+};
+
+/// rows[r] = matrix[indices[r]], or the reverse.
+void copy_rows(ThreadPool& pool, const Tensor& matrix, const int32_t* indices, int64_t count, const Tensor& rows,
+               bool into_matrix) {
+  constexpr int64_t kRows = 16;
+  const size_t bytes = static_cast<size_t>(matrix.shape()[1]) * size_of(matrix.dtype());
+  pool.for_each(divide_up(count, kRows), [&](int64_t piece, int) {
+    for (int64_t r = piece * kRows; r < std::min((piece + 1) * kRows, count); ++r) {
+      std::byte* const there = static_cast<std::byte*>(matrix.raw()) + static_cast<size_t>(indices[r]) * bytes;
+      std::byte* const here = static_cast<std::byte*>(rows.raw()) + static_cast<size_t>(r) * bytes;
+      std::memcpy(into_matrix ? there : here, into_matrix ? here : there, bytes);
+    }
+  });
+}
+
+/// The rows of the targets that count, in order, in chunks of an eighth of all rows; the last one is filled up with
+/// zeros, so that products always have the planned sizes.
+LossSum run_without_ignored(const Context& context, const Tensor& hidden, const Tensor& weight, const Tensor& targets,
+                            int64_t vocabulary, const Tensor& row_loss, const Tensor& d_hidden, const Tensor& d_weight,
+                            const CrossEntropyOptions& options) {
+  const int64_t rows = hidden.shape()[0];
+  const int64_t width = hidden.shape()[1];
+  const int64_t chunk_rows = std::min(cross_entropy_chunk_rows(rows, weight.shape()[0]),
+                                      std::max(kRowStep, divide_up(rows, 8 * kRowStep) * kRowStep));
+  const Call call(context, hidden, weight, vocabulary, chunk_rows, d_hidden.defined() || d_weight.defined(), d_weight,
+                  options);
+  const Tensor indices = context.empty({rows}, DType::kI32);
+  const Tensor chunk_targets = context.empty({chunk_rows}, DType::kI32);
+  const Tensor chunk_hidden = context.empty({chunk_rows, width}, hidden.dtype());
+  const Tensor chunk_d_hidden = d_hidden.defined() ? context.empty({chunk_rows, width}, d_hidden.dtype()) : Tensor();
+  if (d_hidden.defined()) fill_zero(context, d_hidden);
+
+  int64_t valid = 0;
+  int32_t* const index = indices.data<int32_t>();
+  if (!context.meta()) {
+    for (int64_t r = 0; r < rows; ++r) {
+      if (targets.data<int32_t>()[r] != kIgnoreIndex) index[valid++] = static_cast<int32_t>(r);
+    }
+    if (row_loss.defined()) fill_zero(context, row_loss);
+  }
+  LossSum result;
+  for (int64_t begin = 0; begin < rows; begin += chunk_rows) {
+    const int64_t count = std::clamp<int64_t>(valid - begin, 0, chunk_rows);
+    if (count > 0) {
+      fill_zero(context, chunk_hidden);
+      copy_rows(context.pool(), hidden, index + begin, count, chunk_hidden, false);
+      for (int64_t r = 0; r < chunk_rows; ++r) {
+        chunk_targets.data<int32_t>()[r] = r < count ? targets.data<int32_t>()[index[begin + r]] : kIgnoreIndex;
+      }
+    }
+    call.run_chunk(chunk_hidden, chunk_targets, chunk_d_hidden, count == 0);
+    if (count == 0) continue;
+    call.add_losses(chunk_targets, count, row_loss, [&](int64_t r) { return index[begin + r]; }, result);
+    if (d_hidden.defined()) copy_rows(context.pool(), d_hidden, index + begin, count, chunk_d_hidden, true);
+  }
+  return result;
 }
 
 }  // namespace
@@ -58,39 +165,28 @@ int64_t cross_entropy_chunk_rows(int64_t rows, int64_t columns) {
 }
 
 LossSum linear_cross_entropy(const Context& context, const Tensor& hidden, const Tensor& weight, const Tensor& targets,
-                             int64_t vocabulary, const Tensor& row_loss, const Tensor& d_hidden,
-                             const Tensor& d_weight) {
+                             int64_t vocabulary, const Tensor& row_loss, const Tensor& d_hidden, const Tensor& d_weight,
+                             const CrossEntropyOptions& options) {
   check_shapes(hidden, weight, targets, vocabulary, row_loss, d_hidden, d_weight);
+  check_options(options);
   if (!context.meta() && context.device().kind == Device::Kind::kCuda) {
     throw Error(ExitCode::kUsage, "built without CUDA");
   }
+  if (options.skip_ignored) {
+    return run_without_ignored(context, hidden, weight, targets, vocabulary, row_loss, d_hidden, d_weight, options);
+  }
   const int64_t rows = hidden.shape()[0];
-  const int64_t columns = weight.shape()[0];
-  const int64_t chunk_rows = cross_entropy_chunk_rows(rows, columns);
-  const bool gradient = d_hidden.defined();
-
-  const Tensor losses = context.empty({chunk_rows}, DType::kF64);
-  const Tensor all_logits = context.empty({chunk_rows, columns}, DType::kF32);
-  // f32 gradients overwrite the logits; bf16 ones cannot without breaking up the rows.
-  const bool in_place = hidden.dtype() == DType::kF32;
-  Tensor all_d_logits;
-  if (gradient) all_d_logits = in_place ? all_logits : context.empty({chunk_rows, columns}, hidden.dtype());
-
+  const int64_t chunk_rows = cross_entropy_chunk_rows(rows, weight.shape()[0]);
+  const Call call(context, hidden, weight, vocabulary, chunk_rows, d_hidden.defined() || d_weight.defined(), d_weight,
+                  options);
   LossSum result;
   for (int64_t begin = 0; begin < rows; begin += chunk_rows) {
     const int64_t count = std::min(chunk_rows, rows - begin);
-    const Tensor chunk_hidden = rows_of(hidden, begin, count);
     const Tensor chunk_targets = targets.slice(begin, {count});
-    const Tensor logits = rows_of(all_logits, 0, count);
-    const Tensor d_logits = gradient ? rows_of(all_d_logits, 0, count) : Tensor();
-    matmul(context, chunk_hidden, weight, logits, {.transpose_b = true});
-    if (!context.meta()) {
-      cpu::softmax_cross_entropy(context, logits, chunk_targets, vocabulary, losses, d_logits);
-      add_losses(losses, chunk_targets, row_loss.defined() ? row_loss.slice(begin, {count}) : Tensor(), result);
-    }
-    if (!gradient) continue;
-    matmul(context, d_logits, weight, rows_of(d_hidden, begin, count));
-    matmul(context, d_logits, chunk_hidden, d_weight, {.transpose_a = true, .accumulate = true});
+    call.run_chunk(rows_of(hidden, begin, count), chunk_targets,
+                   d_hidden.defined() ? rows_of(d_hidden, begin, count) : Tensor(), false);
+    if (context.meta()) continue;
+    call.add_losses(chunk_targets, count, row_loss, [&](int64_t r) { return begin + r; }, result);
   }
   return result;
 }

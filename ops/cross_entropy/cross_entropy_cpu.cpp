@@ -20,57 +20,126 @@ float largest(const float* x, int64_t count) {
   return result;
 }
 
-/// x[i] = exp(x[i] - shift); returns the sum. The lanes are spelled out: their order must not be the compiler's choice.
-double exponentials(float* x, int64_t count, float shift) {
+/// The sum of a block that lies in the first-level cache. The lanes are spelled out: their order must not be the
+/// compiler's choice.
+double block_sum(const float* block, int64_t length) {
+  float lanes[kLanes] = {};
+  const int64_t whole = length / kLanes * kLanes;
+  for (int64_t i = 0; i < whole; i += kLanes) {
+#pragma omp simd
+    for (int64_t l = 0; l < kLanes; ++l) lanes[l] += block[i + l];
+  }
+  for (int64_t i = whole; i < length; ++i) lanes[i - whole] += block[i];
+  double sum = 0.0;
+  for (const float lane : lanes) sum += static_cast<double>(lane);
+  return sum;
+}
+
+double sum_of(const float* x, int64_t count) {
+  double sum = 0.0;
+  for (int64_t begin = 0; begin < count; begin += kBlock) sum += block_sum(x + begin, std::min(kBlock, count - begin));
+  return sum;
+}
+
+/// to[i] = exp(x[i] - shift), block by block: `to` is x itself, or a block that is overwritten. Returns the sum.
+double exponentials(const float* x, int64_t count, float shift, float* to, bool in_place) {
   double sum = 0.0;
   for (int64_t begin = 0; begin < count; begin += kBlock) {
-    float* block = x + begin;
+    const float* from = x + begin;
+    float* block = in_place ? to + begin : to;
     const int64_t length = std::min(kBlock, count - begin);
 #pragma omp simd
-    for (int64_t i = 0; i < length; ++i) block[i] = fast_exp(block[i] - shift);
-    float lanes[kLanes] = {};
-    const int64_t whole = length / kLanes * kLanes;
-    for (int64_t i = 0; i < whole; i += kLanes) {
-#pragma omp simd
-      for (int64_t l = 0; l < kLanes; ++l) lanes[l] += block[i + l];
-    }
-    for (int64_t i = whole; i < length; ++i) lanes[i - whole] += block[i];
-    for (const float lane : lanes) sum += static_cast<double>(lane);
+    for (int64_t i = 0; i < length; ++i) block[i] = fast_exp(from[i] - shift);
+    sum += block_sum(block, length);
   }
   return sum;
 }
 
-/// gradient = exponential / sum - onehot(target), 0 in [vocabulary, columns).
+/// The gradient of a logit is exponential·scale - everywhere, and less at_target at the target.
+struct Gradient {
+  float scale = 0.0f;
+  float everywhere = 0.0f;
+  float at_target = 1.0f;
+};
+
+/// `exponential` are those of the row; `gradient` is 0 in [vocabulary, columns).
 template <class T>
-void write_gradient(const float* exponential, double sum, int64_t target, int64_t vocabulary, int64_t columns,
+void write_gradient(const float* exponential, const Gradient& g, int64_t target, int64_t vocabulary, int64_t columns,
                     T* gradient) {
-  const float scale = static_cast<float>(1.0 / sum);
-  const float at_target = exponential[target] * scale - 1.0f;
+  const float value_at_target = exponential[target] * g.scale - (g.everywhere + g.at_target);
 #pragma omp simd
-  for (int64_t v = 0; v < vocabulary; ++v) store(gradient[v], exponential[v] * scale);
-  gradient[target] = T(at_target);
+  for (int64_t v = 0; v < vocabulary; ++v) store(gradient[v], exponential[v] * g.scale - g.everywhere);
+  gradient[target] = T(value_at_target);
   std::fill(gradient + vocabulary, gradient + columns, T(0.0f));
 }
 
-/// The loss of one row; `gradient` may be null, or x itself.
+/// The same through the soft cap: `capped` are the logits cap·tanh(x / cap), whose derivative is 1 - (capped / cap)².
 template <class T>
-double row_cross_entropy(float* x, int32_t target, int64_t vocabulary, int64_t columns, T* gradient) {
+void write_capped_gradient(const float* capped, float maximum, float cap, const Gradient& g, int64_t target,
+                           int64_t vocabulary, int64_t columns, T* gradient) {
+  const float inverse = 1.0f / cap;
+  const auto at = [=](float logit, float shift) {
+    const float ratio = logit * inverse;
+    return (fast_exp(logit - maximum) * g.scale - shift) * (1.0f - ratio * ratio);
+  };
+  const float value_at_target = at(capped[target], g.everywhere + g.at_target);
+#pragma omp simd
+  for (int64_t v = 0; v < vocabulary; ++v) store(gradient[v], at(capped[v], g.everywhere));
+  gradient[target] = T(value_at_target);
+  std::fill(gradient + vocabulary, gradient + columns, T(0.0f));
+}
+
+struct RowLoss {
+  double nll = 0.0;
+  double z_loss = 0.0;
+  double smoothing = 0.0;
+};
+
+/// The losses of one row; `gradient` may be null, or x itself.
+template <class T>
+RowLoss row_cross_entropy(float* x, int32_t target, int64_t vocabulary, int64_t columns,
+                          const CrossEntropyOptions& options, T* gradient) {
   if (target == kIgnoreIndex) {
     if (gradient != nullptr) std::fill(gradient, gradient + columns, T(0.0f));
-    return 0.0;
+    return {};
   }
   CHECK(target >= 0 && target < vocabulary) << "target " << target << " of a vocabulary of " << vocabulary;
+  const float cap = options.soft_cap;
+  if (cap > 0.0f) {
+    const float inverse = 1.0f / cap;
+#pragma omp simd
+    for (int64_t v = 0; v < vocabulary; ++v) x[v] = cap * fast_tanh(x[v] * inverse);
+  }
   const float maximum = largest(x, vocabulary);
-  const double distance = static_cast<double>(maximum) - static_cast<double>(x[target]);
-  const double sum = exponentials(x, vocabulary, maximum);
-  if (gradient != nullptr) write_gradient(x, sum, target, vocabulary, columns, gradient);
-  return std::log(sum) + distance;
+  const auto top = static_cast<double>(maximum);
+  const double distance = top - static_cast<double>(x[target]);
+  RowLoss loss;
+  const auto epsilon = static_cast<double>(options.label_smoothing);
+  const double mean = epsilon > 0.0 ? sum_of(x, vocabulary) / static_cast<double>(vocabulary) : 0.0;
+  float block[kBlock];
+  const double sum =
+      cap > 0.0f ? exponentials(x, vocabulary, maximum, block, false) : exponentials(x, vocabulary, maximum, x, true);
+  const double log_sum = std::log(sum);
+  loss.nll = log_sum + distance;
+  const auto z = static_cast<double>(options.z_loss);
+  loss.z_loss = z * (log_sum + top) * (log_sum + top);
+  loss.smoothing = epsilon > 0.0 ? epsilon * (log_sum + top - mean - loss.nll) : 0.0;
+  if (gradient == nullptr) return loss;
+  const Gradient g{static_cast<float>((1.0 + 2.0 * z * (log_sum + top)) / sum),
+                   static_cast<float>(epsilon / static_cast<double>(vocabulary)), 1.0f - options.label_smoothing};
+  if (cap > 0.0f) {
+    write_capped_gradient(x, maximum, cap, g, target, vocabulary, columns, gradient);
+  } else {
+    write_gradient(x, g, target, vocabulary, columns, gradient);
+  }
+  return loss;
 }
 
 }  // namespace
 
 void softmax_cross_entropy(const Context& context, const Tensor& logits, const Tensor& targets, int64_t vocabulary,
-                           const Tensor& losses, const Tensor& d_logits) {
+                           const CrossEntropyOptions& options, const Tensor& losses, const Tensor& extras,
+                           const Tensor& d_logits) {
   const int64_t rows = logits.shape()[0];
   const int64_t columns = logits.shape()[1];
   const int64_t rows_per_piece = std::max(int64_t{1}, kLogitsPerPiece / columns);
@@ -79,9 +148,13 @@ void softmax_cross_entropy(const Context& context, const Tensor& logits, const T
     context.pool().for_each((rows + rows_per_piece - 1) / rows_per_piece, [&](int64_t piece, int) {
       const int64_t end = std::min((piece + 1) * rows_per_piece, rows);
       for (int64_t r = piece * rows_per_piece; r < end; ++r) {
-        losses.data<double>()[r] =
+        const RowLoss loss =
             row_cross_entropy(logits.data<float>() + r * columns, targets.data<int32_t>()[r], vocabulary, columns,
-                              gradient == nullptr ? nullptr : gradient + r * columns);
+                              options, gradient == nullptr ? nullptr : gradient + r * columns);
+        losses.data<double>()[r] = loss.nll;
+        if (!extras.defined()) continue;
+        extras.data<double>()[2 * r] = loss.z_loss;
+        extras.data<double>()[2 * r + 1] = loss.smoothing;
       }
     });
   });

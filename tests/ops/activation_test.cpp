@@ -82,29 +82,128 @@ TEST(Gelu, ReferenceDerivativeIsTheCentralDifference) {
   }
 }
 
-TEST(GeluBackward, MultipliesByTheDerivative) {
+constexpr Activation kActivations[] = {Activation::kGelu, Activation::kGeluErf, Activation::kSilu, Activation::kRelu,
+                                       Activation::kReluSquared};
+
+TEST(Activations, ReferencesEqualPyTorch) {
+  const testing::Golden golden = testing::read_golden("family_ops.txt");
+  const std::pair<const char*, Activation> cases[] = {{"gelu", Activation::kGelu},
+                                                      {"gelu_erf", Activation::kGeluErf},
+                                                      {"silu", Activation::kSilu},
+                                                      {"relu", Activation::kRelu},
+                                                      {"relu_squared", Activation::kReluSquared}};
+  const std::vector<double>& x = golden.at("activation.x");
+  for (const auto& [name, activation] : cases) {
+    const std::vector<double>& y = golden.at(std::string("activation.") + name);
+    const std::vector<double>& d_x = golden.at(std::string("activation.") + name + ".d_x_for_1.5");
+    for (size_t i = 0; i < x.size(); ++i) {
+      EXPECT_NEAR(reference::activation(activation, x[i]), y[i], 1e-13) << name << x[i];
+      EXPECT_NEAR(1.5 * reference::activation_derivative(activation, x[i]), d_x[i], 1e-13) << name << x[i];
+    }
+  }
+}
+
+TEST(Activations, ReferenceDerivativesAreCentralDifferences) {
+  constexpr double kStep = 1e-5;
+  for (const Activation activation : kActivations) {
+    for (double x = -6.0; x < 6.0; x += 0.0137) {
+      if (std::fabs(x) < 2 * kStep) continue;  // ReLU's corner
+      const double above = reference::activation(activation, x + kStep);
+      const double below = reference::activation(activation, x - kStep);
+      ASSERT_NEAR(reference::activation_derivative(activation, x), (above - below) / (2 * kStep), 1e-9) << x;
+    }
+  }
+}
+
+/// |actual - expected| ≤ one rounding, or what the fast functions lose absolutely.
+void expect_rounded(double actual, double expected, DType type, double scale) {
+  const double rounding = type == DType::kBF16 ? 0x1p-8 : 1e-6;
+  ASSERT_NEAR(actual, expected, rounding * std::fabs(expected) + 1e-6 * scale);
+}
+
+TEST(Activations, BothPassesEqualTheReference) {
   for (const int threads : {1, 3}) {
     const CpuContext context(threads);
     for (const DType type : {DType::kF32, DType::kBF16}) {
-      for (const int64_t count : {1, 3, 17, 130, 8192, 20001}) {
-        SCOPED_TRACE(std::to_string(count) + name_of(type));
-        std::vector<double> x_values = random_values(count, 1, 2.0);
-        std::vector<double> d_values = random_values(count, 2);
-        const Tensor x = to_tensor(context, x_values, {count}, type);
-        const Tensor d_out = to_tensor(context, d_values, {count}, type);
-        const Tensor d_pre = context.context.empty({count}, type);
-        activation_backward(context, Activation::kGelu, x, d_out, d_pre);
-        const std::vector<double> actual = to_doubles(d_pre);
-        const double rounding = type == DType::kBF16 ? 0x1p-8 : 1e-6;
-        for (size_t i = 0; i < actual.size(); ++i) {
-          const double expected = d_values[i] * reference::activation_derivative(Activation::kGelu, x_values[i]);
-          ASSERT_NEAR(actual[i], expected, rounding * std::fabs(expected) + 1e-6 * std::fabs(d_values[i]));
+      for (const Activation activation : kActivations) {
+        for (const int64_t count : {1, 3, 17, 130, 8192, 20001}) {
+          SCOPED_TRACE(std::to_string(count) + name_of(type) + std::to_string(static_cast<int>(activation)));
+          std::vector<double> x_values = random_values(count, 1, 2.0);
+          std::vector<double> d_values = random_values(count, 2);
+          const Tensor x = to_tensor(context, x_values, {count}, type);
+          const Tensor d_out = to_tensor(context, d_values, {count}, type);
+          const Tensor out = context.context.empty({count}, type);
+          const Tensor d_pre = context.context.empty({count}, type);
+          activation_forward(context, activation, x, out);
+          activation_backward(context, activation, x, d_out, d_pre);
+          const std::vector<double> forward = to_doubles(out);
+          const std::vector<double> backward = to_doubles(d_pre);
+          for (size_t i = 0; i < forward.size(); ++i) {
+            expect_rounded(forward[i], reference::activation(activation, x_values[i]), type, 1.0);
+            expect_rounded(backward[i], d_values[i] * reference::activation_derivative(activation, x_values[i]), type,
+                           std::fabs(d_values[i]));
+          }
+          activation_backward(context, activation, x, d_out, d_out);
+          EXPECT_TRUE(testing::same_bits(d_out, d_pre)) << "in place";
+          activation_forward(context, activation, x, x);
+          EXPECT_TRUE(testing::same_bits(x, out)) << "in place";
         }
-        activation_backward(context, Activation::kGelu, x, d_out, d_out);
-        EXPECT_TRUE(testing::same_bits(d_out, d_pre)) << "in place";
       }
     }
   }
+}
+
+TEST(GatedActivations, BothPassesEqualTheReference) {
+  for (const int threads : {1, 3}) {
+    const CpuContext context(threads);
+    for (const DType type : {DType::kF32, DType::kBF16}) {
+      for (const Activation activation : kActivations) {
+        for (const auto& [rows, width] : {std::pair<int64_t, int64_t>{1, 1}, {3, 17}, {129, 172}, {2, 9001}}) {
+          std::vector<double> x = random_values(rows * 2 * width, 1, 2.0);
+          std::vector<double> d = random_values(rows * width, 2);
+          const Tensor gate_up = to_tensor(context, x, {rows, 2 * width}, type);
+          const Tensor d_out = to_tensor(context, d, {rows, width}, type);
+          const Tensor out = context.context.empty({rows, width}, type);
+          const Tensor d_gate_up = context.context.empty({rows, 2 * width}, type);
+          gated_activation_forward(context, activation, gate_up, out);
+          gated_activation_backward(context, activation, gate_up, d_out, d_gate_up);
+          const std::vector<double> forward = to_doubles(out);
+          const std::vector<double> backward = to_doubles(d_gate_up);
+          for (int64_t r = 0; r < rows; ++r) {
+            for (int64_t c = 0; c < width; ++c) {
+              const double gate = x[r * 2 * width + c];
+              const double up = x[r * 2 * width + width + c];
+              const double gradient = d[r * width + c];
+              const double f = reference::activation(activation, gate);
+              expect_rounded(forward[r * width + c], f * up, type, std::fabs(up));
+              expect_rounded(backward[r * 2 * width + c],
+                             gradient * up * reference::activation_derivative(activation, gate), type,
+                             std::fabs(gradient * up));
+              expect_rounded(backward[r * 2 * width + width + c], gradient * f, type, std::fabs(gradient));
+            }
+          }
+          gated_activation_backward(context, activation, gate_up, d_out, gate_up);
+          EXPECT_TRUE(testing::same_bits(gate_up, d_gate_up)) << "in place";
+        }
+      }
+    }
+  }
+}
+
+TEST(GatedActivations, SwigluIsPyTorchs) {
+  const testing::Golden golden = testing::read_golden("family_ops.txt");
+  const CpuContext context;
+  const auto load = [&](const std::string& name, Shape shape) {
+    std::vector<double> values = golden.at(name);
+    return to_tensor(context, values, shape, DType::kF32);
+  };
+  const Tensor gate_up = load("swiglu.gate_up", {3, 10});
+  const Tensor out = context.context.empty({3, 5}, DType::kF32);
+  const Tensor d_gate_up = context.context.empty({3, 10}, DType::kF32);
+  gated_activation_forward(context, Activation::kSilu, gate_up, out);
+  gated_activation_backward(context, Activation::kSilu, gate_up, load("swiglu.d_out", {3, 5}), d_gate_up);
+  testing::expect_close(out, golden.at("swiglu.out"), 1e-6);
+  testing::expect_close(d_gate_up, golden.at("swiglu.d_gate_up"), 1e-6);
 }
 
 }  // namespace
