@@ -2,11 +2,13 @@
 
 #include <sched.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 
 #include "core/checkpoint/checkpoint.h"
-#include "core/optim/sharded_adamw.h"
+#include "core/checkpoint/parameter_ranges.h"
+#include "core/model/names.h"
 #include "ops/base/error.h"
 #include "ops/reduce/reduce.h"
 
@@ -47,21 +49,43 @@ ModelFolder open_model(const std::string& folder, int threads) {
   opened.memory = std::make_unique<HeapMemory>();
   opened.pool = std::make_unique<ThreadPool>(threads > 0 ? threads : available_cpus());
   opened.store = std::make_unique<ParameterStore>();
-  opened.model = std::make_unique<Transformer>(opened.description.model, *opened.store);
+  WeightFolder weights(opened.path);
+  check_folder(weights, opened.description);
+  opened.model =
+      std::make_unique<Transformer>(opened.description.model, *opened.store, opened.description.labels.empty());
   const Context context = opened.context();
   opened.store->allocate(context, DType::kF32);
   fill_zero(context, opened.store->working());
 
-  std::vector<StateRange> ranges;
-  for (size_t t = 0; t < opened.store->tensors().size(); ++t) {
-    StateRange whole;
-    whole.tensor = static_cast<int>(t);
-    whole.length = opened.store->tensors()[t].elements();
-    whole.master = opened.store->value(static_cast<int>(t)).data<float>();
-    ranges.push_back(whole);
-  }
-  load_weights(opened.path, saved_tensors(*opened.store), ranges);
+  load_weights(opened.path, saved_tensors(*opened.store), whole_tensors(*opened.store));
   return opened;
+}
+
+void ModelFolder::require_language_model() const {
+  if (description.labels.empty() || description.model.tied()) return;
+  throw Error(ExitCode::kData, path + " holds a classifier, which has no projection to the vocabulary",
+              "give the checkpoint that it was fine-tuned from");
+}
+
+std::vector<SavedTensor> folder_tensors(const HuggingfaceModel& description) {
+  ParameterStore store;
+  const bool classifier = !description.labels.empty();
+  const Transformer model(description.model, store, !classifier);
+  std::vector<SavedTensor> tensors = saved_tensors(store);
+  std::reverse(tensors.begin(), tensors.end());
+  if (classifier) {
+    tensors.push_back({"score.weight", {static_cast<int64_t>(description.labels.size()), description.model.width()}});
+  }
+  return tensors;
+}
+
+void check_folder(WeightFolder& weights, const HuggingfaceModel& description) {
+  const std::vector<SavedTensor> tensors = folder_tensors(description);
+  weights.check(tensors);
+  weights.check_nothing_else(tensors);
+  const TensorNames names = tensor_names(description.model);
+  const std::string copy = names.output + ".weight";
+  if (description.model.tied() && weights.has(copy)) weights.check_equal(names.token_table + ".weight", copy);
 }
 
 std::unique_ptr<Tokenizer> open_tokenizer(const std::string& folder, const std::string& purpose) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/checkpoint/weight_folder.h"
 #include "core/data/tokenizer/tokenizer.h"
 #include "core/model/huggingface.h"
 #include "core/model/transformer.h"
@@ -23,12 +24,21 @@ struct ModelFolder {
   std::unique_ptr<ParameterStore> store;
   std::unique_ptr<Transformer> model;
 
+  /// Throws Error(kData) when there is no projection to the vocabulary: in an untied model with a classifier's head.
+  void require_language_model() const;
   Context context() const { return Context(Device{}, *pool, *memory); }
 };
 
-/// Loads config.json and model.safetensors of `folder` (see resolve_checkpoint), verifying the manifest if there is
-/// one. `threads` 0: all CPUs.
+/// Loads config.json and the weights of `folder` (see resolve_checkpoint), verifying the manifest if there is one, and
+/// every tensor's name and shape. `threads` 0: all CPUs.
 ModelFolder open_model(const std::string& folder, int threads);
+
+/// The tensors that a folder must hold: those of its model, first ones first, and of a classifier's head.
+std::vector<SavedTensor> folder_tensors(const HuggingfaceModel& description);
+
+/// Throws Error(kData) naming the first tensor that is missing, has another shape, or does not belong to the model;
+/// also when the folder's config.json ties its output projection to the token table, but the folder holds another one.
+void check_folder(WeightFolder& weights, const HuggingfaceModel& description);
 
 /// FOLDER/tokenizer.json, or an Error(kData) that says what needs it.
 std::unique_ptr<Tokenizer> open_tokenizer(const std::string& folder, const std::string& purpose);

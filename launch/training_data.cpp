@@ -4,7 +4,7 @@
 
 #include "core/data/file.h"
 #include "core/data/tokenizer/tokenizer.h"
-#include "core/model/huggingface.h"
+#include "core/model/folder_texts.h"
 #include "core/objective/causal_lm.h"
 #include "ops/base/error.h"
 
@@ -53,17 +53,31 @@ std::unique_ptr<Objective> make_language_objective(const DataFiles& files, RunCo
                     std::to_string(known) + " ids",
                 "raise model.vocabulary, or leave it out to take that of the data");
   }
+  const bool apart = config.data().documents() == DataConfig::APART;
+  for (const TokenFile* file : {&train, validation ? &*validation : nullptr}) {
+    if (!apart || file == nullptr || !file->documents().empty()) continue;
+    throw Error(ExitCode::kData,
+                (file == &train ? files.train : files.validation) + " does not know its documents (data.documents)",
+                "token files of `tsugi prepare` and Megatron's do");
+  }
   return std::make_unique<CausalLm>(std::move(train), std::move(validation), config.model().vocabulary(),
-                                    config.batch().sequence(), config.seed());
+                                    config.batch().sequence(), config.seed(), config.objective().causal_lm(),
+                                    apart ? Documents::kApart : Documents::kJoined);
 }
 
-std::map<std::string, std::string> checkpoint_texts(const ModelConfig& model, const std::vector<std::string>& labels,
-                                                    const std::string& tokenizer_file) {
-  std::map<std::string, std::string> texts{{"config.json", to_huggingface_config(model, labels)}};
+std::map<std::string, std::string> checkpoint_texts(const HuggingfaceModel& description,
+                                                    const std::string& tokenizer_file, const std::string& from) {
+  std::map<std::string, std::string> texts;
+  if (!from.empty()) texts = carried_texts(from);
   if (!tokenizer_file.empty()) {
-    texts["tokenizer.json"] = read_file(tokenizer_file, kMaxTokenizerBytes);
-    texts["tokenizer_config.json"] = to_huggingface_tokenizer_config(model);
+    std::string tokenizer = read_file(tokenizer_file, kMaxTokenizerBytes);
+    if (!texts.contains("tokenizer.json") || texts["tokenizer.json"] != tokenizer) {
+      std::erase_if(texts, [](const auto& file) { return file.first != "generation_config.json"; });
+      texts["tokenizer_config.json"] = to_huggingface_tokenizer_config(description.model);
+    }
+    texts["tokenizer.json"] = std::move(tokenizer);
   }
+  texts["config.json"] = to_huggingface_config(description);
   return texts;
 }
 

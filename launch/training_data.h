@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "core/config/run.pb.h"
+#include "core/model/huggingface.h"
 #include "core/objective/objective.h"
 
 namespace tsugi {
@@ -21,8 +21,10 @@ DataFiles find_data(const DataConfig& config);
 /// Opens the data, fills in config.model.vocabulary (0: the tokenizer's or the file's) and returns the objective.
 std::unique_ptr<Objective> make_language_objective(const DataFiles& files, RunConfig& config);
 
-/// The small files of a checkpoint: config.json, and tokenizer.json with its configuration if there is one.
-std::map<std::string, std::string> checkpoint_texts(const ModelConfig& model, const std::vector<std::string>& labels,
-                                                    const std::string& tokenizer_file);
+/// The small files of a checkpoint: config.json, and tokenizer.json with its configuration if there is one. `from`, a
+/// Hugging Face folder that the weights begin with (or empty), gives its generation settings, and its other tokenizer
+/// files where the tokenizer is the same.
+std::map<std::string, std::string> checkpoint_texts(const HuggingfaceModel& description,
+                                                    const std::string& tokenizer_file, const std::string& from);
 
 }  // namespace tsugi

@@ -27,10 +27,15 @@ Tensor Parameter::gradient() const { return store_->gradient(index_); }
 bool Parameter::trainable() const { return !store_->tensors()[static_cast<size_t>(index_)].frozen; }
 
 Parameter ParameterStore::add(const std::string& name, Shape shape, Initialization initial, bool decay,
-                              int64_t padded_rows) {
+                              int64_t padded_rows, std::vector<ParameterPart> parts) {
   CHECK(!working_.defined()) << "declaration of " << name << " after allocate()";
   ParameterInfo info;
   info.name = name;
+  if (parts.empty()) parts.push_back({name, shape[0]});
+  int64_t rows = 0;
+  for (const ParameterPart& part : parts) rows += part.rows;
+  CHECK_EQ(rows, shape[0]) << name;
+  info.parts = std::move(parts);
   info.shape = shape;
   info.allocated = padded_rows > 0 ? Shape{padded_rows, shape[1]} : shape;
   CHECK_GE(info.allocated.elements(), shape.elements());

@@ -22,10 +22,17 @@ struct Initialization {
   float standard_deviation = 0.0f;
 };
 
+/// Rows of a tensor that are a tensor of their own in files: Hugging Face keeps apart what one product computes.
+struct ParameterPart {
+  std::string name;  ///< its Hugging Face name
+  int64_t rows = 0;
+};
+
 /// One tensor of the store.
 struct ParameterInfo {
-  std::string name;  ///< its Hugging Face name
-  Shape shape;       ///< as saved
+  std::string name;                  ///< its Hugging Face name; of several parts, what they have in common
+  std::vector<ParameterPart> parts;  ///< as files have it, row after row; at least one
+  Shape shape;                       ///< of all parts together
   Shape allocated;   ///< as computed with: rows may be padded (vocabulary)
   Initialization initial;
   bool decay = false;  ///< takes part in weight decay
@@ -60,8 +67,10 @@ class Parameter {
 
 class ParameterStore {
  public:
-  /// Declares the next tensor of the current unit; `padded_rows` > rows of the shape pads it with zero rows.
-  Parameter add(const std::string& name, Shape shape, Initialization initial, bool decay, int64_t padded_rows = 0);
+  /// Declares the next tensor of the current unit; `padded_rows` > rows of the shape pads it with zero rows. `parts`:
+  /// how files hold it, its rows together those of the shape; empty: under `name`.
+  Parameter add(const std::string& name, Shape shape, Initialization initial, bool decay, int64_t padded_rows = 0,
+                std::vector<ParameterPart> parts = {});
   /// Closes the unit and returns its index.
   int end_unit();
 

@@ -1,15 +1,16 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cmath>
-#include <map>
-#include <memory>
+#include <set>
 #include <span>
 
 #include "core/checkpoint/checkpoint.h"
 #include "core/checkpoint/manifest.h"
-#include "core/checkpoint/safetensors.h"
+#include "core/checkpoint/weight_folder.h"
 #include "core/data/file.h"
 #include "core/data/json.h"
 #include "ops/base/error.h"
@@ -17,81 +18,132 @@
 namespace tsugi {
 namespace {
 
-constexpr const char* kIndexFile = "model.safetensors.index.json";
 constexpr int64_t kMaxIndexBytes = 100'000'000;
-constexpr std::string_view kPrefix = "transformer.";
+constexpr size_t kMaxFiles = 1000;  // open at the same time
+constexpr std::array<std::string_view, 2> kPrefixes{"transformer.", "model."};
 
-/// The tensors of a Hugging Face folder, in one file or many. Files are opened when they are needed.
-class WeightFolder {
- public:
-  explicit WeightFolder(const std::string& path) : folder_(path), origin_(path + "/" + kModelFile) {
-    // This one name is ours and not a file's, so it may be a link: Hugging Face's cache consists of links.
-    const int descriptor = ::open(origin_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (descriptor >= 0) {
-      open_[kModelFile] = std::make_unique<SafetensorsFile>(File(descriptor, origin_));
-      for (const auto& [name, tensor] : open_[kModelFile]->header().tensors) file_of_[name] = kModelFile;
-      return;
-    }
-    if (errno != ENOENT) throw file_error("open", origin_);
-    origin_ = path + "/" + kIndexFile;
-    if (::access(origin_.c_str(), F_OK) != 0) {
-      throw Error(ExitCode::kData, path + ": has neither " + kModelFile + " nor " + kIndexFile,
-                  "weights are read from safetensors only, never from pickled files (pytorch_model.bin)");
-    }
-    for (const auto& [name, file] : read_json(origin_, kMaxIndexBytes).require_object("weight_map").members()) {
-      const std::string file_name = file.as_string();
-      check_file_name(file_name, origin_);
-      file_of_[name] = file_name;
-    }
-  }
+/// What transformers has stored beside weights at some time.
+bool is_buffer(const std::string& name) {
+  return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") || name.ends_with("rotary_emb.inv_freq");
+}
 
-  /// The file that holds `name`, with or without its prefix; `found` is the name there.
-  const SafetensorsFile& file_with(const std::string& name, std::string& found) {
-    auto place = file_of_.find(name);
-    if (place == file_of_.end() && name.starts_with(kPrefix)) place = file_of_.find(name.substr(kPrefix.size()));
-    if (place == file_of_.end()) throw Error(ExitCode::kData, origin_ + ": tensor \"" + name + "\" is missing");
-    found = place->first;
-    std::unique_ptr<SafetensorsFile>& file = open_[place->second];
-    if (!file) file = std::make_unique<SafetensorsFile>(folder_.open(place->second));
-    if (file->find(found) == nullptr) {
-      throw Error(ExitCode::kData,
-                  file->path() + ": tensor \"" + found + "\" is missing, but " + kIndexFile + " says it is there");
-    }
-    return *file;
-  }
-
- private:
-  Folder folder_;
-  std::string origin_;
-  std::map<std::string, std::string> file_of_;
-  std::map<std::string, std::unique_ptr<SafetensorsFile>> open_;
-};
+bool is_head(const std::string& name) { return name == "lm_head.weight" || name == "score.weight"; }
 
 }  // namespace
 
-void load_weights(const std::string& folder, const std::vector<SavedTensor>& tensors,
-                  const std::vector<StateRange>& ranges) {
-  WeightFolder weights(folder);
+WeightFolder::WeightFolder(const std::string& path) : folder_(path), origin_(path + "/" + kModelFile) {
+  // This one name is ours and not a file's, so it may be a link: Hugging Face's cache consists of links.
+  const int descriptor = ::open(origin_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (descriptor >= 0) {
+    open_[kModelFile] = std::make_unique<SafetensorsFile>(File(descriptor, origin_));
+    for (const auto& [name, tensor] : open_[kModelFile]->header().tensors) file_of_[name] = kModelFile;
+    return;
+  }
+  if (errno != ENOENT) throw file_error("open", origin_);
+  origin_ = path + "/" + kIndexFile;
+  if (::access(origin_.c_str(), F_OK) != 0) {
+    throw Error(ExitCode::kData, path + ": has neither " + kModelFile + " nor " + kIndexFile,
+                "weights are read from safetensors only, never from pickled files (pytorch_model.bin)");
+  }
+  std::set<std::string> files;
+  for (const auto& [name, file] : read_json(origin_, kMaxIndexBytes).require_object("weight_map").members()) {
+    const std::string file_name = file.as_string();
+    check_file_name(file_name, origin_);
+    if (file_name.find('/') != std::string::npos) throw file.error("\"" + file_name + "\" is not a plain file name");
+    file_of_[name] = file_name;
+    files.insert(file_name);
+  }
+  if (files.size() > kMaxFiles) {
+    throw Error(ExitCode::kData, origin_ + ": names " + std::to_string(files.size()) +
+                                     " files, more than the limit of " + std::to_string(kMaxFiles));
+  }
+}
+
+std::vector<std::string> WeightFolder::names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, file] : file_of_) names.push_back(name);
+  return names;
+}
+
+std::string WeightFolder::actual_name(const std::string& name) const {
+  if (file_of_.contains(name)) return name;
+  for (const std::string_view prefix : kPrefixes) {
+    if (name.starts_with(prefix) && file_of_.contains(name.substr(prefix.size()))) return name.substr(prefix.size());
+  }
+  return "";
+}
+
+const SafetensorsFile& WeightFolder::file_with(const std::string& name, std::string& found) {
+  found = actual_name(name);
+  if (found.empty()) throw Error(ExitCode::kData, origin_ + ": tensor \"" + name + "\" is missing");
+  const std::string& file_name = file_of_.at(found);
+  std::unique_ptr<SafetensorsFile>& file = open_[file_name];
+  if (!file) file = std::make_unique<SafetensorsFile>(folder_.open(file_name));
+  if (file->find(found) == nullptr) {
+    throw Error(ExitCode::kData,
+                file->path() + ": tensor \"" + found + "\" is missing, but " + kIndexFile + " says it is there");
+  }
+  return *file;
+}
+
+void WeightFolder::check(const std::vector<SavedTensor>& tensors) {
   for (const SavedTensor& tensor : tensors) {
     std::string name;
-    const SafetensorsFile& file = weights.file_with(tensor.name, name);
+    const SafetensorsFile& file = file_with(tensor.name, name);
     const std::vector<int64_t>& shape = file.find(name)->shape;
     if (shape != tensor.shape) {
       throw Error(ExitCode::kData, file.path() + ": tensor \"" + name + "\" has shape " + shape_text(shape) +
                                        ", the model needs " + shape_text(tensor.shape));
     }
   }
+}
+
+void WeightFolder::check_nothing_else(const std::vector<SavedTensor>& tensors) const {
+  std::set<std::string> known;
+  for (const SavedTensor& tensor : tensors) known.insert(actual_name(tensor.name));
+  for (const auto& [name, file] : file_of_) {
+    if (known.contains(name) || is_buffer(name) || is_head(name)) continue;
+    throw Error(ExitCode::kData, origin_ + ": tensor \"" + name + "\" is not part of the model that config.json says");
+  }
+}
+
+void WeightFolder::check_equal(const std::string& name, const std::string& copy) {
+  constexpr int64_t kPiece = int64_t{1} << 16;
+  std::string found;
+  const SafetensorsTensor tensor = *file_with(name, found).find(found);
+  check({{copy, tensor.shape}});
+  std::vector<float> ours;
+  std::vector<float> theirs;
+  for (int64_t offset = 0; offset < tensor.elements; offset += kPiece) {
+    ours.resize(static_cast<size_t>(std::min(kPiece, tensor.elements - offset)));
+    theirs.resize(ours.size());
+    read(name, offset, ours);
+    read(copy, offset, theirs);
+    if (ours == theirs) continue;
+    throw Error(ExitCode::kData,
+                origin_ + ": \"" + copy + "\" differs from \"" + name + "\", to which config.json ties it",
+                "set \"tie_word_embeddings\" to false, or remove the tensor");
+  }
+}
+
+void WeightFolder::read(const std::string& name, int64_t offset, std::span<float> out) {
+  std::string found;
+  const SafetensorsFile& file = file_with(name, found);
+  file.read_floats(found, offset, out);
+  for (size_t i = 0; i < out.size(); ++i) {
+    if (std::isfinite(out[i])) continue;
+    throw Error(ExitCode::kData, file.path() + ": tensor \"" + found + "\" is not finite at element " +
+                                     std::to_string(offset + static_cast<int64_t>(i)));
+  }
+}
+
+void load_weights(const std::string& folder, const std::vector<SavedTensor>& tensors,
+                  const std::vector<StateRange>& ranges) {
+  WeightFolder weights(folder);
+  weights.check(tensors);
   for (const StateRange& range : ranges) {
-    std::string name;
-    const SafetensorsFile& file = weights.file_with(tensors[static_cast<size_t>(range.tensor)].name, name);
-    const std::span<float> values(range.master, static_cast<size_t>(range.length));
-    file.read_floats(name, range.offset, values);
-    for (size_t i = 0; i < values.size(); ++i) {
-      if (!std::isfinite(values[i])) {
-        throw Error(ExitCode::kData, file.path() + ": tensor \"" + name + "\" is not finite at element " +
-                                         std::to_string(range.offset + static_cast<int64_t>(i)));
-      }
-    }
+    weights.read(tensors[static_cast<size_t>(range.tensor)].name, range.offset,
+                 std::span(range.master, static_cast<size_t>(range.length)));
   }
 }
 

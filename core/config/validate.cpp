@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "core/config/config.h"
+#include "core/config/families.h"
 #include "core/config/schema.h"
 #include "core/optim/schedule.h"
 #include "ops/base/error.h"
@@ -12,13 +13,6 @@ namespace {
 
 /// "path (value)".
 std::string field(const std::string& path, int64_t value) { return path + " (" + std::to_string(value) + ")"; }
-
-void check_model(const ModelConfig& model, std::vector<std::string>& complaints) {
-  if (model.width() % model.heads() != 0) {
-    complaints.push_back(field("model.width", model.width()) + " is not a multiple of " +
-                         field("model.heads", model.heads()));
-  }
-}
 
 void check_batch(const RunConfig& config, std::vector<std::string>& complaints) {
   const BatchConfig& batch = config.batch();
@@ -62,8 +56,8 @@ void validate_run(RunConfig& config) {
   if (config.objective().kind_case() == ObjectiveConfig::KIND_NOT_SET) {
     config.mutable_objective()->mutable_causal_lm();
   }
-  std::vector<std::string> complaints;
-  check_model(config.model(), complaints);
+  resolve_family(*config.mutable_model());
+  std::vector<std::string> complaints = model_complaints(config.model());
   check_batch(config, complaints);
   check_schedule(config, complaints);
   if (!complaints.empty()) throw Error(ExitCode::kUsage, join(complaints, "\n"));

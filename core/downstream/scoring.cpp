@@ -48,7 +48,8 @@ std::vector<double> score_rows(const Context& context, const Transformer& model,
   Tape tape(context, false);
   const Tensor losses = context.empty({count * length}, DType::kF32);
   const Variable hidden = model.hidden(tape, tokens, ForwardOptions{});
-  cross_entropy_loss(tape, hidden, model.token_embedding(), targets, model.config().vocabulary(), losses);
+  cross_entropy_loss(tape, hidden, model.output_weight(), targets, model.config().vocabulary(), losses,
+                     {.soft_cap = model.config().logit_soft_cap()});
   std::vector<double> scores;
   for (int64_t i = 0; i < count; ++i) {
     const float* row = losses.data<float>() + i * length;

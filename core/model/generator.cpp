@@ -4,7 +4,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "ops/matmul/matmul.h"
+#include "ops/tensor/philox.h"
 
 namespace tsugi {
 namespace {
@@ -14,15 +14,11 @@ constexpr uint32_t kSamplingSite = 0x53000000;
 /// The model with the caches of one sequence.
 class Decoder {
  public:
-  Decoder(const Context& context, const Transformer& model) : context_(context), model_(model) {
-    const int64_t width = model.config().width();
-    const DType type = model.token_embedding().value().dtype();
-    for (int i = 0; i < model.config().layers(); ++i) {
-      const Shape shape{1, model.config().context(), width};
-      caches_.push_back({context.empty(shape, type), context.empty(shape, type), 0});
-    }
-    logits_ = context.empty({1, model.token_embedding().value().shape()[0]}, DType::kF32);
-  }
+  Decoder(const Context& context, const Transformer& model)
+      : context_(context),
+        model_(model),
+        caches_(model.make_caches(context, 1, model.config().context())),
+        rotary_table_(model.rotary_positions(context, model.config().context())) {}
 
   int64_t length() const { return caches_.front().length; }
   void clear() {
@@ -37,10 +33,10 @@ class Decoder {
     Tape tape(context_, false);
     ForwardOptions options;
     options.caches = &caches_;
+    options.rotary_table = rotary_table_;
     const Tensor hidden = model_.hidden(tape, input, options).value;
     const int64_t width = hidden.shape()[2];
-    matmul(context_, hidden.slice((count - 1) * width, {1, width}), model_.token_embedding().value(), logits_,
-           {.transpose_b = true});
+    logits_ = model_.logits(context_, hidden.slice((count - 1) * width, {1, width}));
     return logits_.data<float>();
   }
 
@@ -48,6 +44,7 @@ class Decoder {
   Context context_;
   const Transformer& model_;
   std::vector<KeyValueCache> caches_;
+  Tensor rotary_table_;
   Tensor logits_;
 };
 

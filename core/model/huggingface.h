@@ -1,6 +1,11 @@
 // The config.json of a checkpoint folder, as transformers writes and reads it.
+//
+// A family is a preset, so it does not decide the "model_type": what the model is does. gpt2; llama; mistral (a sliding
+// window); arcee (ReLU²); qwen2 (biases on q, k, v alone); qwen3 (qk-norm). What none of these can be (a logit
+// soft-cap, say) is written as "model_type": "tsugi", which transformers refuses instead of computing something else.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -8,21 +13,30 @@
 
 namespace tsugi {
 
-/// The text of config.json: GPT2LMHeadModel, or GPT2ForSequenceClassification when `labels` is not empty.
-std::string to_huggingface_config(const ModelConfig& model, const std::vector<std::string>& labels);
+/// What a folder's config.json says.
+struct HuggingfaceModel {
+  ModelConfig model;                ///< resolved
+  std::vector<std::string> labels;  ///< of a classification head
+  /// "bos_token_id", "eos_token_id", "pad_token_id" as JSON text: a number, a list of numbers or null.
+  std::map<std::string, std::string> token_ids;
+  std::string dtype = "float32";  ///< of the stored weights, in PyTorch's words
+};
+
+/// The text of config.json. `labels` not empty: that of a sequence classifier.
+std::string to_huggingface_config(const HuggingfaceModel& description);
 
 /// The text of tokenizer_config.json, without which AutoTokenizer would take the model's own kind of tokenizer instead
 /// of what tokenizer.json says.
 std::string to_huggingface_tokenizer_config(const ModelConfig& model);
 
-/// What a folder's config.json says.
-struct HuggingfaceModel {
-  ModelConfig model;
-  std::vector<std::string> labels;  ///< of a classification head
-};
+/// "gpt2", "llama", … or "tsugi": see above.
+std::string huggingface_model_type(const ModelConfig& model);
 
-/// Reads FOLDER/config.json. Throws Error(kData) naming the field for what this model cannot be (another architecture,
-/// another activation, untied embeddings …).
+/// Reads FOLDER/config.json, in the spellings of transformers 4 and 5. Throws Error(kData) naming the field for what
+/// this model cannot be (another architecture, another activation, another scaling of positions …).
 HuggingfaceModel load_huggingface_config(const std::string& folder);
+
+/// The same from text; `origin` stands for the file in messages.
+HuggingfaceModel parse_huggingface_config(const std::string& text, const std::string& origin);
 
 }  // namespace tsugi

@@ -2,34 +2,64 @@
 
 #include <cmath>
 
+#include "core/config/families.h"
+#include "core/model/names.h"
+#include "ops/matmul/matmul.h"
+#include "ops/rotary/rotary.h"
+
 namespace tsugi {
 namespace {
 
-// Radford et al. 2019 (released code): every matrix from N(0, 0.02), residual projections divided by sqrt(2·layers).
-constexpr float kDeviation = 0.02f;
+RotaryScaling rotary_scaling(const RopeScaling& scaling) {
+  RotaryScaling result;
+  switch (scaling.kind()) {
+    case RopeScaling::LINEAR:
+      result.kind = RotaryScaling::Kind::kLinear;
+      break;
+    case RopeScaling::LLAMA3:
+      result.kind = RotaryScaling::Kind::kLlama3;
+      break;
+    default:
+      return result;
+  }
+  result.factor = scaling.factor();
+  result.original_context = scaling.original_context();
+  result.low_freq_factor = scaling.low_frequency_factor();
+  result.high_freq_factor = scaling.high_frequency_factor();
+  return result;
+}
 
 }  // namespace
 
-Transformer::Transformer(const ModelConfig& config, ParameterStore& store) : config_(config) {
+Transformer::Transformer(ModelConfig config, ParameterStore& store, bool output_head) {
   CHECK_GT(config.vocabulary(), 0);
-  const int64_t width = config.width();
-  const auto layers = static_cast<size_t>(config.layers());
-  final_norm_ = LayerNorm::declare(store, "transformer.ln_f", width);
+  resolve_family(config);
+  CHECK(model_complaints(config).empty()) << model_complaints(config).front();
+  config_ = config;
+  const TensorNames names = tensor_names(config);
+  const Initialization normal{Initialization::Kind::kNormal, static_cast<float>(config.init_deviation())};
+  const Shape table{config.vocabulary(), config.width()};
+  const int64_t padded = (config.vocabulary() + kVocabularyPadding - 1) / kVocabularyPadding * kVocabularyPadding;
+  if (!config.tied() && output_head) {
+    output_ = store.add(names.output + ".weight", table, normal, true, padded);
+    output_unit_ = store.end_unit();
+  }
+  final_norm_ = Norm::declare(store, names.final_norm, config);
   final_norm_unit_ = store.end_unit();
 
+  const auto layers = static_cast<size_t>(config.layers());
   blocks_.resize(layers);
   block_units_.resize(layers);
-  const float residual_deviation = kDeviation / std::sqrt(2.0f * static_cast<float>(config.layers()));
   for (size_t i = layers; i-- > 0;) {
-    blocks_[i] = Block::declare(store, "transformer.h." + std::to_string(i), static_cast<int64_t>(i), width,
-                                config.heads(), kDeviation, residual_deviation);
+    const auto index = static_cast<int64_t>(i);
+    blocks_[i] = Block::declare(store, names.block(index), index, config);
     block_units_[i] = store.end_unit();
   }
 
-  const Initialization normal{Initialization::Kind::kNormal, kDeviation};
-  const int64_t padded = (config.vocabulary() + kVocabularyPadding - 1) / kVocabularyPadding * kVocabularyPadding;
-  position_embedding_ = store.add("transformer.wpe.weight", {config.context(), width}, normal, true);
-  token_embedding_ = store.add("transformer.wte.weight", {config.vocabulary(), width}, normal, true, padded);
+  if (config.position() == ModelConfig::LEARNED) {
+    position_embedding_ = store.add(names.position_table + ".weight", {config.context(), config.width()}, normal, true);
+  }
+  token_embedding_ = store.add(names.token_table + ".weight", table, normal, true, padded);
   embedding_unit_ = store.end_unit();
 }
 
@@ -38,21 +68,53 @@ Variable Transformer::hidden(Tape& tape, const Tensor& tokens, const ForwardOpti
   const auto mark = [&](int unit) {
     if (options.on_unit_complete) tape.record([call = options.on_unit_complete, unit] { call(unit); });
   };
-  const Dropout embedding_dropout = options.dropout.at(0);
+  const int64_t first_position = options.caches != nullptr ? options.caches->front().length : 0;
+  BlockContext shared{options.dropout, options.rotary_table, options.first_key};
+  if (!shared.rotary_table.defined()) {
+    shared.rotary_table = rotary_positions(tape.context(), first_position + tokens.shape()[1]);
+  }
   mark(embedding_unit_);
   ResidualStream stream;
-  const int64_t first_position = options.caches != nullptr ? options.caches->front().length : 0;
-  stream.residual = embed(tape, tokens, token_embedding_, position_embedding_, embedding_dropout, first_position);
+  stream.residual = embed(tape, tokens, token_embedding_, position_embedding_, options.dropout.at(0), first_position);
   for (size_t i = 0; i < blocks_.size(); ++i) {
     mark(block_units_[i]);
     KeyValueCache* cache = options.caches != nullptr ? &(*options.caches)[i] : nullptr;
-    const auto run = [block = &blocks_[i], dropout = options.dropout, cache](Tape& inner, const ResidualStream& input) {
-      return block->forward(inner, input, dropout, cache);
+    const auto run = [block = &blocks_[i], shared, cache](Tape& inner, const ResidualStream& input) {
+      return block->forward(inner, input, shared, cache);
     };
     stream = options.recompute ? recompute(tape, run, stream) : run(tape, stream);
   }
   mark(final_norm_unit_);
-  return final_norm_.forward(tape, stream, options.dropout.at(blocks_.back().place(2))).normed;
+  const Variable normed = final_norm_.forward(tape, stream, options.dropout.at(blocks_.back().place(2))).normed;
+  if (output_unit_ >= 0) mark(output_unit_);
+  return normed;
+}
+
+Tensor Transformer::logits(const Context& context, const Tensor& hidden) const {
+  const Tensor weight = output_weight().value();
+  const Tensor scores = context.empty({hidden.shape()[0], weight.shape()[0]}, DType::kF32);
+  matmul(context, hidden, weight, scores, {.transpose_b = true});
+  const float cap = config_.logit_soft_cap();
+  if (cap > 0.0f && !context.meta()) {
+    float* values = scores.data<float>();
+    for (int64_t i = 0; i < scores.elements(); ++i) values[i] = cap * std::tanh(values[i] / cap);
+  }
+  return scores;
+}
+
+std::vector<KeyValueCache> Transformer::make_caches(const Context& context, int64_t batch, int64_t capacity) const {
+  const DType type = token_embedding_.value().dtype();
+  const Shape shape{batch, capacity, int64_t{config_.key_heads()} * config_.head_dim()};
+  std::vector<KeyValueCache> caches;
+  for (size_t i = 0; i < blocks_.size(); ++i)
+    caches.push_back({context.empty(shape, type), context.empty(shape, type), 0});
+  return caches;
+}
+
+Tensor Transformer::rotary_positions(const Context& context, int64_t positions) const {
+  if (config_.position() != ModelConfig::ROTARY) return {};
+  return rotary_table(context, positions, config_.head_dim(), config_.rope_theta(),
+                      rotary_scaling(config_.rope_scaling()));
 }
 
 }  // namespace tsugi

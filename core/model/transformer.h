@@ -1,4 +1,5 @@
-// The transformer: embedding, blocks, final norm. GPT-2 is its (so far only) preset.
+// The transformer: embedding, blocks, final norm, projection to the vocabulary. Families are its presets
+// (core/config/families.h).
 #pragma once
 
 #include <functional>
@@ -18,30 +19,51 @@ struct ForwardOptions {
   bool recompute = false;
   /// Called in the backward pass when the gradients of all parameters of units 0 … `unit` are final.
   std::function<void(int unit)> on_unit_complete;
+  /// i32 [B, T]: the first token that each token sees (packed documents); undefined: the sequence's first.
+  Tensor first_key;
   /// Inference only: one cache per block; the tokens follow those in it.
   std::vector<KeyValueCache>* caches = nullptr;
+  /// Rotary models: rotary_positions() made once for many passes; undefined: each pass makes its own.
+  Tensor rotary_table;
 };
 
 class Transformer {
  public:
   /// Declares the model's tensors in `store`, last layer first (the order in which backward completes them).
-  /// `config.vocabulary` must be resolved (> 0).
-  Transformer(const ModelConfig& config, ParameterStore& store);
+  /// `config` must be one that can be built (core/config/families.h), its vocabulary > 0. Without `output_head` an untied output
+  /// projection is not declared: for objectives that have a head of their own.
+  Transformer(ModelConfig config, ParameterStore& store, bool output_head = true);
 
+  /// Resolved.
   const ModelConfig& config() const { return config_; }
 
   /// tokens i32 [B, T] → the final norm's output [B, T, width].
   Variable hidden(Tape& tape, const Tensor& tokens, const ForwardOptions& options) const;
 
-  /// [padded vocabulary, width]: the embedding, and the tied output projection.
+  /// The scores of the vocabulary, soft-capped if the model does: hidden [R, width] → f32 [R, padded vocabulary], of
+  /// which the columns beyond the vocabulary mean nothing. For inference; training never holds them all.
+  Tensor logits(const Context& context, const Tensor& hidden) const;
+
+  /// Empty caches for `batch` sequences of at most `capacity` tokens.
+  std::vector<KeyValueCache> make_caches(const Context& context, int64_t batch, int64_t capacity) const;
+
+  /// Cosines and sines of positions 0 … positions - 1; undefined for models with learned positions.
+  Tensor rotary_positions(const Context& context, int64_t positions) const;
+
+  /// [padded vocabulary, width]: the embedding.
   const Parameter& token_embedding() const { return token_embedding_; }
+  /// [padded vocabulary, width]: the projection to the vocabulary, which a tied model shares with the embedding.
+  const Parameter& output_weight() const { return config_.tied() ? token_embedding_ : output_; }
+  /// Undefined in rotary models.
   const Parameter& position_embedding() const { return position_embedding_; }
   const std::vector<Block>& blocks() const { return blocks_; }
-  const LayerNorm& final_norm() const { return final_norm_; }
+  const Norm& final_norm() const { return final_norm_; }
 
  private:
   ModelConfig config_;
-  LayerNorm final_norm_;
+  Parameter output_;
+  int output_unit_ = -1;  ///< none: tied, or not declared
+  Norm final_norm_;
   int final_norm_unit_ = 0;
   std::vector<Block> blocks_;
   std::vector<int> block_units_;

@@ -1,52 +1,174 @@
 #include "core/nn/layers.h"
 
+#include <cmath>
+
+#include "core/config/families.h"
+
 namespace tsugi {
 namespace {
 
-Initialization normal(float deviation) { return {Initialization::Kind::kNormal, deviation}; }
+/// What a family calls the tensors of a block.
+struct BlockNames {
+  std::string attention_norm, mlp_norm, projection, contract;
+  std::vector<std::string> qkv, expand;  ///< one, or as many as files keep apart
+};
+
+BlockNames names_in(const std::string& block, const ModelConfig& model) {
+  if (model.family() == ModelConfig::GPT2) {
+    return {block + ".ln_1",       block + ".ln_2",          block + ".attn.c_proj",
+            block + ".mlp.c_proj", {block + ".attn.c_attn"}, {block + ".mlp.c_fc"}};
+  }
+  BlockNames names;
+  names.attention_norm = block + ".input_layernorm";
+  names.mlp_norm = block + ".post_attention_layernorm";
+  const std::string attention = block + ".self_attn.";
+  names.qkv = {attention + "q_proj", attention + "k_proj", attention + "v_proj"};
+  names.projection = attention + "o_proj";
+  const std::string mlp = block + ".mlp.";
+  names.expand = {mlp + "up_proj"};
+  if (model.activation() == ModelConfig::SWIGLU) names.expand.insert(names.expand.begin(), mlp + "gate_proj");
+  names.contract = mlp + "down_proj";
+  return names;
+}
+
+/// The parts of a packed weight or bias; none for what is one tensor in files too.
+std::vector<ParameterPart> parts_of(const std::vector<std::string>& names, const std::vector<int64_t>& rows,
+                                    const std::string& kind) {
+  std::vector<ParameterPart> parts;
+  if (names.size() == 1) return parts;
+  for (size_t i = 0; i < names.size(); ++i) parts.push_back({names[i] + kind, rows[i]});
+  return parts;
+}
+
+/// "a.q_proj", "a.k_proj" → "a.q_proj+k_proj": one tensor of ours.
+std::string joined(const std::vector<std::string>& names) {
+  std::string text = names.front();
+  for (size_t i = 1; i < names.size(); ++i) {
+    text += '+';
+    text += names[i].substr(names[i].rfind('.') + 1);
+  }
+  return text;
+}
+
+Activation elementwise(ModelConfig::Activation activation) {
+  switch (activation) {
+    case ModelConfig::GELU_TANH:
+      return Activation::kGelu;
+    case ModelConfig::GELU_ERF:
+      return Activation::kGeluErf;
+    default:
+      CHECK(activation == ModelConfig::RELU_SQUARED) << "not element by element: " << activation;
+      return Activation::kReluSquared;
+  }
+}
 
 }  // namespace
 
-Linear Linear::declare(ParameterStore& store, const std::string& name, int64_t in, int64_t out, float deviation) {
+Linear Linear::declare(ParameterStore& store, const LinearOptions& options) {
+  int64_t out = 0;
+  for (const int64_t rows : options.rows) out += rows;
+  const std::string name = joined(options.names);
+  const bool transposed = options.layout == WeightLayout::kOutIn;
+  CHECK(transposed || options.names.size() == 1) << name;
   Linear layer;
-  layer.weight = store.add(name + ".weight", {in, out}, normal(deviation), true);
-  layer.bias = store.add(name + ".bias", {out}, {Initialization::Kind::kZeros}, false);
+  layer.layout = options.layout;
+  layer.weight = store.add(name + ".weight", transposed ? Shape{out, options.in} : Shape{options.in, out},
+                           {Initialization::Kind::kNormal, options.deviation}, true, 0,
+                           parts_of(options.names, options.rows, ".weight"));
+  if (options.bias) {
+    layer.bias = store.add(name + ".bias", {out}, {Initialization::Kind::kZeros}, false, 0,
+                           parts_of(options.names, options.rows, ".bias"));
+  }
   return layer;
 }
 
-LayerNorm LayerNorm::declare(ParameterStore& store, const std::string& name, int64_t width) {
-  LayerNorm layer;
-  layer.gamma = store.add(name + ".weight", {width}, {Initialization::Kind::kOnes}, false);
-  layer.beta = store.add(name + ".bias", {width}, {Initialization::Kind::kZeros}, false);
-  return layer;
+Norm Norm::declare(ParameterStore& store, const std::string& name, const ModelConfig& model) {
+  Norm norm;
+  norm.epsilon = static_cast<float>(model.norm_epsilon());
+  norm.gamma = store.add(name + ".weight", {model.width()}, {Initialization::Kind::kOnes}, false);
+  if (model.norm() == ModelConfig::LAYER_NORM) {
+    norm.beta = store.add(name + ".bias", {model.width()}, {Initialization::Kind::kZeros}, false);
+  }
+  return norm;
 }
 
-Block Block::declare(ParameterStore& store, const std::string& name, int64_t index, int64_t width, int64_t heads,
-                     float deviation, float residual_deviation) {
+Variable Attention::forward(Tape& tape, const Variable& x, const BlockContext& context, const Dropout& dropout,
+                            KeyValueCache* cache) const {
+  AttentionOptions options;
+  options.heads = heads;
+  options.key_heads = key_heads;
+  options.window = window;
+  options.first_key = context.first_key;
+  options.dropout = dropout;
+  options.rotary.table = context.rotary_table;
+  options.rotary.query_gamma = query_gamma;
+  options.rotary.key_gamma = key_gamma;
+  options.rotary.epsilon = epsilon;
+  return projection.forward(tape, self_attention(tape, qkv.forward(tape, x), options, cache));
+}
+
+Variable Mlp::forward(Tape& tape, const Variable& x) const {
+  if (activation == ModelConfig::SWIGLU) {
+    return contract.forward(tape, gated_activation(tape, expand.forward(tape, x), Activation::kSilu));
+  }
+  return contract.forward(tape, expand.forward(tape, x, elementwise(activation)));
+}
+
+Block Block::declare(ParameterStore& store, const std::string& name, int64_t index, const ModelConfig& model) {
+  const BlockNames names = names_in(name, model);
+  const auto deviation = static_cast<float>(model.init_deviation());
+  const float residual_deviation =
+      model.init_scales_residual() ? deviation / std::sqrt(2.0f * static_cast<float>(model.layers())) : deviation;
+  const int64_t width = model.width();
+  const int64_t queries = int64_t{model.heads()} * model.head_dim();
+  const int64_t keys = int64_t{model.key_heads()} * model.head_dim();
+  const bool gpt2 = model.family() == ModelConfig::GPT2;
+  LinearOptions options;
+  options.layout = gpt2 ? WeightLayout::kInOut : WeightLayout::kOutIn;
+  const auto declare = [&](const std::vector<std::string>& tensors, int64_t in, std::vector<int64_t> rows, bool bias,
+                           float with_deviation) {
+    options.names = tensors;
+    options.in = in;
+    options.rows = std::move(rows);
+    options.bias = bias;
+    options.deviation = with_deviation;
+    return Linear::declare(store, options);
+  };
+
   Block block;
   block.index = index;
-  block.heads = heads;
-  block.contract = Linear::declare(store, name + ".mlp.c_proj", 4 * width, width, residual_deviation);
-  block.expand = Linear::declare(store, name + ".mlp.c_fc", width, 4 * width, deviation);
-  block.mlp_norm = LayerNorm::declare(store, name + ".ln_2", width);
-  block.attention_projection = Linear::declare(store, name + ".attn.c_proj", width, width, residual_deviation);
-  block.qkv = Linear::declare(store, name + ".attn.c_attn", width, 3 * width, deviation);
-  block.attention_norm = LayerNorm::declare(store, name + ".ln_1", width);
+  block.mlp.activation = model.activation();
+  block.mlp.contract = declare({names.contract}, model.mlp_width(), {width}, model.mlp_bias(), residual_deviation);
+  block.mlp.expand = declare(names.expand, width, std::vector<int64_t>(names.expand.size(), model.mlp_width()),
+                             model.mlp_bias(), deviation);
+  block.mlp_norm = Norm::declare(store, names.mlp_norm, model);
+
+  Attention& attention = block.attention;
+  attention.heads = model.heads();
+  attention.key_heads = model.key_heads();
+  attention.window = attention_window(model, index);
+  attention.epsilon = static_cast<float>(model.norm_epsilon());
+  attention.projection = declare({names.projection}, queries, {width}, model.projection_bias(), residual_deviation);
+  if (model.qk_norm()) {
+    const Initialization ones{Initialization::Kind::kOnes};
+    attention.query_gamma = store.add(name + ".self_attn.q_norm.weight", {model.head_dim()}, ones, false);
+    attention.key_gamma = store.add(name + ".self_attn.k_norm.weight", {model.head_dim()}, ones, false);
+  }
+  attention.qkv =
+      declare(names.qkv, width, gpt2 ? std::vector<int64_t>{3 * width} : std::vector<int64_t>{queries, keys, keys},
+              model.qkv_bias(), deviation);
+  block.attention_norm = Norm::declare(store, names.attention_norm, model);
   return block;
 }
 
-ResidualStream Block::forward(Tape& tape, const ResidualStream& stream, const DropoutSource& dropout,
+ResidualStream Block::forward(Tape& tape, const ResidualStream& stream, const BlockContext& context,
                               KeyValueCache* cache) const {
   // The branch that arrives is the MLP's of the block before (or nothing in the first block).
+  const DropoutSource& dropout = context.dropout;
   const ResidualNorm before = attention_norm.forward(tape, stream, dropout.at(place(-1)));
-  AttentionOptions options;
-  options.heads = heads;
-  options.dropout = dropout.at(place(0));
-  const Variable attended = self_attention(tape, qkv.forward(tape, before.normed), options, cache);
-  const Variable projected = attention_projection.forward(tape, attended);
-  const ResidualNorm middle = mlp_norm.forward(tape, {before.residual, projected}, dropout.at(place(1)));
-  const Variable expanded = expand.forward(tape, middle.normed, Activation::kGelu);
-  return {middle.residual, contract.forward(tape, expanded)};
+  const Variable attended = attention.forward(tape, before.normed, context, dropout.at(place(0)), cache);
+  const ResidualNorm middle = mlp_norm.forward(tape, {before.residual, attended}, dropout.at(place(1)));
+  return {middle.residual, mlp.forward(tape, middle.normed)};
 }
 
 }  // namespace tsugi

@@ -2,31 +2,47 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
+#include "core/autograd/attention.h"
 #include "core/autograd/functions.h"
+#include "core/config/run.pb.h"
 
 namespace tsugi {
 
-/// y = activation(x·weight + bias), weight [in, out] as GPT-2's Conv1D stores it.
+/// How a projection is stored. More than one name: what one product computes, files hold as several [out, in] tensors.
+struct LinearOptions {
+  std::vector<std::string> names;  ///< without ".weight", ".bias"
+  int64_t in = 0;
+  std::vector<int64_t> rows;  ///< outputs of each
+  float deviation = 0.02f;
+  bool bias = true;
+  WeightLayout layout = WeightLayout::kInOut;  ///< GPT-2's Conv1D; all others are kOutIn
+};
+
+/// y = activation(x·weight + bias)
 struct Linear {
   Parameter weight;
-  Parameter bias;
+  Parameter bias;  ///< undefined: none
+  WeightLayout layout = WeightLayout::kInOut;
 
-  static Linear declare(ParameterStore& store, const std::string& name, int64_t in, int64_t out, float deviation);
+  static Linear declare(ParameterStore& store, const LinearOptions& options);
   Variable forward(Tape& tape, const Variable& x, Activation activation = Activation::kNone) const {
-    return linear(tape, x, weight, bias, activation);
+    return linear(tape, x, weight, bias, activation, layout);
   }
 };
 
-struct LayerNorm {
+/// LayerNorm or RMSNorm.
+struct Norm {
   Parameter gamma;
-  Parameter beta;
+  Parameter beta;  ///< undefined: RMSNorm
   float epsilon = 1e-5f;
 
-  static LayerNorm declare(ParameterStore& store, const std::string& name, int64_t width);
+  static Norm declare(ParameterStore& store, const std::string& name, const ModelConfig& model);
   /// Adds the stream's branch (after dropout) to its residual and normalises the sum.
   ResidualNorm forward(Tape& tape, const ResidualStream& stream, const Dropout& dropout) const {
-    return residual_norm(tape, stream, dropout, gamma, beta, epsilon);
+    return beta.defined() ? residual_norm(tape, stream, dropout, gamma, beta, epsilon)
+                          : residual_rms_norm(tape, stream, dropout, gamma, epsilon);
   }
 };
 
@@ -40,22 +56,52 @@ struct DropoutSource {
   Dropout at(int64_t place) const { return {p, seed, first_sample, kSites + static_cast<uint32_t>(place)}; }
 };
 
-/// One pre-norm transformer block (Radford et al. 2019, section 2.3).
-struct Block {
-  int64_t index = 0;
-  int64_t heads = 0;
-  LayerNorm attention_norm;
+/// What all blocks of one forward pass share.
+struct BlockContext {
+  DropoutSource dropout;
+  /// Rotary models: rotary_table() of at least first position + T positions.
+  Tensor rotary_table;
+  /// i32 [B, T]: the first token that each token sees; undefined: the sequence's first. For packed documents.
+  Tensor first_key;
+};
+
+/// Attention: one packed product for queries, keys and values.
+struct Attention {
   Linear qkv;
-  Linear attention_projection;
-  LayerNorm mlp_norm;
+  Linear projection;
+  Parameter query_gamma;  ///< qk-norm; undefined: none
+  Parameter key_gamma;
+  int64_t heads = 0;
+  int64_t key_heads = 0;
+  int64_t window = 0;  ///< 0: none
+  float epsilon = 1e-6f;
+
+  Variable forward(Tape& tape, const Variable& x, const BlockContext& context, const Dropout& dropout,
+                   KeyValueCache* cache) const;
+};
+
+/// The feed-forward layer: activation(x·expand)·contract; gated: (f(x·gate)⊙(x·up))·contract, gate and up in one
+/// product.
+struct Mlp {
   Linear expand;
   Linear contract;
+  ModelConfig::Activation activation = ModelConfig::GELU_TANH;
 
-  /// `residual_deviation`: standard deviation of the two projections that write to the residual stream.
-  static Block declare(ParameterStore& store, const std::string& name, int64_t index, int64_t width, int64_t heads,
-                       float deviation, float residual_deviation);
+  Variable forward(Tape& tape, const Variable& x) const;
+};
+
+/// One pre-norm transformer block (Radford et al. 2019, section 2.3; Touvron et al. 2023, section 2.2).
+struct Block {
+  int64_t index = 0;
+  Norm attention_norm;
+  Attention attention;
+  Norm mlp_norm;
+  Mlp mlp;
+
+  /// `name`: what precedes its tensors' names, "transformer.h.0" or "model.layers.0".
+  static Block declare(ParameterStore& store, const std::string& name, int64_t index, const ModelConfig& model);
   /// `cache`: keys and values of earlier tokens, in inference.
-  ResidualStream forward(Tape& tape, const ResidualStream& stream, const DropoutSource& dropout,
+  ResidualStream forward(Tape& tape, const ResidualStream& stream, const BlockContext& context,
                          KeyValueCache* cache = nullptr) const;
 
   /// Places of dropout in the model: 0 is the embedding, then three per block.

@@ -5,15 +5,17 @@
 namespace tsugi {
 
 CausalLm::CausalLm(TokenFile train, std::optional<TokenFile> validation, int64_t vocabulary, int64_t sequence,
-                   uint64_t seed)
+                   uint64_t seed, const CausalLanguageModel& config, Documents documents)
     : train_(std::move(train)),
       validation_(std::move(validation)),
       vocabulary_(vocabulary),
       sequence_(sequence),
+      config_(config),
+      documents_(documents),
       sampler_(train_.tokens(), sequence, seed) {}
 
 Batch CausalLm::training_batch(uint64_t first_sample, int64_t count) const {
-  return fill_training_batch(train_, sampler_, vocabulary_, first_sample, count, sequence_);
+  return fill_training_batch(train_, sampler_, vocabulary_, first_sample, count, sequence_, documents_);
 }
 
 int64_t CausalLm::validation_sequences(int64_t limit) const {
@@ -29,18 +31,32 @@ int64_t CausalLm::validation_batches(int64_t count, int64_t limit) const {
 Batch CausalLm::validation_batch(int64_t index, int64_t count, int64_t limit) const {
   const int64_t first = index * count;
   return fill_validation_batch(*validation_, vocabulary_, first, std::min(count, validation_sequences(limit) - first),
-                               count, sequence_);
+                               count, sequence_, documents_);
 }
 
 LossSum CausalLm::loss(Tape& tape, const Transformer& model, const Batch& batch, const ForwardOptions& options) const {
-  const Variable hidden = model.hidden(tape, batch.tokens, options);
-  return cross_entropy_loss(tape, hidden, model.token_embedding(), batch.targets, vocabulary_);
+  return causal_lm_loss(tape, model, batch, options, config_);
+}
+
+EvaluationSum CausalLm::evaluate(Tape& tape, const Transformer& model, const Batch& batch) const {
+  return {causal_lm_loss(tape, model, batch, {}, {}), 0};
 }
 
 std::map<std::string, std::string> CausalLm::fingerprint() const {
   std::map<std::string, std::string> facts{{"training data", std::to_string(train_.fingerprint())}};
   if (validation_) facts["validation data"] = std::to_string(validation_->fingerprint());
   return facts;
+}
+
+LossSum causal_lm_loss(Tape& tape, const Transformer& model, const Batch& batch, ForwardOptions options,
+                       const CausalLanguageModel& config) {
+  options.first_key = batch.first_key;
+  const Variable hidden = model.hidden(tape, batch.tokens, options);
+  CrossEntropyOptions loss;
+  loss.soft_cap = model.config().logit_soft_cap();
+  loss.z_loss = config.z_loss();
+  loss.label_smoothing = config.label_smoothing();
+  return cross_entropy_loss(tape, hidden, model.output_weight(), batch.targets, model.config().vocabulary(), {}, loss);
 }
 
 }  // namespace tsugi

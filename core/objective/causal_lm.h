@@ -11,8 +11,10 @@ namespace tsugi {
 
 class CausalLm : public Objective {
  public:
-  /// Sequences of `sequence` tokens; ids must lie below `vocabulary`.
-  CausalLm(TokenFile train, std::optional<TokenFile> validation, int64_t vocabulary, int64_t sequence, uint64_t seed);
+  /// Sequences of `sequence` tokens; ids must lie below `vocabulary`. With documents kept apart the files must know
+  /// them.
+  CausalLm(TokenFile train, std::optional<TokenFile> validation, int64_t vocabulary, int64_t sequence, uint64_t seed,
+           const CausalLanguageModel& config = {}, Documents documents = Documents::kJoined);
 
   const char* name() const override { return "causal_lm"; }
   int64_t sequence() const override { return sequence_; }
@@ -20,6 +22,8 @@ class CausalLm : public Objective {
   int64_t validation_batches(int64_t count, int64_t limit) const override;
   Batch validation_batch(int64_t index, int64_t count, int64_t limit) const override;
   LossSum loss(Tape& tape, const Transformer& model, const Batch& batch, const ForwardOptions& options) const override;
+  /// The plain cross-entropy, without what config adds to it in training.
+  EvaluationSum evaluate(Tape& tape, const Transformer& model, const Batch& batch) const override;
   std::map<std::string, std::string> fingerprint() const override;
 
  private:
@@ -29,7 +33,13 @@ class CausalLm : public Objective {
   std::optional<TokenFile> validation_;
   int64_t vocabulary_;
   int64_t sequence_;
+  CausalLanguageModel config_;
+  Documents documents_;
   Sampler sampler_;
 };
+
+/// Σ of the losses of predicting batch.targets, with the model's soft cap and what `config` adds; on meta contexts too.
+LossSum causal_lm_loss(Tape& tape, const Transformer& model, const Batch& batch, ForwardOptions options,
+                       const CausalLanguageModel& config);
 
 }  // namespace tsugi

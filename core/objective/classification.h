@@ -25,6 +25,7 @@ class Classification : public Objective {
   const char* name() const override { return "classification"; }
   int64_t sequence() const override { return sequence_; }
   void declare_heads(ParameterStore& store, const ModelConfig& config) override;
+  bool uses_output_head() const override { return false; }
   bool has_accuracy() const override { return true; }
   Batch training_batch(uint64_t first_sample, int64_t count) const override;
   int64_t validation_batches(int64_t count, int64_t limit) const override;

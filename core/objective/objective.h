@@ -29,6 +29,8 @@ class Objective {
     (void)store;
     (void)config;
   }
+  /// False when its own heads take the place of the model's projection to the vocabulary.
+  virtual bool uses_output_head() const { return true; }
   /// True when evaluate() counts right predictions.
   virtual bool has_accuracy() const { return false; }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <span>
 
+#include "core/checkpoint/parameter_ranges.h"
 #include "ops/reduce/reduce.h"
 
 namespace tsugi {
@@ -10,19 +11,7 @@ namespace {
 
 constexpr int64_t kInitializationChunks = 64;
 
-std::vector<int64_t> shape_of(const Shape& shape) {
-  std::vector<int64_t> extents;
-  for (int i = 0; i < shape.rank(); ++i) extents.push_back(shape[i]);
-  return extents;
-}
-
 }  // namespace
-
-std::vector<SavedTensor> saved_tensors(const ParameterStore& store) {
-  std::vector<SavedTensor> tensors;
-  for (const ParameterInfo& info : store.tensors()) tensors.push_back({info.name, shape_of(info.shape)});
-  return tensors;
-}
 
 ShardedAdamW::ShardedAdamW(const Context& context, ParameterStore& store, ShardLayout layout, int rank,
                            float weight_decay)
@@ -134,13 +123,15 @@ std::vector<StateRange> ShardedAdamW::ranges(bool moments) const {
   const std::vector<ParameterInfo>& tensors = store_->tensors();
   for (int bucket = 0; bucket < layout_.buckets(); ++bucket) {
     const ChunkRange shard = layout_.shard(bucket, rank_);
-    for (size_t t = 0; t < tensors.size(); ++t) {
-      const ParameterInfo& info = tensors[t];
+    int saved = 0;
+    for (const ParameterInfo& info : tensors) {
+      const int first_part = saved;
+      saved += static_cast<int>(info.parts.size());
       const int64_t begin = std::max(shard.begin, info.first_chunk);
       const int64_t end = std::min(shard.end, info.first_chunk + info.chunks());
       if (begin >= end) continue;
       StateRange range;
-      range.tensor = static_cast<int>(t);
+      range.tensor = first_part;
       range.offset = (begin - info.first_chunk) * kChunkElements;
       range.length = std::min((end - begin) * kChunkElements, info.elements() - range.offset);
       if (range.length <= 0) continue;
@@ -150,7 +141,7 @@ std::vector<StateRange> ShardedAdamW::ranges(bool moments) const {
         range.exp_avg = local(exp_avg_, bucket).data<float>() + in_shard;
         range.exp_avg_sq = local(exp_avg_sq_, bucket).data<float>() + in_shard;
       }
-      ranges.push_back(range);
+      add_saved_ranges(info, range, ranges);
     }
   }
   return ranges;

@@ -55,7 +55,4 @@ class ShardedAdamW {
   Tensor exp_avg_sq_;
 };
 
-/// Names and shapes of a store's tensors, in the order of StateRange::tensor.
-std::vector<SavedTensor> saved_tensors(const ParameterStore& store);
-
 }  // namespace tsugi

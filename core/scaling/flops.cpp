@@ -1,20 +1,45 @@
 #include "core/scaling/flops.h"
 
+#include <algorithm>
+
+#include "core/config/families.h"
+
 namespace tsugi {
 
 ParameterCount count_parameters(const ModelConfig& model) {
   const int64_t width = model.width();
-  const int64_t block = 12 * width * width + 13 * width;  // four matrices, their biases, two norms
+  const int64_t queries = int64_t{model.heads()} * model.head_dim();
+  const int64_t qkv = queries + int64_t{2} * model.key_heads() * model.head_dim();
+  const int64_t hidden = model.mlp_width();
+  const int64_t into_hidden = model.activation() == ModelConfig::SWIGLU ? 2 * hidden : hidden;
+  const int64_t norm = model.norm() == ModelConfig::LAYER_NORM ? 2 * width : width;
+
+  int64_t block = width * (qkv + queries + into_hidden + hidden) + 2 * norm;
+  if (model.qkv_bias()) block += qkv;
+  if (model.projection_bias()) block += width;
+  if (model.mlp_bias()) block += into_hidden + width;
+  if (model.qk_norm()) block += 2 * model.head_dim();
+
+  const int64_t table = model.vocabulary() * width;
   ParameterCount count;
-  count.in_products = model.layers() * block + 2 * width + model.vocabulary() * width;
-  count.total = count.in_products + model.context() * width;
+  count.in_products = model.layers() * block + norm + table;
+  count.total = count.in_products + (model.tied() ? 0 : table);
+  if (model.position() == ModelConfig::LEARNED) count.total += model.context() * width;
   return count;
 }
 
 FlopsPerToken flops_per_token(const ModelConfig& model, int64_t sequence) {
   const double products = 6.0 * static_cast<double>(count_parameters(model).in_products);
-  const double scores = 12.0 * model.layers() * static_cast<double>(model.width()) * static_cast<double>(sequence);
-  return {products + scores, products + 0.5 * scores};
+  const double per_key = 12.0 * model.heads() * model.head_dim();
+  const auto length = static_cast<double>(sequence);
+  FlopsPerToken flops{products, products};
+  for (int64_t layer = 0; layer < model.layers(); ++layer) {
+    const auto window = static_cast<double>(attention_window(model, layer));
+    const double keys = window > 0.0 ? std::min(window, length) : length;
+    flops.palm += per_key * keys;
+    flops.causal += per_key * (keys - keys * keys / (2.0 * length));
+  }
+  return flops;
 }
 
 }  // namespace tsugi

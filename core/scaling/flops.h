@@ -1,4 +1,4 @@
-// FLOPs of training, in the conventions that people quote.
+// Parameters and FLOPs of training, in the conventions that people quote.
 #pragma once
 
 #include <cstdint>
@@ -7,15 +7,17 @@
 
 namespace tsugi {
 
-/// Parameters of the model: all, and those that take part in matrix products per token (everything but the position
-/// table; the tied embedding counts once, for the output projection).
+/// Parameters of the model: all, and those that take part in matrix products per token: everything but the position
+/// table and, with an untied head, the token table (a tied one counts once, for the output projection).
 struct ParameterCount {
   int64_t total = 0;
   int64_t in_products = 0;
 };
 ParameterCount count_parameters(const ModelConfig& model);
 
-/// FLOPs of forward and backward for one token in a sequence of `sequence` tokens.
+/// FLOPs of forward and backward for one token in a sequence of T = `sequence` tokens; N parameters in products, L
+/// layers of H query heads of width Q. Fewer key heads save memory, no FLOPs. In a layer with a sliding window w < T
+/// the keys of a query are w instead of T, and w - w²/(2T) on average instead of T/2.
 struct FlopsPerToken {
   /// 6·N + 12·L·H·Q·T: attention over the full square (Chowdhery et al., "PaLM" (2022), appendix B).
   double palm = 0.0;

@@ -3,15 +3,17 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/checkpoint/parameter_ranges.h"
 #include "ops/base/error.h"
 
 namespace tsugi {
 namespace {
 
 /// The objective's heads come first: backward completes them first.
-Transformer declare(ParameterStore& store, Objective& objective, const ModelConfig& config) {
+Transformer declare(ParameterStore& store, Objective& objective, const ModelConfig& config, int& heads) {
   objective.declare_heads(store, config);
-  return Transformer(config, store);
+  heads = static_cast<int>(saved_tensors(store).size());
+  return Transformer(config, store, objective.uses_output_head());
 }
 
 std::string pack(const std::vector<double>& values) {
@@ -36,7 +38,7 @@ Engine::Engine(ThreadPool& pool, Communicator& communicator, const RunConfig& co
       config_(config),
       objective_(&objective),
       heap_context_(Device{}, pool, heap_),
-      model_(declare(store_, objective, config.model())) {
+      model_(declare(store_, objective, config.model(), heads_)) {
   if (communicator.size() > config.batch().micro_batches()) {
     throw Error(ExitCode::kUsage,
                 "batch.micro_batches is " + std::to_string(config.batch().micro_batches()) + " but there are " +

@@ -45,6 +45,8 @@ class Engine {
   const Transformer& model() const { return model_; }
   ShardedAdamW& optimizer() { return *optimizer_; }
   const Context& context() const { return heap_context_; }
+  /// How many of saved_tensors() are the objective's heads; they come first, and are in no pretrained folder.
+  int head_tensors() const { return heads_; }
   /// Bytes actually taken.
   const MemoryPlan& memory() const { return memory_plan_; }
 
@@ -68,6 +70,7 @@ class Engine {
   HeapMemory heap_;
   Context heap_context_;
   ParameterStore store_;
+  int heads_ = 0;  ///< before model_, which sets it
   Transformer model_;
   MemoryPlan memory_plan_;
   std::unique_ptr<ShardedAdamW> optimizer_;

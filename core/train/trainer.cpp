@@ -7,6 +7,7 @@
 #include <optional>
 #include <sstream>
 
+#include "core/checkpoint/parameter_ranges.h"
 #include "core/checkpoint/staged_work.h"
 #include "core/checkpoint/state_copy.h"
 #include "core/config/config.h"
@@ -114,14 +115,11 @@ void Trainer::restore() {
       LOG_IF(WARNING, first() && state.config_text != to_text(config_))
           << "the configuration differs from the checkpoint's; the result will differ from an undisturbed run";
     } else if (!options_.initial_weights.empty()) {
-      // Heads are new, and declared first: only the body is in a pretrained folder.
-      const auto body = std::find_if(tensors.begin(), tensors.end(),
-                                     [](const SavedTensor& tensor) { return tensor.name.starts_with("transformer."); });
-      const int heads = static_cast<int>(body - tensors.begin());
+      const int heads = engine_.head_tensors();
       std::vector<StateRange> ranges = optimizer.ranges(false);
       std::erase_if(ranges, [&](const StateRange& one) { return one.tensor < heads; });
       for (StateRange& one : ranges) one.tensor -= heads;
-      load_weights(options_.initial_weights, {body, tensors.end()}, ranges);
+      load_weights(options_.initial_weights, {tensors.begin() + heads, tensors.end()}, ranges);
     }
   } catch (const Error& error) {
     code = static_cast<int>(error.code());

@@ -10,6 +10,8 @@ void add_commands(CLI::App& app, int& exit_code) {
   add_evaluate(app, exit_code);
   add_generate(app, exit_code);
   add_finetune(app, exit_code);
+  add_import(app, exit_code);
+  add_export(app, exit_code);
   add_inspect(app, exit_code);
 }
 

@@ -10,8 +10,10 @@ void add_commands(CLI::App& app, int& exit_code);
 
 void add_corpus(CLI::App& app, int& exit_code);
 void add_evaluate(CLI::App& app, int& exit_code);
+void add_export(CLI::App& app, int& exit_code);
 void add_finetune(CLI::App& app, int& exit_code);
 void add_generate(CLI::App& app, int& exit_code);
+void add_import(CLI::App& app, int& exit_code);
 void add_inspect(CLI::App& app, int& exit_code);
 void add_plan(CLI::App& app, int& exit_code);
 void add_prepare(CLI::App& app, int& exit_code);

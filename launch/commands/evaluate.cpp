@@ -3,7 +3,10 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
 
+#include "core/data/file.h"
 #include "core/downstream/multiple_choice.h"
 #include "core/objective/causal_lm.h"
 #include "core/train/memory_plan.h"
@@ -22,6 +25,7 @@ struct EvaluateOptions {
   std::string questions;
   int64_t sequence = 0;
   int64_t limit = 0;
+  std::string logits;
   int threads = 0;
   bool json = false;
 };
@@ -36,6 +40,7 @@ double bits_per_byte(const std::string& folder, double loss) {
 int evaluate_questions(const EvaluateOptions& options) {
   const std::vector<MultipleChoiceQuestion> questions = read_multiple_choice_jsonl(options.questions);
   const ModelFolder opened = open_model(options.checkpoint, options.threads);
+  opened.require_language_model();
   const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(opened.path, "--multiple-choice");
   const std::unique_ptr<Communicator> alone = make_local_communicator();
   const MultipleChoiceScore score =
@@ -56,8 +61,33 @@ int evaluate_questions(const EvaluateOptions& options) {
   return 0;
 }
 
+/// Writes the logits of validation batches as they come: f32 [tokens, vocabulary].
+class LogitsFile {
+ public:
+  LogitsFile(const std::string& path, const ModelFolder& opened) : file_(path), opened_(opened) {}
+
+  void add(const Batch& batch) {
+    const Context context = opened_.context();
+    Tape tape(context, false);
+    const Tensor hidden = opened_.model->hidden(tape, batch.tokens, {}).value;
+    const int64_t rows = hidden.shape().rows();
+    const Tensor logits = opened_.model->logits(context, hidden.reshape({rows, hidden.shape()[2]}));
+    for (int64_t row = 0; row < rows; ++row) {
+      if (batch.targets.data<int32_t>()[row] == kIgnoreIndex) continue;
+      const float* values = logits.data<float>() + row * logits.shape()[1];
+      file_.write(std::as_bytes(std::span(values, static_cast<size_t>(opened_.description.model.vocabulary()))));
+    }
+  }
+  void commit() { file_.commit(); }
+
+ private:
+  DurableFile file_;
+  const ModelFolder& opened_;
+};
+
 int evaluate_tokens(const EvaluateOptions& options) {
   ModelFolder opened = open_model(options.checkpoint, options.threads);
+  opened.require_language_model();
   const int64_t vocabulary = opened.description.model.vocabulary();
   const int64_t sequence = options.sequence > 0 ? options.sequence : opened.description.model.context();
   if (sequence > opened.description.model.context()) {
@@ -76,14 +106,18 @@ int evaluate_tokens(const EvaluateOptions& options) {
   config.mutable_batch()->set_micro_batch(static_cast<int32_t>(rows));
   StaticArena arena(plan_evaluation_arena(Device{}, *opened.model, objective, config));
   LossSum total;
+  std::optional<LogitsFile> logits;
+  if (!options.logits.empty()) logits.emplace(options.logits, opened);
   for (int64_t index = 0; index < objective.validation_batches(rows, options.limit); ++index) {
     arena.restart();
     Tape tape(Context(Device{}, *opened.pool, arena), false);
-    const LossSum loss =
-        objective.evaluate(tape, *opened.model, objective.validation_batch(index, rows, options.limit)).loss;
+    const Batch batch = objective.validation_batch(index, rows, options.limit);
+    const LossSum loss = objective.evaluate(tape, *opened.model, batch).loss;
+    if (logits) logits->add(batch);
     total.sum += loss.sum;
     total.count += loss.count;
   }
+  if (logits) logits->commit();
   const double loss = total.sum / static_cast<double>(total.count);
   const bool bytes = vocabulary == 256 && bits_per_byte(opened.path, loss) >= 0.0;
   if (options.json) {
@@ -110,8 +144,9 @@ void add_evaluate(CLI::App& app, int& exit_code) {
   command->add_option("--checkpoint", options->checkpoint, "checkpoint folder, or run directory (newest)")->required();
   CLI::Option_group* what = command->add_option_group("data", "What to evaluate on");
   what->add_option("--tokens", options->tokens, "token file (.bin): loss and perplexity");
-  what->add_option("--multiple-choice", options->questions,
-                   "JSONL of questions as in HellaSwag (ctx, endings, label): accuracy of the likeliest ending");
+  CLI::Option* questions =
+      what->add_option("--multiple-choice", options->questions,
+                       "JSONL of questions as in HellaSwag (ctx, endings, label): accuracy of the likeliest ending");
   what->require_option(1);
   command->add_option("--sequence", options->sequence, "tokens per sequence; 0: the model's context")
       ->capture_default_str()
@@ -119,6 +154,8 @@ void add_evaluate(CLI::App& app, int& exit_code) {
   command->add_option("--sequences", options->limit, "how many sequences from the start of the file; 0: all")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
+  command->add_option("--logits", options->logits, "also write the logits of every scored token here: f32, row by row")
+      ->excludes(questions);
   command->add_option("--threads", options->threads, "0: all CPUs")->capture_default_str()->check(CLI::Range(0, 4096));
   command->add_flag("--json", options->json, "print the result as one JSON object, and nothing else");
   command->callback([options, &exit_code] {

@@ -11,6 +11,7 @@
 #include "core/data/file.h"
 #include "core/downstream/baselines.h"
 #include "core/model/huggingface.h"
+#include "core/model/names.h"
 #include "core/objective/classification.h"
 #include "core/train/logging.h"
 #include "core/train/stop_signal.h"
@@ -131,16 +132,17 @@ Task make_language_task(const FinetuneOptions& options, const ModelFolder& opene
   return task;
 }
 
-/// Which tensors stay as they are: token and position tables and the blocks below `layers`.
-std::function<bool(const ParameterInfo&)> frozen_tensors(const FinetuneOptions& options) {
+/// Which tensors stay as they are: all but the head, or token and position tables and the blocks below `layers`.
+std::function<bool(const ParameterInfo&)> frozen_tensors(const FinetuneOptions& options, const ModelConfig& model) {
+  const TensorNames names = tensor_names(model);
   if (options.linear_probe) {
-    return [](const ParameterInfo& info) { return info.name.starts_with("transformer."); };
+    const std::string body = names.blocks.substr(0, names.blocks.find('.') + 1);  // "transformer.", "model."
+    return [body](const ParameterInfo& info) { return info.name.starts_with(body); };
   }
   if (options.freeze_layers == 0) return {};
-  return [layers = options.freeze_layers](const ParameterInfo& info) {
-    constexpr std::string_view kBlock = "transformer.h.";
-    if (!info.name.starts_with(kBlock)) return info.name.starts_with("transformer.w");
-    return std::stoi(info.name.substr(kBlock.size())) < layers;
+  return [names, layers = options.freeze_layers](const ParameterInfo& info) {
+    if (info.name.starts_with(names.blocks)) return std::stoi(info.name.substr(names.blocks.size())) < layers;
+    return info.name == names.token_table + ".weight" || info.name == names.position_table + ".weight";
   };
 }
 
@@ -199,8 +201,12 @@ int finetune(World& world, const FinetuneOptions& options) {
   trainer.run_directory = options.out;
   trainer.resume = options.out.empty() ? "never" : options.resume;
   if (!options.from_scratch) trainer.initial_weights = opened.path;
-  trainer.frozen = frozen_tensors(options);
-  trainer.texts = checkpoint_texts(task.config.model(), task.labels, task.tokenizer);
+  trainer.frozen = frozen_tensors(options, task.config.model());
+  HuggingfaceModel description = opened.description;
+  description.model = task.config.model();
+  description.labels = task.labels;
+  description.dtype = "float32";
+  trainer.texts = checkpoint_texts(description, task.tokenizer, opened.path);
   trainer.make_sinks = [&](int64_t start_step) {
     if (options.out.empty()) return std::vector<std::unique_ptr<MetricsSink>>();
     write_file_durably(options.out + "/config.textproto", to_text(task.config));

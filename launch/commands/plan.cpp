@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/config/config.h"
+#include "core/objective/causal_lm.h"
 #include "core/scaling/flops.h"
 #include "core/train/memory_plan.h"
 #include "launch/commands/commands.h"
@@ -25,7 +26,7 @@ struct PlanOptions {
 /// The causal objective's shapes without its data: what a dry run needs.
 class PlannedLm : public Objective {
  public:
-  PlannedLm(int64_t vocabulary, int64_t sequence) : vocabulary_(vocabulary), sequence_(sequence) {}
+  PlannedLm(const CausalLanguageModel& config, int64_t sequence) : config_(config), sequence_(sequence) {}
   const char* name() const override { return "causal_lm"; }
   int64_t sequence() const override { return sequence_; }
   Batch training_batch(uint64_t, int64_t count) const override { return shape_of_batch(count, sequence_, false); }
@@ -34,13 +35,12 @@ class PlannedLm : public Objective {
     return shape_of_batch(count, sequence_, false);
   }
   LossSum loss(Tape& tape, const Transformer& model, const Batch& batch, const ForwardOptions& options) const override {
-    return cross_entropy_loss(tape, model.hidden(tape, batch.tokens, options), model.token_embedding(), batch.targets,
-                              vocabulary_);
+    return causal_lm_loss(tape, model, batch, options, config_);
   }
   std::map<std::string, std::string> fingerprint() const override { return {}; }
 
  private:
-  int64_t vocabulary_;
+  CausalLanguageModel config_;
   int64_t sequence_;
 };
 
@@ -70,7 +70,7 @@ int plan(const PlanOptions& options) {
     throw Error(ExitCode::kUsage, "--ranks " + std::to_string(options.ranks) + " is more than batch.micro_batches, " +
                                       std::to_string(config.batch().micro_batches()));
   }
-  const PlannedLm objective(config.model().vocabulary(), config.batch().sequence());
+  const PlannedLm objective(config.objective().causal_lm(), config.batch().sequence());
   const Device meta{Device::Kind::kCpu, true};
   ThreadPool pool(1);
   PlanningMemory memory;

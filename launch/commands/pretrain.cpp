@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/config/config.h"
+#include "core/config/families.h"
 #include "core/data/file.h"
 #include "core/downstream/multiple_choice.h"
 #include "core/model/huggingface.h"
@@ -30,24 +31,6 @@ struct PretrainOptions {
   std::string initial_weights;
   bool json = false;
 };
-
-/// The model of --init-from wins over the configuration's shape; what contradicts it is an error.
-void take_shape(const ModelConfig& from, const std::string& folder, RunConfig& config) {
-  ModelConfig& model = *config.mutable_model();
-  const auto require = [&](const char* field, int64_t ours, int64_t theirs) {
-    if (ours == theirs) return;
-    throw Error(ExitCode::kUsage,
-                std::string("model.") + field + " is " + std::to_string(ours) + " but " + folder + " has " +
-                    std::to_string(theirs),
-                "continued pretraining keeps the shape of the checkpoint");
-  };
-  require("layers", model.layers(), from.layers());
-  require("heads", model.heads(), from.heads());
-  require("width", model.width(), from.width());
-  require("context", model.context(), from.context());
-  if (model.vocabulary() == 0) model.set_vocabulary(from.vocabulary());
-  require("vocabulary", model.vocabulary(), from.vocabulary());
-}
 
 nlohmann::ordered_json summary(const TrainerResult& result, const World& world, const Objective& objective) {
   nlohmann::ordered_json json;
@@ -73,13 +56,17 @@ int pretrain(World& world, const PretrainOptions& options) {
   std::unique_ptr<Objective> objective;
   std::vector<MultipleChoiceQuestion> questions;
   std::unique_ptr<Tokenizer> tokenizer;
+  std::string initial;  // the folder of --init-from
+  HuggingfaceModel description;
   on_all_ranks(communicator, [&] {
     load_config(options.config, options.overrides, config);
+    if (!options.initial_weights.empty()) {
+      initial = resolve_checkpoint(options.initial_weights);
+      description = load_huggingface_config(initial);
+      take_architecture(description.model, initial, *config.mutable_model());
+    }
     validate_run(config);
     files = find_data(config.data());
-    if (!options.initial_weights.empty()) {
-      take_shape(load_huggingface_config(options.initial_weights).model, options.initial_weights, config);
-    }
     objective = make_language_objective(files, config);
     if (!config.evaluation().multiple_choice().empty()) {
       questions = read_multiple_choice_jsonl(config.evaluation().multiple_choice());
@@ -101,8 +88,6 @@ int pretrain(World& world, const PretrainOptions& options) {
   trainer.config = config;
   trainer.run_directory = options.out;
   trainer.resume = options.resume;
-  trainer.initial_weights = options.initial_weights;
-  trainer.texts = checkpoint_texts(config.model(), {}, files.tokenizer);
   if (!questions.empty()) {
     trainer.score = [&](Communicator& all, const Context& context, const Transformer& model) {
       const MultipleChoiceScore score =
@@ -110,6 +95,11 @@ int pretrain(World& world, const PretrainOptions& options) {
       return Scores{{"choice_accuracy", score.accuracy}, {"choice_accuracy_per_token", score.accuracy_per_token}};
     };
   }
+  trainer.initial_weights = initial;
+  description.model = config.model();
+  description.labels.clear();
+  description.dtype = "float32";
+  trainer.texts = checkpoint_texts(description, files.tokenizer, initial);
   trainer.make_sinks = [&](int64_t start_step) {
     write_file_durably(options.out + "/config.textproto", to_text(config));
     return make_run_sinks(options.out, start_step, config, options.json);
@@ -141,8 +131,9 @@ void add_pretrain(CLI::App& app, int& exit_code) {
       ->add_option("--resume", options->resume,
                    "auto: from the newest intact checkpoint in --out, if any; never; or a checkpoint folder")
       ->capture_default_str();
-  command->add_option("--init-from", options->initial_weights,
-                      "continued pretraining: begin with the weights of this checkpoint folder");
+  command->add_option(
+      "--init-from", options->initial_weights,
+      "continued pretraining: begin with the weights of this checkpoint, run directory or Hugging Face folder");
   command->add_flag("--json", options->json, "print the result as one JSON object, and nothing else");
   command->callback([options, &exit_code] {
     WorldOptions world;

@@ -9,6 +9,21 @@ number() { grep -oE "\"$1\":[0-9]+" "$WORK/plan" | head -n 1 | cut -d: -f2; }
 "$TSUGI" plan --config "$recipe" --set model.vocabulary=50257 model.layers=48 model.heads=25 model.width=1600 --json > "$WORK/plan"
 [ "$(number parameters)" = 1557611200 ] || fail "GPT-2 1558M has $(number parameters) parameters"
 
+# Other families, as published.
+shape() {  # NAME PARAMETERS
+  "$TSUGI" plan --config "$(dirname "$recipe")/shapes/$1.textproto" --set batch.sequence=1024 --json > "$WORK/plan"
+  [ "$(number parameters)" = "$2" ] || fail "$1 has $(number parameters) parameters, not $2"
+}
+shape llama2_7b 6738415616
+shape llama3_8b 8030261248
+shape llama3_2_1b 1235814400
+shape qwen2_5_0_5b 494032768
+shape qwen3_0_6b 596049920
+"$TSUGI" plan --config "$recipe" --set model.layers=24 model.heads=16 model.width=1024 --json > "$WORK/plan"
+[ "$(number parameters)" = 354823168 ] || fail "GPT-2 355M has $(number parameters) parameters"
+"$TSUGI" plan --config "$recipe" --set model.layers=36 model.heads=20 model.width=1280 --json > "$WORK/plan"
+[ "$(number parameters)" = 774030080 ] || fail "GPT-2 774M has $(number parameters) parameters"
+
 # 60 layers of width 2560: 4.8 billion parameters, on a machine that could not hold them.
 (ulimit -v 4000000; "$TSUGI" plan --config "$recipe" --set model.vocabulary=50257 model.layers=60 model.heads=20 \
   model.width=2560 --ranks 8 --json > "$WORK/plan") || fail "plan of a large model"
@@ -27,9 +42,13 @@ measure() {  # ROWS → planned total and measured peak, in bytes
   peak=$((peak * 1024))
 }
 if command -v time > /dev/null && [ -x /usr/bin/time ]; then
-  measure 8; small_plan=$planned small_peak=$peak
-  measure 512; large_plan=$planned large_peak=$peak
-  awk -v p=$((large_plan - small_plan)) -v m=$((large_peak - small_peak)) \
-    'BEGIN { print "planned growth", p, "measured", m; exit !(m > 0.7 * p && m < 1.1 * p) }' || fail "the plan is off"
+  for family in GPT2 "LLAMA key_heads: 1"; do  # grouped queries, rotary tables, an untied head
+    sed -i "s/^model {\( family: .* layers\| layers\)/model { family: $family layers/" "$WORK/config"
+    rm -rf "$WORK/run-8" "$WORK/run-512"
+    measure 8; small_plan=$planned small_peak=$peak
+    measure 512; large_plan=$planned large_peak=$peak
+    awk -v p=$((large_plan - small_plan)) -v m=$((large_peak - small_peak)) \
+      'BEGIN { print "planned growth", p, "measured", m; exit !(m > 0.7 * p && m < 1.1 * p) }' || fail "the plan is off"
+  done
 fi
 echo "plans are exact and free"

@@ -22,17 +22,17 @@ RunConfig recipe(const std::string& name, const std::vector<std::string>& overri
 
 TEST(Recipes, EachIsAValidRun) {
   int recipes = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(kFolder)) {
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(kFolder)) {
     if (entry.path().extension() != ".textproto") continue;
     SCOPED_TRACE(entry.path());
     ++recipes;
     try {
-      recipe(entry.path().filename().string());
+      recipe(entry.path().lexically_relative(kFolder).string());
     } catch (const Error& error) {
       ADD_FAILURE() << error.what();
     }
   }
-  EXPECT_GE(recipes, 2);
+  EXPECT_GE(recipes, 8);
 }
 
 int64_t tokens_per_step(const RunConfig& config) {
@@ -72,6 +72,26 @@ TEST(Recipes, Gpt2) {
   EXPECT_EQ(learning_rate_at(config.optimizer(), config.schedule(), config.steps(), config.steps()), 0.0f);
   recipe("gpt2_124m.textproto",
          {"batch.micro_batches=1", "steps=20", "schedule.warmup_steps=5", "evaluation.sequences=4"});
+}
+
+TEST(Recipes, Llama) {
+  const RunConfig config = recipe("llama_char_cpu.textproto", {"model.vocabulary=65"});
+  EXPECT_EQ(count_parameters(config.model()).total, 795904);
+  EXPECT_EQ(count_parameters(config.model()).in_products, 795904);
+  const double flops = flops_per_token(config.model(), config.batch().sequence()).palm;
+  EXPECT_NEAR(flops / 1e6, 5.2, 0.05);
+  EXPECT_NEAR(flops * 768 * 2000 / 1e12, 7.9, 0.05);
+}
+
+TEST(Recipes, PublishedShapes) {
+  const auto parameters = [](const std::string& name) {
+    return count_parameters(recipe("shapes/" + name + ".textproto").model()).total;
+  };
+  EXPECT_EQ(parameters("llama2_7b"), 6738415616);
+  EXPECT_EQ(parameters("llama3_8b"), 8030261248);
+  EXPECT_EQ(parameters("llama3_2_1b"), 1235814400);
+  EXPECT_EQ(parameters("qwen2_5_0_5b"), 494032768);
+  EXPECT_EQ(parameters("qwen3_0_6b"), 596049920);
 }
 
 }  // namespace

@@ -1,0 +1,21 @@
+// A store's parameters as the tensors of files: one that has parts is several there.
+#pragma once
+
+#include <vector>
+
+#include "core/autograd/parameter_store.h"
+#include "core/checkpoint/checkpoint.h"
+
+namespace tsugi {
+
+/// Names and shapes of a store's parts, in the order of StateRange::tensor.
+std::vector<SavedTensor> saved_tensors(const ParameterStore& store);
+
+/// Every element of an fp32 store's working copy, to read weights into.
+std::vector<StateRange> whole_tensors(ParameterStore& store);
+
+/// Adds elements [range.offset, range.offset + range.length) of a parameter to `ranges`, cut at the borders of its
+/// parts. On entry range.tensor is the place of its first part among saved_tensors().
+void add_saved_ranges(const ParameterInfo& info, const StateRange& range, std::vector<StateRange>& ranges);
+
+}  // namespace tsugi

@@ -1,0 +1,240 @@
+#include "core/config/families.h"
+
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/text_format.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <set>
+
+#include "core/config/schema.h"
+#include "ops/base/error.h"
+
+namespace tsugi {
+namespace {
+
+/// The hidden layer of a gated MLP with as many parameters as an ungated one of 4·width: 2/3 of that, rounded up to a
+/// multiple of 256 (Touvron et al. 2023, section 2.2, and their code: `multiple_of`). 4096 → 11008.
+int32_t gated_width(int32_t width) { return static_cast<int32_t>((int64_t{8} * width / 3 + 255) / 256 * 256); }
+
+/// Llama 2: Touvron et al. 2023, epsilon 1e-5. Llama 3 has rope_theta 500000, and 8 key heads.
+void fill_llama(ModelConfig& whole) {
+  whole.set_norm(ModelConfig::RMS_NORM);
+  whole.set_norm_epsilon(1e-5);
+  whole.set_position(ModelConfig::ROTARY);
+  whole.set_rope_theta(10000.0);
+  whole.set_activation(ModelConfig::SWIGLU);
+  whole.set_mlp_width(gated_width(whole.width()));
+  whole.set_qkv_bias(false);
+  whole.set_projection_bias(false);
+  whole.set_mlp_bias(false);
+  whole.set_tied(false);
+  whole.set_qk_norm(false);
+  // "initializer_range": 0.02 in the published config.json of Llama 2 and 3 and Qwen 2 and 3, which transformers'
+  // LlamaPreTrainedModel applies to every matrix alike.
+  whole.set_init_deviation(0.02);
+  whole.set_init_scales_residual(false);
+}
+
+void fill_family(ModelConfig& whole) {
+  whole.set_key_heads(whole.heads());
+  whole.set_head_dim(std::max(whole.width() / std::max(whole.heads(), 1), 1));
+  whole.set_sliding_window(0);
+  whole.set_full_attention_layers(0);
+  whole.set_logit_soft_cap(0.0f);
+  switch (whole.family()) {
+    case ModelConfig::GPT2:
+      whole.set_norm(ModelConfig::LAYER_NORM);
+      whole.set_norm_epsilon(1e-5);
+      whole.set_position(ModelConfig::LEARNED);
+      whole.set_rope_theta(10000.0);
+      whole.set_activation(ModelConfig::GELU_TANH);
+      whole.set_mlp_width(4 * whole.width());
+      whole.set_qkv_bias(true);
+      whole.set_projection_bias(true);
+      whole.set_mlp_bias(true);
+      whole.set_tied(true);
+      whole.set_qk_norm(false);
+      // Radford et al. 2019, section 2.3, and the released code: N(0, 0.02), residual projections over sqrt(2·layers).
+      whole.set_init_deviation(0.02);
+      whole.set_init_scales_residual(true);
+      return;
+    case ModelConfig::LLAMA:
+      fill_llama(whole);
+      return;
+    case ModelConfig::QWEN2:  // config.json of Qwen2.5-0.5B
+      fill_llama(whole);
+      whole.set_norm_epsilon(1e-6);
+      whole.set_rope_theta(1e6);
+      whole.set_qkv_bias(true);
+      whole.set_tied(true);
+      return;
+    case ModelConfig::QWEN3:  // config.json of Qwen3-0.6B
+      fill_llama(whole);
+      whole.set_norm_epsilon(1e-6);
+      whole.set_rope_theta(1e6);
+      whole.set_head_dim(128);
+      whole.set_qk_norm(true);
+      whole.set_tied(true);
+      return;
+    default:
+      return;
+  }
+}
+
+void fill_scaling(RopeScaling& scaling) {
+  // Llama 3.1's; without a meaning for the other kinds.
+  if (scaling.kind() != RopeScaling::LLAMA3) return;
+  if (!scaling.has_low_frequency_factor()) scaling.set_low_frequency_factor(1.0);
+  if (!scaling.has_high_frequency_factor()) scaling.set_high_frequency_factor(4.0);
+  if (!scaling.has_original_context()) scaling.set_original_context(8192);
+}
+
+/// "path (value)".
+std::string field(const std::string& path, int64_t value) { return path + " (" + std::to_string(value) + ")"; }
+
+class Complaints {
+ public:
+  explicit Complaints(const ModelConfig& model) : model_(model), family_(ModelConfig::Family_Name(model.family())) {}
+
+  std::vector<std::string> all() {
+    shapes();
+    if (model_.family() == ModelConfig::GPT2) {
+      gpt2();
+    } else {
+      llama();
+    }
+    positions();
+    return std::move(complaints_);
+  }
+
+ private:
+  void add(std::string text) { complaints_.push_back(std::move(text)); }
+  void require(bool holds, const std::string& path, const std::string& value) {
+    if (!holds) add("model." + path + " must be " + value + " in family " + family_ + ": nothing else is built");
+  }
+
+  void shapes() {
+    // Qwen 3 alone has heads of a width of their own.
+    divides_ = model_.width() % model_.heads() == 0;
+    if (!divides_ && model_.family() != ModelConfig::QWEN3) {
+      add(field("model.width", model_.width()) + " is not a multiple of " + field("model.heads", model_.heads()));
+    }
+    if (model_.key_heads() > model_.heads() || model_.heads() % model_.key_heads() != 0) {
+      add(field("model.key_heads", model_.key_heads()) + " is not a divisor of " +
+          field("model.heads", model_.heads()));
+    }
+    if (model_.sliding_window() == 0 && model_.full_attention_layers() != 0) {
+      add(field("model.full_attention_layers", model_.full_attention_layers()) +
+          " has a meaning with model.sliding_window only");
+    }
+    if (model_.full_attention_layers() > model_.layers()) {
+      add(field("model.full_attention_layers", model_.full_attention_layers()) + " is more than " +
+          field("model.layers", model_.layers()));
+    }
+  }
+
+  void gpt2() {
+    require(model_.norm() == ModelConfig::LAYER_NORM, "norm", "LAYER_NORM");
+    require(model_.position() == ModelConfig::LEARNED, "position", "LEARNED");
+    require(model_.activation() != ModelConfig::SWIGLU, "activation", "GELU_TANH, GELU_ERF or RELU_SQUARED");
+    require(model_.key_heads() == model_.heads(), "key_heads", "model.heads");
+    require(!divides_ || model_.head_dim() * model_.heads() == model_.width(), "head_dim", "model.width / model.heads");
+    require(model_.qkv_bias(), "qkv_bias", "true");
+    require(model_.projection_bias(), "projection_bias", "true");
+    require(model_.mlp_bias(), "mlp_bias", "true");
+    require(!model_.qk_norm(), "qk_norm", "false");
+    require(model_.sliding_window() == 0, "sliding_window", "0");
+  }
+
+  void llama() {
+    require(model_.norm() == ModelConfig::RMS_NORM, "norm", "RMS_NORM");
+    require(model_.position() == ModelConfig::ROTARY, "position", "ROTARY");
+    require(model_.activation() == ModelConfig::SWIGLU || model_.activation() == ModelConfig::RELU_SQUARED,
+            "activation", "SWIGLU or RELU_SQUARED");
+  }
+
+  void positions() {
+    const RopeScaling& scaling = model_.rope_scaling();
+    const bool rotary = model_.position() == ModelConfig::ROTARY;
+    if (rotary && model_.head_dim() % 2 != 0) {
+      add(field("model.head_dim", model_.head_dim()) + " must be even: rotary positions turn pairs");
+    }
+    if (!rotary && scaling.kind() != RopeScaling::NONE) {
+      add("model.rope_scaling has a meaning with rotary positions only");
+    }
+    const bool llama3 = scaling.kind() == RopeScaling::LLAMA3;
+    if (scaling.kind() == RopeScaling::NONE ? scaling.has_factor() : !scaling.has_factor()) {
+      add("model.rope_scaling.factor belongs to a kind other than NONE");
+    }
+    if (!llama3 &&
+        (scaling.has_low_frequency_factor() || scaling.has_high_frequency_factor() || scaling.has_original_context())) {
+      add("model.rope_scaling.low_frequency_factor, high_frequency_factor and original_context belong to kind LLAMA3");
+    }
+    if (llama3 && scaling.low_frequency_factor() >= scaling.high_frequency_factor()) {
+      add("model.rope_scaling.low_frequency_factor must be less than high_frequency_factor");
+    }
+  }
+
+  const ModelConfig& model_;
+  std::string family_;
+  bool divides_ = true;
+  std::vector<std::string> complaints_;
+};
+
+}  // namespace
+
+void resolve_family(ModelConfig& model) {
+  ModelConfig whole;  // family GPT2 where nothing is said
+  whole.set_family(model.family());
+  whole.set_layers(model.layers());
+  whole.set_heads(model.heads());
+  whole.set_width(model.width());
+  fill_family(whole);
+  whole.MergeFrom(model);
+  fill_scaling(*whole.mutable_rope_scaling());
+  if (!whole.rope_scaling().has_kind()) whole.mutable_rope_scaling()->set_kind(RopeScaling::NONE);
+  if (!whole.has_dropout()) whole.set_dropout(0.0f);
+  if (!whole.has_vocabulary()) whole.set_vocabulary(0);
+  model = whole;
+}
+
+std::vector<std::string> model_complaints(const ModelConfig& model) { return Complaints(model).all(); }
+
+void take_architecture(const ModelConfig& from, const std::string& origin, ModelConfig& model) {
+  // What may be changed when training goes on: no weight depends on it.
+  static const std::set<std::string> kFree{"dropout",        "rope_theta",          "rope_scaling",
+                                           "sliding_window", "logit_soft_cap",      "full_attention_layers",
+                                           "init_deviation", "init_scales_residual"};
+  // 0 and NONE are the schema's words for "not said".
+  if (model.vocabulary() == 0) model.clear_vocabulary();
+  if (model.rope_scaling().kind() == RopeScaling::NONE) model.clear_rope_scaling();
+  ModelConfig merged = from;
+  merged.MergeFrom(model);
+  if (model.has_rope_scaling()) *merged.mutable_rope_scaling() = model.rope_scaling();
+
+  const google::protobuf::Reflection& reflection = *merged.GetReflection();
+  const google::protobuf::Descriptor& type = *merged.GetDescriptor();
+  std::vector<std::string> complaints;
+  for (int i = 0; i < type.field_count(); ++i) {
+    const google::protobuf::FieldDescriptor& field = *type.field(i);
+    if (!reflection.HasField(model, &field) || kFree.contains(field.name())) continue;
+    if (field.name() == "context" && from.position() == ModelConfig::ROTARY) continue;
+    std::string ours;
+    std::string theirs;
+    google::protobuf::TextFormat::PrintFieldValueToString(model, &field, -1, &ours);
+    google::protobuf::TextFormat::PrintFieldValueToString(from, &field, -1, &theirs);
+    if (ours != theirs)
+      complaints.push_back("model." + field.name() + " is " + ours + " but " + origin + " has " + theirs);
+  }
+  if (!complaints.empty()) {
+    throw Error(ExitCode::kUsage, join(complaints, "\n"), "training that goes on keeps the shape of the checkpoint");
+  }
+  model = merged;
+}
+
+int64_t attention_window(const ModelConfig& model, int64_t layer) {
+  return layer < model.full_attention_layers() ? 0 : model.sliding_window();
+}
+
+}  // namespace tsugi

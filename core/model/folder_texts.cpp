@@ -1,0 +1,43 @@
+#include "core/model/folder_texts.h"
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "core/data/file.h"
+
+namespace tsugi {
+namespace {
+
+constexpr int64_t kMaxBytes = int64_t{1} << 30;
+constexpr const char* kNames[] = {
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+};
+
+}  // namespace
+
+std::map<std::string, std::string> carried_texts(const std::string& folder) {
+  std::map<std::string, std::string> texts;
+  for (const char* name : kNames) {
+    const std::string path = folder + "/" + name;
+    if (std::filesystem::exists(path)) texts[name] = read_file(path, kMaxBytes);
+  }
+  return texts;
+}
+
+std::string to_generation_config(const HuggingfaceModel& description) {
+  nlohmann::ordered_json json;
+  json["_from_model_config"] = true;
+  for (const auto& [field, text] : description.token_ids) json[field] = nlohmann::ordered_json::parse(text);
+  return json.dump(2) + "\n";
+}
+
+}  // namespace tsugi

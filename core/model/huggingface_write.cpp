@@ -1,0 +1,151 @@
+#include <nlohmann/json.hpp>
+
+#include "core/config/config.h"
+#include "core/config/families.h"
+#include "core/model/huggingface.h"
+
+namespace tsugi {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct ModelType {
+  const char* name;  ///< "model_type"
+  const char* causal;
+  const char* classifier;
+};
+constexpr ModelType kTypes[] = {
+    {"gpt2", "GPT2LMHeadModel", "GPT2ForSequenceClassification"},
+    {"llama", "LlamaForCausalLM", "LlamaForSequenceClassification"},
+    {"mistral", "MistralForCausalLM", "MistralForSequenceClassification"},
+    {"arcee", "ArceeForCausalLM", "ArceeForSequenceClassification"},
+    {"qwen2", "Qwen2ForCausalLM", "Qwen2ForSequenceClassification"},
+    {"qwen3", "Qwen3ForCausalLM", "Qwen3ForSequenceClassification"},
+    {"tsugi", "TsugiForCausalLM", "TsugiForSequenceClassification"},
+};
+
+void write_gpt2(const ModelConfig& model, Json& json) {
+  switch (model.activation()) {
+    case ModelConfig::GELU_ERF:
+      json["activation_function"] = "gelu";
+      break;
+    case ModelConfig::RELU_SQUARED:
+      json["activation_function"] = "relu2";
+      break;
+    default:
+      json["activation_function"] = "gelu_new";
+  }
+  json["attn_pdrop"] = model.dropout();
+  json["embd_pdrop"] = model.dropout();
+  json["resid_pdrop"] = model.dropout();
+  json["layer_norm_epsilon"] = model.norm_epsilon();
+  json["n_ctx"] = model.context();
+  json["n_embd"] = model.width();
+  json["n_head"] = model.heads();
+  json["n_inner"] = model.mlp_width() == 4 * model.width() ? Json() : Json(model.mlp_width());
+  json["n_layer"] = model.layers();
+  json["n_positions"] = model.context();
+  json["scale_attn_weights"] = true;
+}
+
+Json scaling_of(const RopeScaling& scaling) {
+  Json json;
+  if (scaling.kind() == RopeScaling::NONE) return json;
+  json["rope_type"] = scaling.kind() == RopeScaling::LINEAR ? "linear" : "llama3";
+  json["factor"] = scaling.factor();
+  if (scaling.kind() == RopeScaling::LLAMA3) {
+    json["low_freq_factor"] = scaling.low_frequency_factor();
+    json["high_freq_factor"] = scaling.high_frequency_factor();
+    json["original_max_position_embeddings"] = scaling.original_context();
+  }
+  return json;
+}
+
+void write_windows(const ModelConfig& model, const std::string& type, Json& json) {
+  const bool windows = model.sliding_window() > 0;
+  if (type == "mistral") json["sliding_window"] = model.sliding_window();
+  if (type != "qwen2" && type != "qwen3") return;
+  json["use_sliding_window"] = windows;
+  json["sliding_window"] = windows ? Json(model.sliding_window()) : Json();
+  json["max_window_layers"] = windows ? model.full_attention_layers() : model.layers();
+  for (int64_t layer = 0; layer < model.layers(); ++layer) {
+    json["layer_types"].push_back(attention_window(model, layer) > 0 ? "sliding_attention" : "full_attention");
+  }
+}
+
+void write_llama(const ModelConfig& model, const std::string& type, Json& json) {
+  json["hidden_size"] = model.width();
+  json["intermediate_size"] = model.mlp_width();
+  json["num_hidden_layers"] = model.layers();
+  json["num_attention_heads"] = model.heads();
+  json["num_key_value_heads"] = model.key_heads();
+  json["head_dim"] = model.head_dim();
+  json["hidden_act"] = type == "arcee" ? "relu2" : "silu";
+  json["max_position_embeddings"] = model.context();
+  json["rms_norm_eps"] = model.norm_epsilon();
+  json["rope_theta"] = model.rope_theta();
+  json["rope_scaling"] = scaling_of(model.rope_scaling());
+  json["attention_dropout"] = model.dropout();
+  if (type == "llama" || type == "arcee" || type == "qwen3") json["attention_bias"] = model.qkv_bias();
+  if (type == "llama" || type == "arcee") json["mlp_bias"] = model.mlp_bias();
+  write_windows(model, type, json);
+}
+
+}  // namespace
+
+std::string huggingface_model_type(const ModelConfig& model) {
+  if (model.logit_soft_cap() > 0.0f) return "tsugi";
+  if (model.family() == ModelConfig::GPT2) return "gpt2";
+  const bool windows = model.sliding_window() > 0;
+  const bool same_bias = model.qkv_bias() == model.projection_bias();
+  const bool divided = model.head_dim() * model.heads() == model.width();
+  if (model.activation() == ModelConfig::RELU_SQUARED) {
+    return same_bias && !windows && !model.qk_norm() ? "arcee" : "tsugi";
+  }
+  if (model.qk_norm()) return same_bias && !model.mlp_bias() ? "qwen3" : "tsugi";
+  if (model.qkv_bias() && !model.projection_bias()) return divided && !model.mlp_bias() ? "qwen2" : "tsugi";
+  if (!same_bias) return "tsugi";
+  if (!windows) return "llama";
+  return !model.qkv_bias() && !model.mlp_bias() && model.full_attention_layers() == 0 ? "mistral" : "tsugi";
+}
+
+std::string to_huggingface_config(const HuggingfaceModel& description) {
+  const ModelConfig& model = description.model;
+  const std::string type = huggingface_model_type(model);
+  Json json;
+  for (const ModelType& known : kTypes) {
+    if (type == known.name) json["architectures"] = {description.labels.empty() ? known.causal : known.classifier};
+  }
+  json["model_type"] = type;
+  if (type == "gpt2") {
+    write_gpt2(model, json);
+  } else if (type == "tsugi") {
+    json["tsugi_model"] = to_text(model);
+  } else {
+    write_llama(model, type, json);
+  }
+  json["initializer_range"] = model.init_deviation();
+  json["tie_word_embeddings"] = model.tied();
+  json["torch_dtype"] = description.dtype;
+  json["use_cache"] = true;
+  json["vocab_size"] = model.vocabulary();
+  json["bos_token_id"] = nullptr;
+  json["eos_token_id"] = nullptr;
+  if (!description.labels.empty()) json["pad_token_id"] = 0;
+  for (const auto& [field, text] : description.token_ids) json[field] = Json::parse(text);
+  for (size_t i = 0; i < description.labels.size(); ++i) {
+    json["id2label"][std::to_string(i)] = description.labels[i];
+    json["label2id"][description.labels[i]] = i;
+  }
+  return json.dump(2) + "\n";
+}
+
+std::string to_huggingface_tokenizer_config(const ModelConfig& model) {
+  Json json;
+  json["tokenizer_class"] = "PreTrainedTokenizerFast";
+  json["model_max_length"] = model.context();
+  json["clean_up_tokenization_spaces"] = false;
+  return json.dump(2) + "\n";
+}
+
+}  // namespace tsugi
