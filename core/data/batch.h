@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
+#include "core/data/packing.h"
 #include "core/data/sampler.h"
 #include "core/data/token_file.h"
 #include "ops/tensor/tensor.h"
@@ -31,13 +33,22 @@ enum class Documents {
   kApart,
 };
 
+/// A batch of padding in host memory: token 0, target kIgnoreIndex, each token a document by itself.
+Batch padding_batch(int64_t rows, int64_t sequence, Documents documents);
+
+/// Row `row` of a batch: the window of T + 1 tokens at `offset`, inputs and the same tokens one further as targets.
+void fill_window(const Batch& batch, int64_t row, const TokenFile& file, int64_t vocabulary, int64_t offset);
+/// The same from segments of documents (core/data/packing.h) of at most T tokens together; the rest stays as it is.
+void fill_segments(const Batch& batch, int64_t row, const TokenFile& file, int64_t vocabulary,
+                   std::span<const Segment> segments);
+
 /// Samples [first_sample, first_sample + rows) of a run: inputs, and the same tokens one further as targets.
 /// Throws Error(kData) naming file, offset and id when an id is not below `vocabulary`.
 Batch fill_training_batch(const TokenFile& file, const Sampler& sampler, int64_t vocabulary, uint64_t first_sample,
                           int64_t rows, int64_t sequence, Documents documents = Documents::kJoined);
 
 /// Consecutive windows [first·T, (first + sequences)·T) from the start of the file. Rows beyond `sequences` are
-/// padding: token 0, target kIgnoreIndex, each token a document by itself.
+/// padding.
 Batch fill_validation_batch(const TokenFile& file, int64_t vocabulary, int64_t first, int64_t sequences, int64_t rows,
                             int64_t sequence, Documents documents = Documents::kJoined);
 

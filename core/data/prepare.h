@@ -1,35 +1,80 @@
 // From text to token files.
+//
+// Two passes over the text. The first (scan) reads everything, hashes every document and counts where a vocabulary or a
+// split needs counts; then duplicates and sides are decided; the second encodes what is kept, on all threads, and
+// writes it in the order of the input. The result depends on files and options alone: not on threads, not on how often
+// the work was interrupted and begun again.
+//
+// Memory: some 5 MiB per thread and block under way, at most 256 MiB while duplicates are sought, and per document of
+// the input 2 bits; a document in one piece (or a line of JSON) is held whole, with its tokens. Disk beside the result:
+// 24 bytes per document, until the end.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <vector>
 
 namespace tsugi {
 
+/// How far `prepare` is.
+struct PrepareProgress {
+  bool encoding = false;  ///< the second pass
+  int64_t bytes = 0;      ///< of the input's files, as they lie on the disk
+  int64_t total_bytes = 0;
+  int64_t documents = 0;
+  int64_t tokens = 0;         ///< written
+  int64_t resumed_bytes = 0;  ///< where this process began
+};
+
 struct PrepareOptions {
-  enum class Vocabulary {
-    kBytes,       ///< 256 ids, any file
-    kCharacters,  ///< one id per Unicode code point that occurs in training or validation text; files must be UTF-8
+  enum class Format {
+    kByName,  ///< .jsonl and .ndjson (also with .gz, .zst) are JSON objects, one per line; all else is text
+    kText,
+    kLines,
   };
   enum class Split {
     kDocuments,  ///< whole documents, chosen by a hash of their text: the same document always goes to the same side
     kTail,       ///< the last tokens of all text, in the order of the files: nanoGPT's 90/10
   };
 
-  /// A file, or a folder whose *.txt files (at any depth, sorted by path) are read.
-  std::string input;
+  /// Files, folders (their .txt, .jsonl and .ndjson files, also with .gz or .zst, at any depth, sorted by path) and
+  /// patterns (`*`, `?`, `[…]`, sorted).
+  std::vector<std::string> inputs;
   /// If not empty: the validation text, given alike. `split` and `validation_fraction` then mean nothing.
-  std::string validation_input;
-  /// Folder to write to; made if it is not there. Files of the same names are replaced.
+  std::vector<std::string> validation_inputs;
+  /// Folder to write to; made if it is not there. Token files that are there are replaced.
   std::string output;
 
-  Vocabulary vocabulary = Vocabulary::kBytes;
-  /// A document is a file. If true, a line that consists of one form feed (U+000C, then LF, CRLF or the end of the
-  /// file) ends a document too; such lines are in no document.
-  bool form_feed_separates = false;
+  Format format = Format::kByName;
+  /// Of lines of JSON: the member that is the document's text.
+  std::string field = "text";
+  /// A text file is a document. If this is not empty, a line that consists of it (then LF, CRLF or the end of the file)
+  /// ends a document too; such lines are in no document.
+  std::string separator;
+  /// "bytes": 256 ids, any file. "characters": one id per Unicode code point that occurs in training or validation
+  /// text; files must be UTF-8. Else a tokenizer.json, or a folder with one.
+  std::string tokenizer = "bytes";
+  /// If not empty: every document is followed by this one token ("<|endoftext|>").
+  std::string end_of_text;
   Split split = Split::kDocuments;
   /// In (0, 1): of the documents (kDocuments, in expectation) or of the tokens (kTail).
   double validation_fraction = 0.1;
+  /// 0: train.bin and validation.bin. Else NAME-00000.bin and so on, each of at most so many tokens (or one document),
+  /// with NAME.index.json (core/data/token_shards.h).
+  int64_t shard_tokens = 0;
+
+  /// Longest document of a text file, and line of JSON. With "bytes" and "characters" text files have no limit.
+  int64_t max_document_bytes = int64_t{1} << 28;
+  /// 0: all CPUs.
+  int threads = 0;
+
+  // For tests: the same result, with other costs.
+  int64_t block_bytes = int64_t{1} << 20;  ///< text in one piece of work
+  int64_t sync_blocks = 256;               ///< after so many blocks an interruption loses nothing before them
+  int64_t duplicate_memory = int64_t{1} << 28;
+
+  std::function<void(const PrepareProgress&)> on_progress;  ///< after every block
 };
 
 struct PrepareSummary {
@@ -38,19 +83,27 @@ struct PrepareSummary {
     int64_t tokens = 0;
     int64_t bytes = 0;  ///< of text
   };
+  struct Longest {
+    int64_t tokens = 0;
+    int64_t bytes = 0;
+    std::string place;  ///< "FILE: byte 123" or "FILE: line 4"
+  };
   int64_t files = 0;
-  /// Documents left out because an equal one (64-bit hash and length) came before it. Validation text given apart
-  /// comes before the training text, so that what is validated was not trained on.
+  /// Documents left out because an equal one (128-bit hash) came before it. Validation text given apart comes before
+  /// the training text, so that what is validated was not trained on.
   int64_t duplicates = 0;
   int64_t empty_documents = 0;  ///< left out too
   int64_t vocabulary = 0;
   Side train;
   Side validation;
+  Longest longest;  ///< the kept document of the most tokens
 };
 
-/// Writes OUTPUT/train.bin, train.bin.documents, validation.bin, validation.bin.documents, tokenizer.json and, last,
-/// summary.json. Throws Error(kData) naming file and byte offset of what is not UTF-8, or when either side would be
-/// empty; Error(kUsage) when an option is out of range; Error(kInputOutput).
+/// Writes OUTPUT/train.bin, train.bin.documents, validation.bin, validation.bin.documents (or their shards and
+/// indices), tokenizer.json and, last, summary.json. Work files are in OUTPUT/.work: after an interruption of any kind
+/// the same call goes on behind what is finished, when its files and options are the same and its checksums right.
+/// Throws Error(kData) naming file and place of what is not UTF-8, no JSON or without the field, damaged or too long,
+/// or when either side would be empty; Error(kUsage) when an option is out of range; Error(kInputOutput).
 PrepareSummary prepare_text(const PrepareOptions& options);
 
 }  // namespace tsugi

@@ -41,7 +41,7 @@ std::string joined(const std::vector<std::string>& texts) {
 
 PrepareOptions options_of(const TestFolder& folder, const std::string& input) {
   PrepareOptions options;
-  options.input = folder / input;
+  options.inputs = {folder / input};
   options.output = folder / "out";
   return options;
 }
@@ -58,7 +58,7 @@ TEST(Prepare, CutsTheTailOfOneTextLikeNanoGpt) {
   }
   PrepareOptions options = options_of(folder, "input.txt");
   folder.write("input.txt", text);
-  options.vocabulary = PrepareOptions::Vocabulary::kCharacters;
+  options.tokenizer = "characters";
   options.split = PrepareOptions::Split::kTail;
   const PrepareSummary summary = prepare_text(options);
   EXPECT_EQ(summary.vocabulary, 65);
@@ -77,7 +77,7 @@ TEST(Prepare, ReadsFoldersInSortedOrder) {
   folder.write("in/c.txt", "third 世\n");
   folder.write("in/notes.md", "\xFF no text of ours");
   PrepareOptions options = options_of(folder, "in");
-  options.vocabulary = PrepareOptions::Vocabulary::kCharacters;
+  options.tokenizer = "characters";
   options.split = PrepareOptions::Split::kTail;
   options.validation_fraction = 0.5;
   const PrepareSummary summary = prepare_text(options);
@@ -115,12 +115,12 @@ TEST(Prepare, FormFeedLinesSeparateDocuments) {
   folder.write("in.txt", "\f\none\n\f\ntwo \f not\n\fnot\n\f\r\n\f\n\f\nthree\n\f");
   folder.write("val.txt", "v");
   PrepareOptions options = options_of(folder, "in.txt");
-  options.validation_input = folder / "val.txt";
-  options.form_feed_separates = true;
+  options.validation_inputs = {folder / "val.txt"};
+  options.separator = "\f";
   const PrepareSummary summary = prepare_text(options);
   EXPECT_THAT(texts_of(folder, "train.bin"), ::testing::ElementsAre("one\n", "two \f not\n\fnot\n", "three\n"));
   EXPECT_EQ(summary.empty_documents, 4);
-  options.form_feed_separates = false;
+  options.separator.clear();
   EXPECT_EQ(prepare_text(options).train.documents, 1);
 }
 
@@ -135,7 +135,7 @@ TEST(Prepare, SplitsDocumentsByTheirTextAndRemovesDuplicates) {
   }
   folder.write("in/a.txt", text);
   PrepareOptions options = options_of(folder, "in");
-  options.form_feed_separates = true;
+  options.separator = "\f";
   options.validation_fraction = 0.2;
   const PrepareSummary summary = prepare_text(options);
   EXPECT_EQ(summary.duplicates, 500);
@@ -162,15 +162,15 @@ TEST(Prepare, WhatIsValidatedIsNotTrainedOn) {
   folder.write("val/x.txt", "shared");
   folder.write("val/y.txt", "ü");
   PrepareOptions options = options_of(folder, "in");
-  options.validation_input = folder / "val";
-  options.vocabulary = PrepareOptions::Vocabulary::kCharacters;
+  options.validation_inputs = {folder / "val"};
+  options.tokenizer = "characters";
   const PrepareSummary summary = prepare_text(options);
   EXPECT_THAT(texts_of(folder, "train.bin"), ::testing::ElementsAre("own"));
   EXPECT_THAT(texts_of(folder, "validation.bin"), ::testing::ElementsAre("shared", "ü"));
   EXPECT_EQ(summary.duplicates, 1);
   EXPECT_EQ(summary.vocabulary, 10) << "characters of both sides: a d e h n o r s w ü";
 
-  options.input = options.validation_input;
+  options.inputs = options.validation_inputs;
   EXPECT_THAT(message_of(ExitCode::kData, [&] { prepare_text(options); }), HasSubstr("is for training"));
 }
 
@@ -180,12 +180,12 @@ TEST(Prepare, NamesFileAndByteOfInvalidUtf8) {
   folder.write("in/b.txt", "x\n\f\ncaf\xE9 au lait");
   PrepareOptions options = options_of(folder, "in");
   options.split = PrepareOptions::Split::kTail;
-  options.form_feed_separates = true;
-  options.vocabulary = PrepareOptions::Vocabulary::kCharacters;
+  options.separator = "\f";
+  options.tokenizer = "characters";
   EXPECT_THAT(message_of(ExitCode::kData, [&] { prepare_text(options); }),
               AllOf(HasSubstr(folder / "in/b.txt"), HasSubstr("byte 7: not valid UTF-8")));
   EXPECT_FALSE(std::filesystem::exists(folder / "out"));
-  options.vocabulary = PrepareOptions::Vocabulary::kBytes;
+  options.tokenizer = "bytes";
   EXPECT_EQ(prepare_text(options).train.tokens + prepare_text(options).validation.tokens, 8 + 2 + 12);
 }
 
