@@ -229,10 +229,11 @@ void run_single(const Forward& f, ThreadPool& pool) {
   }
   // A row of the workspace: largest, total, then the sums.
   const auto row_of = [&](int64_t head, int64_t chunk) { return f.workspace + (head * chunks + chunk) * (width + 2); };
+  // Heads side by side over the same keys: their pages and, in a group, their cache lines are the same.
   pool.for_each(heads * chunks, [&](int64_t index, int worker) {
-    const int64_t head = index / chunks;
-    const int64_t chunk = index % chunks;
-    const int64_t b = head / shape.heads;
+    const int64_t b = index / (shape.heads * chunks);
+    const int64_t chunk = index / shape.heads % chunks;
+    const int64_t head = b * shape.heads + index % shape.heads;
     const Range visible = visible_keys(shape, b, Range{0, 1});
     const Range keys{std::max(visible.begin, chunk * kDecodeChunk), std::min(visible.end, (chunk + 1) * kDecodeChunk)};
     float* const row = row_of(head, chunk);
