@@ -36,6 +36,7 @@ libdnnl-dev          oneDNN: matrix products on CPUs
 libisal-dev          ISA-L: CRC32C of checkpoints
 zlib1g-dev           text files compressed by gzip
 libzstd-dev          text files compressed by zstd
+libnlopt-dev         NLopt: the optimizer of scaling-law fits
 libcli11-dev         the command line
 nlohmann-json3-dev   JSON
 libbenchmark-dev     benchmarks

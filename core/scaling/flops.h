@@ -26,4 +26,10 @@ struct FlopsPerToken {
 };
 FlopsPerToken flops_per_token(const ModelConfig& model, int64_t sequence);
 
+/// The rule of thumb of scaling laws, C = 6 N D: two FLOPs per parameter and token forward, four backward (Kaplan et
+/// al. 2020, section 2.1). N parameters, D tokens, C FLOPs.
+inline double training_flops(double parameters, double tokens) { return 6.0 * parameters * tokens; }
+inline double tokens_for_flops(double flops, double parameters) { return flops / (6.0 * parameters); }
+inline double parameters_for_flops(double flops, double tokens) { return flops / (6.0 * tokens); }
+
 }  // namespace tsugi

@@ -13,6 +13,7 @@ void add_commands(CLI::App& app, int& exit_code) {
   add_import(app, exit_code);
   add_export(app, exit_code);
   add_inspect(app, exit_code);
+  add_sweep(app, exit_code);
 }
 
 }  // namespace tsugi

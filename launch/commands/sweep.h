@@ -1,0 +1,10 @@
+// The subcommands of `tsugi sweep`.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace tsugi {
+
+void add_sweep_fit(CLI::App& sweep, int& exit_code);
+
+}  // namespace tsugi
