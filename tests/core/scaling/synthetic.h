@@ -32,7 +32,7 @@ inline RunTable isoflop_sweep(int budgets, int sizes, double noise, uint64_t see
     const double centre = g * std::pow(c / 6, 0.37 / 0.72);
     for (int s = 0; s < sizes; ++s) {
       SweepRun run;
-      run.name = "b" + std::to_string(b) + "s" + std::to_string(s);
+      run.name = std::to_string(b).append(":").append(std::to_string(s));
       run.n = centre * std::pow(width, 2.0 * s / (sizes - 1) - 1.0);
       run.d = tokens_for_flops(c, run.n);
       run.c = c;
