@@ -1,10 +1,17 @@
 #include "launch/training_data.h"
 
 #include <filesystem>
+#include <set>
+#include <string_view>
+#include <vector>
 
+#include "core/checkpoint/adapter_folder.h"
+#include "core/checkpoint/manifest.h"
 #include "core/data/file.h"
 #include "core/data/tokenizer/tokenizer.h"
 #include "core/model/folder_texts.h"
+#include "core/model/transformer.h"
+#include "core/nn/adapter.h"
 #include "core/objective/causal_lm.h"
 #include "ops/base/error.h"
 
@@ -15,6 +22,27 @@ constexpr int64_t kMaxTokenizerBytes = int64_t{1} << 30;
 
 std::string if_exists(const std::filesystem::path& path) {
   return std::filesystem::exists(path) ? path.string() : std::string();
+}
+
+/// The last parts of the names of what `adapter` adapts. Throws Error(kUsage) for a target that the model lacks.
+std::vector<std::string> adapted_projections(const ModelConfig& model, const AdapterConfig& adapter) {
+  ParameterStore store;
+  const Transformer declared(model, store, true, adapter);
+  std::set<std::string> adapted;
+  for (const ParameterInfo& info : store.tensors()) {
+    if (!info.name.ends_with(kAdapterDown)) continue;
+    const std::string projection = info.name.substr(0, info.name.size() - std::string_view(kAdapterDown).size());
+    adapted.insert(projection.substr(projection.rfind('.') + 1));
+  }
+  for (const std::string& target : adapter_targets(adapter)) {
+    if (adapted.contains(target)) continue;
+    AdapterConfig all = adapter;
+    all.clear_targets();
+    std::string known;
+    for (const std::string& one : adapted_projections(model, all)) known += (known.empty() ? "" : ", ") + one;
+    throw Error(ExitCode::kUsage, "adapter.targets: the model has no projection \"" + target + "\"", "it has " + known);
+  }
+  return {adapted.begin(), adapted.end()};
 }
 
 }  // namespace
@@ -66,7 +94,8 @@ std::unique_ptr<Objective> make_language_objective(const DataFiles& files, RunCo
 }
 
 std::map<std::string, std::string> checkpoint_texts(const HuggingfaceModel& description,
-                                                    const std::string& tokenizer_file, const std::string& from) {
+                                                    const std::string& tokenizer_file, const std::string& from,
+                                                    const AdapterConfig& adapter) {
   std::map<std::string, std::string> texts;
   if (!from.empty()) texts = carried_texts(from);
   if (!tokenizer_file.empty()) {
@@ -78,6 +107,12 @@ std::map<std::string, std::string> checkpoint_texts(const HuggingfaceModel& desc
     texts["tokenizer.json"] = std::move(tokenizer);
   }
   texts["config.json"] = to_huggingface_config(description);
+  if (adapter.rank() > 0) {
+    texts[kAdapterConfigFile] =
+        to_adapter_config(adapter.rank(), static_cast<double>(adapter_scale(adapter)) * adapter.rank(),
+                          std::filesystem::canonical(from), adapted_projections(description.model, adapter),
+                          description.model.family() == ModelConfig::GPT2, !description.labels.empty());
+  }
   return texts;
 }
 

@@ -59,6 +59,19 @@ Variable linear(Tape& tape, const Variable& x, const Parameter& weight, const Pa
   return y;
 }
 
+Variable activate(Tape& tape, const Variable& x, Activation activation) {
+  const Context& context = tape.context();
+  Variable out = tape.variable(context.empty(x.value.shape(), x.value.dtype()), x.requires_gradient());
+  activation_forward(context, activation, x.value, out.value);
+  if (!out.requires_gradient()) return out;
+  tape.record([context, x, activation, output = out.gradient]() {
+    const Tensor d_x = context.empty(x.value.shape(), x.value.dtype());
+    activation_backward(context, activation, x.value, output->take(), d_x);
+    x.gradient->add(context, d_x);
+  });
+  return out;
+}
+
 Variable gated_activation(Tape& tape, const Variable& gate_up, Activation activation) {
   const Context& context = tape.context();
   const Shape& shape = gate_up.value.shape();

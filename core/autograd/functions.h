@@ -18,6 +18,9 @@ enum class WeightLayout { kInOut, kOutIn };
 Variable linear(Tape& tape, const Variable& x, const Parameter& weight, const Parameter& bias,
                 Activation activation = Activation::kNone, WeightLayout layout = WeightLayout::kInOut);
 
+/// f(x), element by element, where it is not the end of linear().
+Variable activate(Tape& tape, const Variable& x, Activation activation);
+
 /// activation(gate)·up, [B, T, F] from packed gate_up [B, T, 2·F], gates first: SwiGLU with kSilu, GeGLU with kGelu.
 Variable gated_activation(Tape& tape, const Variable& gate_up, Activation activation);
 

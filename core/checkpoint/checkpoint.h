@@ -55,7 +55,8 @@ RunLease take_lease(Communicator& communicator, const std::string& directory);
 void record_start(Communicator& communicator, const RunLease& lease, int64_t start_step);
 
 /// Writes checkpoints/step-N and returns its path. Collective. Each rank writes its ranges; rank 0 the small files
-/// (`texts`: file name → content, e.g. config.json, tokenizer.json). Together the ranks' ranges hold every element of
+/// (`texts`: file name → content, e.g. config.json, tokenizer.json; with an adapter_config.json among them the masters
+/// go into adapter_model.safetensors instead of model.safetensors). Together the ranks' ranges hold every element of
 /// every tensor exactly once. An existing step-N is an error, as is a newer generation that began at or before this
 /// step (a second life of the job): Error(kData). But a step-N that does not count, being void or damaged and passed
 /// over when this attempt started, is renamed to step-N.void.gK: the run must be able to pass it.

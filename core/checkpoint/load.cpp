@@ -175,7 +175,8 @@ RunState load_checkpoint(const std::string& checkpoint, const std::vector<SavedT
                          const std::vector<StateRange>& ranges) {
   RunState state = load_run_state(checkpoint);
   const Folder folder(checkpoint);
-  read_masters(SafetensorsFile(folder.open(kModelFile)), tensors, ranges);
+  const bool adapter = read_manifest(folder).files.contains(kAdapterFile);
+  read_masters(SafetensorsFile(folder.open(adapter ? kAdapterFile : kModelFile)), tensors, ranges);
   const bool moments = std::any_of(ranges.begin(), ranges.end(), [](const StateRange& range) {
     return range.exp_avg != nullptr || range.exp_avg_sq != nullptr;
   });

@@ -79,7 +79,7 @@ Manifest parse_manifest(std::string_view text, const std::string& origin) {
   const auto need = [&](const std::string& name) {
     if (!manifest.files.contains(name)) throw content.error("lists no " + name);
   };
-  need(kModelFile);
+  if (!manifest.files.contains(kAdapterFile)) need(kModelFile);
   need(kRunFile);
   for (int rank = 0; rank < manifest.world_size; ++rank) need(shard_file(rank, manifest.world_size));
   if (shards != manifest.world_size) throw content.error("lists state shards of another number of ranks");

@@ -17,6 +17,9 @@ namespace tsugi {
 
 inline constexpr const char* kManifestFile = "manifest.json";
 inline constexpr const char* kModelFile = "model.safetensors";
+/// In its place where only an adapter was trained: PEFT's names.
+inline constexpr const char* kAdapterFile = "adapter_model.safetensors";
+inline constexpr const char* kAdapterConfigFile = "adapter_config.json";
 inline constexpr const char* kRunFile = "state/run.json";
 
 struct ManifestFile {

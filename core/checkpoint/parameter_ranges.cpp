@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "core/nn/adapter_names.h"
+
 namespace tsugi {
 
 std::vector<SavedTensor> saved_tensors(const ParameterStore& store) {
@@ -16,6 +18,31 @@ std::vector<SavedTensor> saved_tensors(const ParameterStore& store) {
     }
   }
   return tensors;
+}
+
+SavedState adapter_state(const ParameterStore& store, const std::vector<StateRange>& ranges) {
+  SavedState state;
+  std::vector<int> place;  // of each part among those that are kept; -1: not kept
+  for (const ParameterInfo& info : store.tensors()) {
+    for (size_t p = 0; p < info.parts.size(); ++p) {
+      place.push_back(info.frozen ? -1 : static_cast<int>(std::count_if(place.begin(), place.end(), [](int one) {
+        return one >= 0;
+      })));
+    }
+  }
+  const std::vector<SavedTensor> all = saved_tensors(store);
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (place[i] < 0) continue;
+    state.tensors.push_back(all[i]);
+    std::string& name = state.tensors.back().name;
+    if (!name.starts_with(kAdapterPrefix)) name = kAdapterPrefix + name;
+  }
+  for (const StateRange& range : ranges) {
+    if (place[static_cast<size_t>(range.tensor)] < 0) continue;
+    state.ranges.push_back(range);
+    state.ranges.back().tensor = place[static_cast<size_t>(range.tensor)];
+  }
+  return state;
 }
 
 std::vector<StateRange> whole_tensors(ParameterStore& store) {

@@ -11,6 +11,15 @@ namespace tsugi {
 /// Names and shapes of a store's parts, in the order of StateRange::tensor.
 std::vector<SavedTensor> saved_tensors(const ParameterStore& store);
 
+/// What a checkpoint holds of a store's parts.
+struct SavedState {
+  std::vector<SavedTensor> tensors;
+  std::vector<StateRange> ranges;
+};
+
+/// The trained parts alone, by the names that PEFT gives them: what an adapter's checkpoint holds.
+SavedState adapter_state(const ParameterStore& store, const std::vector<StateRange>& ranges);
+
 /// Every element of an fp32 store's working copy, to read weights into.
 std::vector<StateRange> whole_tensors(ParameterStore& store);
 

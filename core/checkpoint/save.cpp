@@ -122,7 +122,7 @@ ManifestFile join_model(const SafetensorsLayout& layout, std::vector<WrittenPiec
   }
   if (position != layout.file_bytes) {
     throw Error(ExitCode::kInternal, "the ranks' ranges do not cover every element exactly once: first at byte " +
-                                         std::to_string(position) + " of " + kModelFile);
+                                         std::to_string(position) + " of the weights");
   }
   return {layout.file_bytes, crc};
 }
@@ -142,15 +142,18 @@ std::string run_text(const RunState& state) {
 /// One checkpoint on its way. Every step is a function that one or all ranks run.
 class Writing {
  public:
-  Writing(RunLease lease, RunState state)
+  Writing(RunLease lease, RunState state, std::string weights)
       : lease_(std::move(lease)),
         state_(std::move(state)),
+        weights_(std::move(weights)),
         folder_(checkpoints_folder(lease_.directory)),
         partial_(folder_ + "/" + partial_name(state_.step, lease_.generation)),
         final_(folder_ + "/" + checkpoint_name(state_.step)) {}
 
   const std::string& partial() const { return partial_; }
   const std::string& final_path() const { return final_; }
+  /// Name of the file of the masters.
+  const std::string& weights() const { return weights_; }
 
   /// Throws when another attempt has taken over, or when the name is taken by what counts.
   void check_allowed() const {
@@ -177,7 +180,7 @@ class Writing {
       if (::mkdir(path.c_str(), 0777) != 0) throw file_error("create folder", path);
     }
     const Folder folder(partial_);
-    File file = folder.create(kModelFile);
+    File file = folder.create(weights_);
     file.reserve(model.file_bytes);
     file.write(0, std::as_bytes(std::span(model.header)));
     file.finish();
@@ -199,7 +202,7 @@ class Writing {
       pieces.insert(pieces.end(), parts.model.begin(), parts.model.end());
       manifest_.files[shard_file(rank, manifest_.world_size)] = parts.shard;
     }
-    manifest_.files[kModelFile] = join_model(model, std::move(pieces));
+    manifest_.files[weights_] = join_model(model, std::move(pieces));
     sync_folder(partial_ + "/state");
     Folder(partial_).write_text(kManifestFile, manifest_text(manifest_));
     sync_folder(partial_);
@@ -248,6 +251,7 @@ class Writing {
 
   RunLease lease_;
   RunState state_;
+  std::string weights_;
   std::string folder_;
   std::string partial_;
   std::string final_;
@@ -265,7 +269,8 @@ void check_arguments(const std::vector<SavedTensor>& tensors, const std::vector<
   }
   for (const auto& [name, text] : texts) {
     check_file_name(name, "save_checkpoint");
-    CHECK(name != kModelFile && name != kManifestFile && name.find('/') == std::string::npos) << name;
+    CHECK(name != kModelFile && name != kAdapterFile && name != kManifestFile && name.find('/') == std::string::npos)
+        << name;
   }
 }
 
@@ -286,8 +291,14 @@ std::string add_saving(StagedWork& work, const Communicator& communicator, const
     std::vector<std::string> parts;
   };
   const SafetensorsLayout model = lay_out_model(tensors);
-  const auto shared = std::make_shared<Shared>(
-      Shared{Writing(lease, std::move(state)), model, std::move(tensors), std::move(ranges), std::move(texts), {}, {}});
+  const std::string weights = texts.contains(kAdapterConfigFile) ? kAdapterFile : kModelFile;
+  const auto shared = std::make_shared<Shared>(Shared{Writing(lease, std::move(state), weights),
+                                                      model,
+                                                      std::move(tensors),
+                                                      std::move(ranges),
+                                                      std::move(texts),
+                                                      {},
+                                                      {}});
   const int rank = communicator.rank();
   const int ranks = communicator.size();
   const bool root = rank == 0;
@@ -305,7 +316,8 @@ std::string add_saving(StagedWork& work, const Communicator& communicator, const
   work.add({[rank, ranks, shared] {
               const Folder folder(shared->writing.partial());
               shared->mine.shard = write_shard(folder.create(shard_file(rank, ranks)), shared->tensors, shared->ranges);
-              shared->mine.model = write_masters(folder.open_for_writing(kModelFile), shared->model, shared->ranges);
+              shared->mine.model =
+                  write_masters(folder.open_for_writing(shared->writing.weights()), shared->model, shared->ranges);
             },
             [shared](Communicator& all) { shared->parts = all.all_gather_strings(shared->mine.to_bytes()); }});
   work.add({[root, shared] {

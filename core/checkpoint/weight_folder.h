@@ -1,4 +1,5 @@
-// The weights of a Hugging Face folder: model.safetensors, or the files that model.safetensors.index.json names.
+// The weights of a Hugging Face folder: model.safetensors, or the files that model.safetensors.index.json names; or
+// those of a folder with a low-rank adapter: its base's with the updates added.
 #pragma once
 
 #include <map>
@@ -6,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/checkpoint/adapter_folder.h"
 #include "core/checkpoint/checkpoint.h"
 #include "core/checkpoint/safetensors.h"
 
@@ -15,9 +17,10 @@ inline constexpr const char* kIndexFile = "model.safetensors.index.json";
 
 class WeightFolder {
  public:
-  /// Reads the header of model.safetensors, or the index. A file that the index names is a plain name and no link, and
-  /// lies in this folder. Throws Error(kData) when there is neither, or for an index that is wrong.
-  explicit WeightFolder(const std::string& path);
+  /// Reads the header of model.safetensors, or the index, or an adapter and its base's. A file that the index names is
+  /// a plain name and no link, and lies in this folder. Throws Error(kData) when there is neither, or for an index that
+  /// is wrong.
+  explicit WeightFolder(const std::string& path) : WeightFolder(path, 0) {}
 
   /// "FOLDER/model.safetensors" or "FOLDER/model.safetensors.index.json".
   const std::string& origin() const { return origin_; }
@@ -44,6 +47,9 @@ class WeightFolder {
   void read(const std::string& name, int64_t offset, std::span<float> out);
 
  private:
+  /// `depth`: how many adapters lead here; one may adapt what another has adapted.
+  WeightFolder(const std::string& path, int depth);
+  void open_adapter(const std::string& path, int depth);
   /// How the folder calls `name`; empty: not at all.
   std::string actual_name(const std::string& name) const;
 
@@ -51,6 +57,8 @@ class WeightFolder {
   std::string origin_;
   std::map<std::string, std::string> file_of_;
   std::map<std::string, std::unique_ptr<SafetensorsFile>> open_;
+  std::unique_ptr<AdapterFolder> adapter_;
+  std::unique_ptr<WeightFolder> base_;  ///< what the adapter updates
 };
 
 }  // namespace tsugi

@@ -31,7 +31,7 @@ bool is_head(const std::string& name) { return name == "lm_head.weight" || name 
 
 }  // namespace
 
-WeightFolder::WeightFolder(const std::string& path) : folder_(path), origin_(path + "/" + kModelFile) {
+WeightFolder::WeightFolder(const std::string& path, int depth) : folder_(path), origin_(path + "/" + kModelFile) {
   // This one name is ours and not a file's, so it may be a link: Hugging Face's cache consists of links.
   const int descriptor = ::open(origin_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor >= 0) {
@@ -40,6 +40,10 @@ WeightFolder::WeightFolder(const std::string& path) : folder_(path), origin_(pat
     return;
   }
   if (errno != ENOENT) throw file_error("open", origin_);
+  if (AdapterFolder::is_one(path)) {
+    open_adapter(path, depth);
+    return;
+  }
   origin_ = path + "/" + kIndexFile;
   if (::access(origin_.c_str(), F_OK) != 0) {
     throw Error(ExitCode::kData, path + ": has neither " + kModelFile + " nor " + kIndexFile,
@@ -59,13 +63,34 @@ WeightFolder::WeightFolder(const std::string& path) : folder_(path), origin_(pat
   }
 }
 
+void WeightFolder::open_adapter(const std::string& path, int depth) {
+  constexpr int kMaxDepth = 8;
+  if (depth == kMaxDepth) throw Error(ExitCode::kData, path + ": more than 8 adapters adapt each other, or a circle");
+  adapter_ = std::make_unique<AdapterFolder>(path);
+  origin_ = adapter_->origin();
+  base_.reset(new WeightFolder(adapter_->base(), depth + 1));
+  for (const std::string& name : adapter_->updated()) {
+    std::string found;
+    const SafetensorsFile& file = base_->file_with(name, found);
+    adapter_->check(name, file.find(found)->shape);
+  }
+}
+
 std::vector<std::string> WeightFolder::names() const {
+  if (base_) {
+    std::vector<std::string> names = base_->names();
+    for (const auto& [name, stored] : adapter_->whole()) {
+      if (!base_->has(name)) names.push_back(name);
+    }
+    return names;
+  }
   std::vector<std::string> names;
   for (const auto& [name, file] : file_of_) names.push_back(name);
   return names;
 }
 
 std::string WeightFolder::actual_name(const std::string& name) const {
+  if (base_) return adapter_->whole().contains(name) ? adapter_->whole().at(name) : base_->actual_name(name);
   if (file_of_.contains(name)) return name;
   for (const std::string_view prefix : kPrefixes) {
     if (name.starts_with(prefix) && file_of_.contains(name.substr(prefix.size()))) return name.substr(prefix.size());
@@ -74,7 +99,9 @@ std::string WeightFolder::actual_name(const std::string& name) const {
 }
 
 const SafetensorsFile& WeightFolder::file_with(const std::string& name, std::string& found) {
+  if (base_ && !adapter_->whole().contains(name)) return base_->file_with(name, found);
   found = actual_name(name);
+  if (base_) return adapter_->file();
   if (found.empty()) throw Error(ExitCode::kData, origin_ + ": tensor \"" + name + "\" is missing");
   const std::string& file_name = file_of_.at(found);
   std::unique_ptr<SafetensorsFile>& file = open_[file_name];
@@ -99,6 +126,7 @@ void WeightFolder::check(const std::vector<SavedTensor>& tensors) {
 }
 
 void WeightFolder::check_nothing_else(const std::vector<SavedTensor>& tensors) const {
+  if (base_) return base_->check_nothing_else(tensors);
   std::set<std::string> known;
   for (const SavedTensor& tensor : tensors) known.insert(actual_name(tensor.name));
   for (const auto& [name, file] : file_of_) {
@@ -127,6 +155,11 @@ void WeightFolder::check_equal(const std::string& name, const std::string& copy)
 }
 
 void WeightFolder::read(const std::string& name, int64_t offset, std::span<float> out) {
+  if (base_ && !adapter_->whole().contains(name)) {
+    base_->read(name, offset, out);
+    adapter_->add(name, offset, out);
+    return;
+  }
   std::string found;
   const SafetensorsFile& file = file_with(name, found);
   file.read_floats(found, offset, out);

@@ -31,7 +31,7 @@ RotaryScaling rotary_scaling(const RopeScaling& scaling) {
 
 }  // namespace
 
-Transformer::Transformer(ModelConfig config, ParameterStore& store, bool output_head) {
+Transformer::Transformer(ModelConfig config, ParameterStore& store, bool output_head, const AdapterConfig& adapter) {
   CHECK_GT(config.vocabulary(), 0);
   resolve_family(config);
   CHECK(model_complaints(config).empty()) << model_complaints(config).front();
@@ -52,7 +52,7 @@ Transformer::Transformer(ModelConfig config, ParameterStore& store, bool output_
   block_units_.resize(layers);
   for (size_t i = layers; i-- > 0;) {
     const auto index = static_cast<int64_t>(i);
-    blocks_[i] = Block::declare(store, names.block(index), index, config);
+    blocks_[i] = Block::declare(store, names.block(index), index, config, adapter);
     block_units_[i] = store.end_unit();
   }
 

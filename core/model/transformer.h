@@ -30,9 +30,9 @@ struct ForwardOptions {
 class Transformer {
  public:
   /// Declares the model's tensors in `store`, last layer first (the order in which backward completes them).
-  /// `config` must be one that can be built (core/config/families.h), its vocabulary > 0. Without `output_head` an untied output
-  /// projection is not declared: for objectives that have a head of their own.
-  Transformer(ModelConfig config, ParameterStore& store, bool output_head = true);
+  /// `config` must be one that can be built (core/config/families.h), its vocabulary > 0. Without `output_head` an
+  /// untied output projection is not declared: for objectives that have a head of their own.
+  Transformer(ModelConfig config, ParameterStore& store, bool output_head = true, const AdapterConfig& adapter = {});
 
   /// Resolved.
   const ModelConfig& config() const { return config_; }

@@ -2,7 +2,9 @@
 
 #include <cmath>
 
+#include "core/autograd/low_rank.h"
 #include "core/config/families.h"
+#include "core/nn/adapter.h"
 
 namespace tsugi {
 namespace {
@@ -64,6 +66,31 @@ Activation elementwise(ModelConfig::Activation activation) {
 
 }  // namespace
 
+namespace {
+
+/// A begins random, B zero, so that training begins with the weights as they are. The deviation is that of PEFT's
+/// initial values (uniform within 1/sqrt(in)).
+void declare_adapters(ParameterStore& store, const LinearOptions& options, Linear& layer) {
+  const AdapterConfig& adapter = *options.adapter;
+  const auto deviation = static_cast<float>(1.0 / std::sqrt(3.0 * static_cast<double>(options.in)));
+  int64_t first = 0;
+  for (size_t i = 0; i < options.names.size(); ++i) {
+    if (is_adapted(adapter, options.names[i])) {
+      const std::string name = kAdapterPrefix + options.names[i];
+      LowRankAdapter one;
+      one.down = store.add(name + kAdapterDown, {adapter.rank(), options.in},
+                           {Initialization::Kind::kNormal, deviation}, true);
+      one.up = store.add(name + kAdapterUp, {options.rows[i], adapter.rank()}, {Initialization::Kind::kZeros}, true);
+      one.first = first;
+      one.scale = adapter_scale(adapter);
+      layer.adapters.push_back(one);
+    }
+    first += options.rows[i];
+  }
+}
+
+}  // namespace
+
 Linear Linear::declare(ParameterStore& store, const LinearOptions& options) {
   int64_t out = 0;
   for (const int64_t rows : options.rows) out += rows;
@@ -79,7 +106,15 @@ Linear Linear::declare(ParameterStore& store, const LinearOptions& options) {
     layer.bias = store.add(name + ".bias", {out}, {Initialization::Kind::kZeros}, false, 0,
                            parts_of(options.names, options.rows, ".bias"));
   }
+  if (options.adapter != nullptr) declare_adapters(store, options, layer);
   return layer;
+}
+
+Variable Linear::forward(Tape& tape, const Variable& x, Activation activation) const {
+  if (adapters.empty()) return linear(tape, x, weight, bias, activation, layout);
+  Variable y = linear(tape, x, weight, bias, Activation::kNone, layout);
+  for (const LowRankAdapter& one : adapters) y = low_rank_update(tape, x, y, one.down, one.up, one.first, one.scale);
+  return activation == Activation::kNone ? y : activate(tape, y, activation);
 }
 
 Norm Norm::declare(ParameterStore& store, const std::string& name, const ModelConfig& model) {
@@ -114,7 +149,8 @@ Variable Mlp::forward(Tape& tape, const Variable& x) const {
   return contract.forward(tape, expand.forward(tape, x, elementwise(activation)));
 }
 
-Block Block::declare(ParameterStore& store, const std::string& name, int64_t index, const ModelConfig& model) {
+Block Block::declare(ParameterStore& store, const std::string& name, int64_t index, const ModelConfig& model,
+                     const AdapterConfig& adapter) {
   const BlockNames names = names_in(name, model);
   const auto deviation = static_cast<float>(model.init_deviation());
   const float residual_deviation =
@@ -125,6 +161,7 @@ Block Block::declare(ParameterStore& store, const std::string& name, int64_t ind
   const bool gpt2 = model.family() == ModelConfig::GPT2;
   LinearOptions options;
   options.layout = gpt2 ? WeightLayout::kInOut : WeightLayout::kOutIn;
+  if (adapter.rank() > 0) options.adapter = &adapter;
   const auto declare = [&](const std::vector<std::string>& tensors, int64_t in, std::vector<int64_t> rows, bool bias,
                            float with_deviation) {
     options.names = tensors;

@@ -18,6 +18,15 @@ struct LinearOptions {
   float deviation = 0.02f;
   bool bias = true;
   WeightLayout layout = WeightLayout::kInOut;  ///< GPT-2's Conv1D; all others are kOutIn
+  const AdapterConfig* adapter = nullptr;
+};
+
+/// A low-rank update of some of a projection's outputs.
+struct LowRankAdapter {
+  Parameter down;  ///< A [rank, in]
+  Parameter up;    ///< B [rows, rank]
+  int64_t first = 0;
+  float scale = 1.0f;
 };
 
 /// y = activation(x·weight + bias)
@@ -25,11 +34,10 @@ struct Linear {
   Parameter weight;
   Parameter bias;  ///< undefined: none
   WeightLayout layout = WeightLayout::kInOut;
+  std::vector<LowRankAdapter> adapters;
 
   static Linear declare(ParameterStore& store, const LinearOptions& options);
-  Variable forward(Tape& tape, const Variable& x, Activation activation = Activation::kNone) const {
-    return linear(tape, x, weight, bias, activation, layout);
-  }
+  Variable forward(Tape& tape, const Variable& x, Activation activation = Activation::kNone) const;
 };
 
 /// LayerNorm or RMSNorm.
@@ -99,7 +107,8 @@ struct Block {
   Mlp mlp;
 
   /// `name`: what precedes its tensors' names, "transformer.h.0" or "model.layers.0".
-  static Block declare(ParameterStore& store, const std::string& name, int64_t index, const ModelConfig& model);
+  static Block declare(ParameterStore& store, const std::string& name, int64_t index, const ModelConfig& model,
+                       const AdapterConfig& adapter);
   /// `cache`: keys and values of earlier tokens, in inference.
   ResidualStream forward(Tape& tape, const ResidualStream& stream, const BlockContext& context,
                          KeyValueCache* cache = nullptr) const;

@@ -4,16 +4,17 @@
 #include <cstring>
 
 #include "core/checkpoint/parameter_ranges.h"
+#include "core/nn/adapter_names.h"
 #include "ops/base/error.h"
 
 namespace tsugi {
 namespace {
 
 /// The objective's heads come first: backward completes them first.
-Transformer declare(ParameterStore& store, Objective& objective, const ModelConfig& config, int& heads) {
-  objective.declare_heads(store, config);
+Transformer declare(ParameterStore& store, Objective& objective, const RunConfig& config, int& heads) {
+  objective.declare_heads(store, config.model());
   heads = static_cast<int>(saved_tensors(store).size());
-  return Transformer(config, store, objective.uses_output_head());
+  return Transformer(config.model(), store, objective.uses_output_head(), config.adapter());
 }
 
 std::string pack(const std::vector<double>& values) {
@@ -38,7 +39,7 @@ Engine::Engine(ThreadPool& pool, Communicator& communicator, const RunConfig& co
       config_(config),
       objective_(&objective),
       heap_context_(Device{}, pool, heap_),
-      model_(declare(store_, objective, config.model(), heads_)) {
+      model_(declare(store_, objective, config, heads_)) {
   if (communicator.size() > config.batch().micro_batches()) {
     throw Error(ExitCode::kUsage,
                 "batch.micro_batches is " + std::to_string(config.batch().micro_batches()) + " but there are " +
@@ -46,6 +47,10 @@ Engine::Engine(ThreadPool& pool, Communicator& communicator, const RunConfig& co
                 "set batch.micro_batches to a multiple of the ranks (and lower batch.micro_batch)");
   }
   if (frozen) store_.freeze(frozen);
+  if (config.adapter().rank() > 0) {
+    const int first_frozen = heads_ > 0 ? 1 : 0;  // heads are the first unit
+    store_.freeze([=](const ParameterInfo& info) { return !is_adapter(info.name) && info.unit >= first_frozen; });
+  }
   store_.allocate(heap_context_, compute_type(config));
   ShardLayout layout = make_layout(store_, config.dist(), communicator.size());
   memory_plan_ = plan_memory(Device{}, store_, model_, objective, config, communicator.size(), communicator.rank());

@@ -11,6 +11,7 @@
 #include "core/checkpoint/staged_work.h"
 #include "core/checkpoint/state_copy.h"
 #include "core/config/config.h"
+#include "core/nn/adapter_names.h"
 #include "core/optim/schedule.h"
 #include "core/scaling/flops.h"
 #include "core/scaling/machine_rate.h"
@@ -49,7 +50,10 @@ class Trainer {
   bool first() const { return communicator_.rank() == 0; }
   bool names_checkpoint() const { return options_.resume != "auto" && options_.resume != "never"; }
   bool keeps_files() const { return !options_.run_directory.empty(); }
+  bool trains_adapter() const { return config_.adapter().rank() > 0; }
   void restore();
+  void load_initial_weights();
+  SavedState saved_state();
   std::string checkpoint_to_resume();
   void save();
   void end_saving();
@@ -98,7 +102,6 @@ std::string Trainer::checkpoint_to_resume() {
 
 void Trainer::restore() {
   ShardedAdamW& optimizer = engine_.optimizer();
-  const std::vector<SavedTensor> tensors = saved_tensors(engine_.store());
   optimizer.initialize(config_.seed());
   const std::string from = checkpoint_to_resume();
   int code = 0;
@@ -106,7 +109,8 @@ void Trainer::restore() {
   try {
     if (names_checkpoint()) verify_checkpoint(from);
     if (!from.empty()) {
-      const RunState state = load_checkpoint(from, tensors, optimizer.ranges(true));
+      const SavedState saved = saved_state();
+      const RunState state = load_checkpoint(from, saved.tensors, saved.ranges);
       result_.start_step = state.step;
       result_.checkpoint = from;
       saved_step_ = state.step;
@@ -114,13 +118,9 @@ void Trainer::restore() {
       LOG_IF(INFO, first()) << "goes on from " << from << " at step " << state.step;
       LOG_IF(WARNING, first() && state.config_text != to_text(config_))
           << "the configuration differs from the checkpoint's; the result will differ from an undisturbed run";
-    } else if (!options_.initial_weights.empty()) {
-      const int heads = engine_.head_tensors();
-      std::vector<StateRange> ranges = optimizer.ranges(false);
-      std::erase_if(ranges, [&](const StateRange& one) { return one.tensor < heads; });
-      for (StateRange& one : ranges) one.tensor -= heads;
-      load_weights(options_.initial_weights, {tensors.begin() + heads, tensors.end()}, ranges);
     }
+    // An adapter's checkpoints do not hold what they adapt.
+    if (!options_.initial_weights.empty() && (from.empty() || trains_adapter())) load_initial_weights();
   } catch (const Error& error) {
     code = static_cast<int>(error.code());
     failure = error.what();
@@ -129,6 +129,29 @@ void Trainer::restore() {
   optimizer.refresh_working();
   optimizer.gather(communicator_);
   result_.step = result_.start_step;
+}
+
+/// Heads and adapters are not in there.
+void Trainer::load_initial_weights() {
+  const std::vector<SavedTensor> all = saved_tensors(engine_.store());
+  std::vector<SavedTensor> tensors;
+  std::vector<int> place(all.size(), -1);
+  for (size_t i = static_cast<size_t>(engine_.head_tensors()); i < all.size(); ++i) {
+    if (is_adapter(all[i].name)) continue;
+    place[i] = static_cast<int>(tensors.size());
+    tensors.push_back(all[i]);
+  }
+  std::vector<StateRange> ranges = engine_.optimizer().ranges(false);
+  std::erase_if(ranges, [&](const StateRange& one) { return place[static_cast<size_t>(one.tensor)] < 0; });
+  for (StateRange& one : ranges) one.tensor = place[static_cast<size_t>(one.tensor)];
+  load_weights(options_.initial_weights, tensors, ranges);
+}
+
+/// What this rank keeps in checkpoints.
+SavedState Trainer::saved_state() {
+  std::vector<StateRange> ranges = engine_.optimizer().ranges(true);
+  if (trains_adapter()) return adapter_state(engine_.store(), ranges);
+  return {saved_tensors(engine_.store()), std::move(ranges)};
 }
 
 void Trainer::save() {
@@ -142,11 +165,11 @@ void Trainer::save() {
   state.evaluation_due = evaluation_due_;
   state.config_text = to_text(config_);
   state.facts = {{"bf16 products", matmul_bf16_path()}, {"objective", objective_.name()}};
-  std::vector<StateRange> ranges = engine_.optimizer().ranges(true);
-  if (state_copy_) ranges = state_copy_->take(ranges);
+  SavedState kept = saved_state();
+  if (state_copy_) kept.ranges = state_copy_->take(kept.ranges);
   saving_.emplace();
-  saving_path_ = add_saving(*saving_, communicator_, lease_, std::move(state), saved_tensors(engine_.store()),
-                            std::move(ranges), options_.texts);
+  saving_path_ = add_saving(*saving_, communicator_, lease_, std::move(state), std::move(kept.tensors),
+                            std::move(kept.ranges), options_.texts);
   add_retention(*saving_, communicator_, lease_, config_.checkpoint().keep());
   saved_step_ = result_.step;
   if (state_copy_) {

@@ -39,6 +39,9 @@ struct FinetuneOptions {
   bool linear_probe = false;
   bool baselines = false;
   int freeze_layers = 0;
+  int lora_rank = 0;
+  double lora_alpha = 0.0;
+  std::string lora_targets;
   double epochs = 10.0;
   int64_t batch = 16;
   double learning_rate = 5e-4;
@@ -82,6 +85,9 @@ RunConfig make_config(const FinetuneOptions& options, ModelConfig model, int64_t
   config.mutable_evaluation()->set_every_steps(0);
   config.mutable_checkpoint()->set_every_steps(0);
   config.mutable_dist()->set_threads(options.threads);
+  config.mutable_adapter()->set_rank(options.lora_rank);
+  config.mutable_adapter()->set_alpha(static_cast<float>(options.lora_alpha));
+  config.mutable_adapter()->set_targets(options.lora_targets);
   RunConfig resolved;
   parse_config(to_text(config), "finetune", {}, resolved);
   validate_run(resolved);
@@ -206,7 +212,7 @@ int finetune(World& world, const FinetuneOptions& options) {
   description.model = task.config.model();
   description.labels = task.labels;
   description.dtype = "float32";
-  trainer.texts = checkpoint_texts(description, task.tokenizer, opened.path);
+  trainer.texts = checkpoint_texts(description, task.tokenizer, opened.path, task.config.adapter());
   trainer.make_sinks = [&](int64_t start_step) {
     if (options.out.empty()) return std::vector<std::unique_ptr<MetricsSink>>();
     write_file_durably(options.out + "/config.textproto", to_text(task.config));
@@ -239,8 +245,22 @@ void add_finetune(CLI::App& app, int& exit_code) {
       command->add_option("--freeze-layers", options->freeze_layers, "keep the embeddings and this many lower blocks")
           ->capture_default_str()
           ->check(CLI::Range(0, 1024));
-  command->add_flag("--linear-probe", options->linear_probe, "train the head alone")->excludes(freeze);
-  command->add_flag("--from-scratch", options->from_scratch, "the checkpoint's shape with random weights");
+  CLI::Option* probe =
+      command->add_flag("--linear-probe", options->linear_probe, "train the head alone")->excludes(freeze);
+  CLI::Option* scratch =
+      command->add_flag("--from-scratch", options->from_scratch, "the checkpoint's shape with random weights");
+  CLI::Option* rank = command->add_option("--lora-rank", options->lora_rank,
+                                          "train low-rank adapters of this rank (and the head) and keep them apart, "
+                                          "in a folder that PEFT reads; 0: none");
+  rank->capture_default_str()->check(CLI::Range(0, 4096))->excludes(freeze)->excludes(probe)->excludes(scratch);
+  command->add_option("--lora-alpha", options->lora_alpha, "the update's scale times the rank; 0: twice the rank")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1e6))
+      ->needs(rank);
+  command
+      ->add_option("--lora-targets", options->lora_targets,
+                   "projections to adapt, separated by commas (q_proj,v_proj or c_attn); default: all")
+      ->needs(rank);
   command->add_flag("--baselines", options->baselines, "also score majority and bag-of-n-grams classifiers");
   command->add_option("--epochs", options->epochs, "passes over the training examples")
       ->capture_default_str()

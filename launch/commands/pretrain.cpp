@@ -66,6 +66,11 @@ int pretrain(World& world, const PretrainOptions& options) {
       take_architecture(description.model, initial, *config.mutable_model());
     }
     validate_run(config);
+    if (config.adapter().rank() > 0 && initial.empty()) {
+      throw Error(ExitCode::kUsage,
+                  "adapter.rank is " + std::to_string(config.adapter().rank()) + ", but there are no weights to adapt",
+                  "name them with --init-from");
+    }
     files = find_data(config.data());
     objective = make_language_objective(files, config);
     if (!config.evaluation().multiple_choice().empty()) {
@@ -99,7 +104,7 @@ int pretrain(World& world, const PretrainOptions& options) {
   description.model = config.model();
   description.labels.clear();
   description.dtype = "float32";
-  trainer.texts = checkpoint_texts(description, files.tokenizer, initial);
+  trainer.texts = checkpoint_texts(description, files.tokenizer, initial, config.adapter());
   trainer.make_sinks = [&](int64_t start_step) {
     write_file_durably(options.out + "/config.textproto", to_text(config));
     return make_run_sinks(options.out, start_step, config, options.json);

@@ -1,0 +1,162 @@
+#include "core/checkpoint/adapter_folder.h"
+
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "core/checkpoint/folder.h"
+#include "core/checkpoint/manifest.h"
+#include "core/data/json.h"
+#include "core/nn/adapter_names.h"
+#include "ops/base/error.h"
+
+namespace tsugi {
+namespace {
+
+constexpr int64_t kMaxConfigBytes = int64_t{1} << 24;
+constexpr int64_t kMaxRank = int64_t{1} << 20;
+
+/// Fields that change what is computed, and must be absent, null, false or empty.
+constexpr const char* kUnsupported[] = {"use_dora",
+                                        "use_rslora",
+                                        "rank_pattern",
+                                        "alpha_pattern",
+                                        "lora_bias",
+                                        "layer_replication",
+                                        "trainable_token_indices",
+                                        "target_parameters",
+                                        "alora_invocation_tokens"};
+
+void check_supported(const JsonValue& config) {
+  if (config.require_string("peft_type") != "LORA") {
+    throw config.require("peft_type").error("is not LORA, the only kind of adapter that is read");
+  }
+  for (const char* field : kUnsupported) {
+    if (!config.has(field)) continue;
+    const JsonValue value = config.require(field);
+    const bool empty =
+        value.is_bool() ? !value.as_bool() : (value.is_array() || value.is_object()) && value.size() == 0;
+    if (!empty) throw value.error("is not supported: only plain LoRA of one rank is");
+  }
+  if (config.string_or("bias", "none") != "none") {
+    throw config.require("bias").error("is not \"none\": trained biases are not read");
+  }
+}
+
+std::string find_base(const JsonValue& config, const std::string& folder) {
+  namespace fs = std::filesystem;
+  const std::string name = config.require_string("base_model_name_or_path");
+  for (const fs::path& path : {fs::path(folder) / name, fs::path(name)}) {
+    if (!name.empty() && fs::is_directory(path)) return path.string();
+  }
+  throw config.require("base_model_name_or_path")
+      .error("\"" + name + "\" is no folder here (nothing is downloaded)",
+             "put the folder of the adapted model there, or write its path");
+}
+
+/// "base_model.model.X" → "X"; anything else → "".
+std::string without_prefix(const std::string& name) {
+  const std::string_view prefix = kAdapterPrefix;
+  return name.starts_with(prefix) ? name.substr(prefix.size()) : std::string();
+}
+
+}  // namespace
+
+std::string to_adapter_config(int64_t rank, double alpha, const std::string& base,
+                              const std::vector<std::string>& projections, bool conv1d, bool classifier) {
+  nlohmann::ordered_json json;
+  json["peft_type"] = "LORA";
+  json["task_type"] = classifier ? "SEQ_CLS" : "CAUSAL_LM";
+  json["base_model_name_or_path"] = base;
+  json["r"] = rank;
+  json["lora_alpha"] = alpha;
+  json["lora_dropout"] = 0.0;
+  json["target_modules"] = projections;
+  json["modules_to_save"] = classifier ? nlohmann::ordered_json{"score"} : nlohmann::ordered_json();
+  json["fan_in_fan_out"] = conv1d;
+  json["bias"] = "none";
+  json["inference_mode"] = true;
+  return json.dump(2) + "\n";
+}
+
+bool AdapterFolder::is_one(const std::string& path) { return std::filesystem::exists(path + "/" + kAdapterConfigFile); }
+
+AdapterFolder::AdapterFolder(const std::string& path) {
+  const Folder folder(path);
+  const JsonValue config =
+      parse_json(folder.read_text(kAdapterConfigFile, kMaxConfigBytes), path + "/" + kAdapterConfigFile);
+  check_supported(config);
+  base_ = find_base(config, path);
+  rank_ = config.require_int("r", 1, kMaxRank);
+  scale_ = static_cast<float>(config.require_double("lora_alpha") / static_cast<double>(rank_));
+  conv1d_ = config.bool_or("fan_in_fan_out", false);
+  file_ = std::make_unique<SafetensorsFile>(folder.open(kAdapterFile));
+  read_tensors();
+}
+
+void AdapterFolder::read_tensors() {
+  for (const auto& [name, tensor] : file_->header().tensors) {
+    const std::string what = origin() + ": tensor \"" + name + "\" ";
+    const std::string plain = without_prefix(name);
+    if (plain.empty()) throw Error(ExitCode::kData, what + "does not begin with " + kAdapterPrefix);
+    if (!is_adapter(plain)) {
+      whole_[plain] = name;
+      continue;
+    }
+    const bool down = plain.ends_with(kAdapterDown);
+    const std::string_view ending = down ? kAdapterDown : kAdapterUp;
+    Update& update = updates_[plain.substr(0, plain.size() - ending.size()) + ".weight"];
+    if (tensor.shape.size() != 2 || tensor.shape[down ? 0 : 1] != rank_) {
+      throw Error(ExitCode::kData,
+                  what + "has shape " + shape_text(tensor.shape) + ", which does not fit r = " + std::to_string(rank_));
+    }
+    (down ? update.in : update.out) = tensor.shape[down ? 1 : 0];
+    std::vector<float>& values = down ? update.down : update.up;
+    values.resize(static_cast<size_t>(tensor.elements));
+    file_->read_floats(name, 0, values);
+    for (const float value : values) {
+      if (!std::isfinite(value)) throw Error(ExitCode::kData, what + "is not finite");
+    }
+  }
+  for (const auto& [name, update] : updates_) {
+    if (update.in > 0 && update.out > 0) continue;
+    throw Error(ExitCode::kData, origin() + ": the update of \"" + name + "\" lacks its " +
+                                     (update.in == 0 ? kAdapterDown : kAdapterUp));
+  }
+}
+
+std::vector<std::string> AdapterFolder::updated() const {
+  std::vector<std::string> names;
+  for (const auto& [name, update] : updates_) names.push_back(name);
+  return names;
+}
+
+void AdapterFolder::check(const std::string& name, const std::vector<int64_t>& shape) const {
+  const auto found = updates_.find(name);
+  if (found == updates_.end()) return;
+  const Update& update = found->second;
+  const std::vector<int64_t> needed =
+      conv1d_ ? std::vector<int64_t>{update.in, update.out} : std::vector<int64_t>{update.out, update.in};
+  if (shape == needed) return;
+  throw Error(ExitCode::kData, origin() + ": the update of \"" + name + "\" is one of " + shape_text(needed) +
+                                   ", but the tensor is " + shape_text(shape));
+}
+
+void AdapterFolder::add(const std::string& name, int64_t offset, std::span<float> values) const {
+  const auto found = updates_.find(name);
+  if (found == updates_.end()) return;
+  const Update& update = found->second;
+  const int64_t columns = conv1d_ ? update.out : update.in;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const int64_t element = offset + static_cast<int64_t>(i);
+    const int64_t out = conv1d_ ? element % columns : element / columns;
+    const int64_t in = conv1d_ ? element / columns : element % columns;
+    float sum = 0.0f;
+    for (int64_t k = 0; k < rank_; ++k) {
+      sum += update.up[static_cast<size_t>(out * rank_ + k)] * update.down[static_cast<size_t>(k * update.in + in)];
+    }
+    values[i] += scale_ * sum;
+  }
+}
+
+}  // namespace tsugi
