@@ -162,7 +162,7 @@ T shuffle(T value, int from_lane, Where where = Where::current()) {
 }
 template <class T>
 T shuffle_xor(T value, int mask, Where where = Where::current()) {
-  return shuffle(value, lane_index() ^ mask, where);
+  return dev::shuffle(value, lane_index() ^ mask, where);  // not std::shuffle, which a source_location would find
 }
 inline uint32_t ballot(bool predicate, Where where = Where::current()) {
   struct Call {

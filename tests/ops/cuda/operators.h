@@ -1,6 +1,7 @@
 // Helpers of the operators' tests on the emulator: typed device arrays and the bound of low precision.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <span>
 #include <vector>
@@ -67,13 +68,24 @@ inline std::vector<double> rounded(std::vector<double> values, DType type) {
   return values;
 }
 
-/// The bound of low precision: `actual` is at most twice as far from the exact result as the same mathematics done
-/// plainly in that precision, plus a few roundings of the largest result.
+/// How far the bound of low precision lets `actual` be from the exact result: twice as far as the same mathematics done
+/// plainly in that precision, plus a rounding of the largest result.
+inline double allowed_difference(std::span<const double> plain, std::span<const double> exact, DType type) {
+  const double rounding = (type == DType::kBF16 ? 0x1p-8 : 0x1p-21) * std::max(1e-30, max_abs(exact));
+  return 2.0 * max_difference(plain, exact) + rounding;
+}
+/// NaN if any element is, whatever comes after it.
+inline double largest_error(std::span<const double> actual, std::span<const double> exact) {
+  const auto nan = std::find_if(actual.begin(), actual.end(), [](double x) { return std::isnan(x); });
+  return nan != actual.end() ? *nan : max_difference(actual, exact);
+}
+inline bool within_twice(std::span<const double> actual, std::span<const double> plain, std::span<const double> exact,
+                         DType type) {
+  return largest_error(actual, exact) <= allowed_difference(plain, exact, type);
+}
 inline void expect_within_twice(std::span<const double> actual, std::span<const double> plain,
                                 std::span<const double> exact, DType type) {
-  const double rounding = (type == DType::kBF16 ? 0x1p-8 : 0x1p-21) * std::max(1e-30, max_abs(exact));
-  const double allowed = 2.0 * max_difference(plain, exact) + rounding;
-  EXPECT_LE(max_difference(actual, exact), allowed);
+  EXPECT_LE(largest_error(actual, exact), allowed_difference(plain, exact, type));
 }
 
 /// The factors of dropout of one array [batch, elements per sample], from its definition.

@@ -1,0 +1,370 @@
+#include "ops/attention/attention_mma.cuh"
+
+namespace tsugi::cuda {
+namespace {
+
+constexpr int kKeys = 64;     // of a tile that a block owns, or visits in the pass for dq
+constexpr int kQueries = 64;  // of a tile that a block owns in the pass for dq
+constexpr float kInfinity = __builtin_huge_valf();
+
+struct Backward {
+  DeviceAttentionShape shape;
+  DeviceHeads q, k, v, dq, dk, dv;
+  DropoutKey dropout;
+  const bf16* out;
+  const bf16* d_out;
+  const float* log_sum_exp;
+  float* delta;       // [batch, heads, query_tokens]: Σ over the head of d_out·out
+  TileRange* ranges;  // [batch, tiles of queries]
+  int query_tiles;
+
+  TSUGI_DEVICE int64_t statistic(int batch, int head, int query) const {
+    return (static_cast<int64_t>(batch) * shape.heads + head) * shape.query_tokens + query;
+  }
+  /// d_out is contiguous, like out.
+  TSUGI_DEVICE const bf16* d_out_of(int batch, int query, int head) const {
+    const int64_t row = static_cast<int64_t>(batch) * shape.query_tokens + query;
+    return d_out + (row * shape.heads + head) * shape.head_dim;
+  }
+  TSUGI_DEVICE int64_t d_out_stride() const { return static_cast<int64_t>(shape.heads) * shape.head_dim; }
+};
+
+/// A warp per query and head.
+TSUGI_KERNEL(kAttentionThreads, 8)
+sum_products(Backward p) {
+  const int64_t rows = static_cast<int64_t>(p.shape.batch) * p.shape.query_tokens * p.shape.heads;
+  const int64_t row = static_cast<int64_t>(dev::block_index().x) * (kAttentionThreads / 32) + dev::warp_index();
+  if (row >= rows) return;
+  float sum = 0.0f;
+  for (int d = dev::lane_index() * 8; d < p.shape.head_dim; d += 32 * 8) {
+    const dev::Vector<bf16, 8> a = dev::load_vector<8>(p.out + row * p.shape.head_dim + d);
+    const dev::Vector<bf16, 8> b = dev::load_vector<8>(p.d_out + row * p.shape.head_dim + d);
+    TSUGI_UNROLL
+    for (int i = 0; i < 8; ++i) sum += dev::to_float(a[i]) * dev::to_float(b[i]);
+  }
+  sum = dev::warp_sum(sum);
+  const int head = static_cast<int>(row % p.shape.heads);
+  const int64_t at = row / p.shape.heads;
+  const int batch = static_cast<int>(at / p.shape.query_tokens);
+  if (dev::lane_index() == 0)
+    dev::store(p.delta + p.statistic(batch, head, static_cast<int>(at % p.shape.query_tokens)), sum);
+}
+
+/// A block per tile of `size` queries.
+TSUGI_KERNEL(kAttentionThreads, 8)
+find_ranges(Backward p, int size) {
+  const int tile = static_cast<int>(dev::block_index().x);
+  const int batch = static_cast<int>(dev::block_index().y);
+  const int query = tile * size + dev::thread_index();
+  const bool has_query = dev::thread_index() < size && query < p.shape.query_tokens;
+  const KeyRange own = has_query ? keys_of(p.shape, batch, query) : KeyRange{0x7FFFFFFF, 0};
+  const TileRange range = combine_ranges(own, has_query, dev::shared<RangeScratch>());
+  if (dev::thread_index() == 0) dev::store(p.ranges + batch * p.query_tiles + tile, range);
+}
+
+/// The probability, and the derivative of the score before scaling; dropout acts between.
+struct Element {
+  float dropped;  ///< probability · factor
+  float d_score;
+};
+TSUGI_DEVICE Element derive(float score, bool visible, float scale_log2, float log2_sum, float d_dropped, float delta,
+                            float factor) {
+  const float probability = visible ? dev::exp2(dev::fma(score, scale_log2, -log2_sum)) : 0.0f;
+  return {probability * factor, probability * (d_dropped * factor - delta)};
+}
+
+/// What a pass must know of a query.
+struct QueryStatistics {
+  float log2_sum;  ///< log_sum_exp in base 2
+  float delta;
+  KeyRange keys;
+};
+TSUGI_DEVICE QueryStatistics statistics_of(const Backward& p, int batch, int head, int query) {
+  // Beyond the last query: exp2(score - inf) = 0.
+  if (query >= p.shape.query_tokens) return {kInfinity, 0.0f, {0x7FFFFFFF, 0}};
+  const int64_t at = p.statistic(batch, head, query);
+  return {dev::load(p.log_sum_exp + at) * dev::kLog2E, dev::load(p.delta + at), keys_of(p.shape, batch, query)};
+}
+
+template <int D, int Queries>
+struct KeyShared {
+  Tile<kKeys, D> k;
+  Tile<kKeys, D> v;
+  Tile<Queries, D> q[2];
+  Tile<Queries, D> d_out[2];
+  dev::SharedArray<float, 2 * Queries> log2_sums;
+  dev::SharedArray<float, 2 * Queries> deltas;
+  dev::SharedArray<int, 2 * Queries> first_keys;
+  dev::SharedArray<int, 2 * Queries> end_keys;
+};
+
+/// Rows of bf16 from accumulators: row `row` of the warp's 16 is row base + row of the matrix.
+template <int D>
+TSUGI_DEVICE void store_rows(const DeviceHeads& to, int batch, int head, int base, int tokens, int head_dim,
+                             const float (&sums)[D / 8][4], float scale) {
+  const int lane = dev::lane_index();
+  TSUGI_UNROLL
+  for (int h = 0; h < 2; ++h) {
+    const int token = base + lane / 4 + 8 * h;
+    if (token >= tokens) continue;
+    bf16* row = const_cast<bf16*>(head_of(to, batch, token, head));
+    TSUGI_UNROLL
+    for (int n = 0; n < D / 8; ++n) {
+      if (n * 8 >= head_dim) continue;
+      const dev::Vector<bf16, 2> pair{dev::to_bf16(sums[n][2 * h] * scale), dev::to_bf16(sums[n][2 * h + 1] * scale)};
+      dev::store_vector(row + n * 8 + lane % 4 * 2, pair);
+    }
+  }
+}
+
+/// A block owns 64 keys of a key head, a warp 16 of them, and visits the tiles of queries of every query head that
+/// reads it, in order. Scores are formed transposed ([keys, queries]): then probabilities and their derivatives are
+/// already the first operands of the products for dv and dk, and never leave the registers.
+template <int D, int Queries, bool Dropping>
+TSUGI_KERNEL(kAttentionThreads, D == 64 ? 2 : 1)
+differentiate_keys(Backward p) {
+  auto& s = dev::shared<KeyShared<D, Queries>>();
+  const DeviceAttentionShape& shape = p.shape;
+  constexpr int kBlocks = Queries / 8;
+  const int key0 = static_cast<int>(dev::block_index().x) * kKeys;
+  const int key_head = static_cast<int>(dev::block_index().y);
+  const int batch = static_cast<int>(dev::block_index().z);
+  const int group = shape.heads / shape.key_heads;
+  const int lane = dev::lane_index();
+  const int warp_row = dev::warp_index() * 16;
+  const float scale_log2 = shape.scale * dev::kLog2E;
+
+  // Visits are numbered through the heads of the group and their tiles; those that see none of the keys are skipped.
+  const int visits = group * p.query_tiles;
+  const auto next_visit = [&](int visit) {
+    while (visit < visits &&
+           !dev::load(p.ranges + batch * p.query_tiles + visit % p.query_tiles).overlaps(key0, key0 + kKeys)) {
+      ++visit;
+    }
+    return visit;
+  };
+  const auto fetch = [&](int visit, int stage) {
+    const int head = key_head * group + visit / p.query_tiles;
+    const int query0 = visit % p.query_tiles * Queries;
+    const int left = shape.query_tokens - query0;
+    s.q[stage].fetch(head_of(p.q, batch, query0, head), p.q.token_stride, left, shape.head_dim);
+    s.d_out[stage].fetch(p.d_out_of(batch, query0, head), p.d_out_stride(), left, shape.head_dim);
+    dev::copy_async_commit();
+    if (dev::thread_index() < Queries) {
+      const QueryStatistics x = statistics_of(p, batch, head, query0 + dev::thread_index());
+      const int slot = stage * Queries + dev::thread_index();
+      s.log2_sums[slot] = x.log2_sum;
+      s.deltas[slot] = x.delta;
+      s.first_keys[slot] = x.keys.first;
+      s.end_keys[slot] = x.keys.end;
+    }
+  };
+  s.k.fetch(head_of(p.k, batch, key0, key_head), p.k.token_stride, shape.key_tokens - key0, shape.head_dim);
+  s.v.fetch(head_of(p.v, batch, key0, key_head), p.v.token_stride, shape.key_tokens - key0, shape.head_dim);
+  dev::copy_async_commit();
+  int visit = next_visit(0);
+  if (visit < visits) fetch(visit, 0);
+
+  float dk[D / 8][4], dv[D / 8][4];
+  clear(dk);
+  clear(dv);
+  for (int stage = 0; visit < visits; stage ^= 1) {
+    const int following = next_visit(visit + 1);
+    dev::copy_async_wait<0>();
+    dev::sync_threads();
+    if (following < visits) fetch(following, stage ^ 1);
+    [[maybe_unused]] const int head = key_head * group + visit / p.query_tiles;
+    [[maybe_unused]] const int query0 = visit % p.query_tiles * Queries;
+
+    uint32_t kept = 0;
+    if constexpr (Dropping) {
+      kept = kept_elements<kBlocks>(p.dropout, batch, [&](int n, int i) {
+        const int64_t row = static_cast<int64_t>(head) * shape.query_tokens + query0 + n * 8 + lane % 4 * 2 + i % 2;
+        return row * shape.key_tokens + key0 + warp_row + lane / 4 + 8 * (i / 2);
+      });
+    }
+    float scores[kBlocks][4], d_scores[kBlocks][4];
+    clear(scores);
+    clear(d_scores);
+    multiply_transposed<kBlocks>(scores, s.k, warp_row, s.q[stage]);
+    multiply_transposed<kBlocks>(d_scores, s.v, warp_row, s.d_out[stage]);
+    TSUGI_UNROLL
+    for (int n = 0; n < kBlocks; ++n) {
+      TSUGI_UNROLL
+      for (int j = 0; j < 2; ++j) {
+        const int column = n * 8 + lane % 4 * 2 + j;
+        const int slot = stage * Queries + column;
+        const float log2_sum = s.log2_sums[slot];
+        const float delta = s.deltas[slot];
+        const int first = s.first_keys[slot];
+        const int end = s.end_keys[slot];
+        TSUGI_UNROLL
+        for (int h = 0; h < 2; ++h) {
+          const int key = key0 + warp_row + lane / 4 + 8 * h;
+          const int i = 2 * h + j;
+          const float factor = !Dropping ? 1.0f : (kept >> (4 * n + i) & 1u) != 0 ? p.dropout.keep_scale : 0.0f;
+          const Element e =
+              derive(scores[n][i], key >= first && key < end, scale_log2, log2_sum, d_scores[n][i], delta, factor);
+          scores[n][i] = e.dropped;
+          d_scores[n][i] = e.d_score;
+        }
+      }
+    }
+    multiply_accumulators<kBlocks, D>(dv, scores, s.d_out[stage]);
+    multiply_accumulators<kBlocks, D>(dk, d_scores, s.q[stage]);
+    visit = following;
+  }
+  dev::copy_async_wait<0>();
+  store_rows<D>(p.dk, batch, key_head, key0 + warp_row, shape.key_tokens, shape.head_dim, dk, shape.scale);
+  store_rows<D>(p.dv, batch, key_head, key0 + warp_row, shape.key_tokens, shape.head_dim, dv, 1.0f);
+}
+
+template <int D>
+struct QueryShared {
+  Tile<kQueries, D> q;
+  Tile<kQueries, D> d_out;
+  Tile<kKeys, D> k[2];
+  Tile<kKeys, D> v[2];
+  RangeScratch ranges;
+};
+
+/// A block owns 64 queries of a head, a warp 16 of them, and visits the tiles of keys that they see.
+template <int D, bool Dropping>
+TSUGI_KERNEL(kAttentionThreads, D == 64 ? 2 : 1)
+differentiate_queries(Backward p) {
+  auto& s = dev::shared<QueryShared<D>>();
+  const DeviceAttentionShape& shape = p.shape;
+  constexpr int kBlocks = kKeys / 8;
+  const int query0 = static_cast<int>(dev::grid_size().x - 1 - dev::block_index().x) * kQueries;
+  const int head = static_cast<int>(dev::block_index().y);
+  const int batch = static_cast<int>(dev::block_index().z);
+  const int key_head = head / (shape.heads / shape.key_heads);
+  const int lane = dev::lane_index();
+  const int warp_row = dev::warp_index() * 16;
+  const float scale_log2 = shape.scale * dev::kLog2E;
+
+  const int left = shape.query_tokens - query0;
+  s.q.fetch(head_of(p.q, batch, query0, head), p.q.token_stride, left, shape.head_dim);
+  s.d_out.fetch(p.d_out_of(batch, query0, head), p.d_out_stride(), left, shape.head_dim);
+  dev::copy_async_commit();
+  const bool has_query = dev::thread_index() < kQueries && dev::thread_index() < left;
+  const KeyRange own = has_query ? keys_of(shape, batch, query0 + dev::thread_index()) : KeyRange{0x7FFFFFFF, 0};
+  const TileRange range = combine_ranges(own, has_query, s.ranges);
+  QueryStatistics rows[2];
+  TSUGI_UNROLL
+  for (int h = 0; h < 2; ++h) rows[h] = statistics_of(p, batch, head, query0 + warp_row + lane / 4 + 8 * h);
+
+  const auto fetch = [&](int key, int stage) {
+    s.k[stage].fetch(head_of(p.k, batch, key, key_head), p.k.token_stride, shape.key_tokens - key, shape.head_dim);
+    s.v[stage].fetch(head_of(p.v, batch, key, key_head), p.v.token_stride, shape.key_tokens - key, shape.head_dim);
+    dev::copy_async_commit();
+  };
+  const int begin = range.first < range.end ? range.first / kKeys * kKeys : 0;
+  const int end = range.first < range.end ? range.end : 0;
+  if (begin < end) fetch(begin, 0);
+
+  float dq[D / 8][4];
+  clear(dq);
+  int stage = 0;
+  for (int key0 = begin; key0 < end; key0 += kKeys, stage ^= 1) {
+    dev::copy_async_wait<0>();
+    dev::sync_threads();
+    if (key0 + kKeys < end) fetch(key0 + kKeys, stage ^ 1);
+    uint32_t kept = 0;
+    if constexpr (Dropping) {
+      kept = kept_elements<kBlocks>(p.dropout, batch, [&](int n, int i) {
+        const int query = query0 + warp_row + lane / 4 + 8 * (i / 2);
+        const int64_t row = static_cast<int64_t>(head) * shape.query_tokens + query;
+        return row * shape.key_tokens + key0 + n * 8 + lane % 4 * 2 + i % 2;
+      });
+    }
+    float scores[kBlocks][4], d_scores[kBlocks][4];
+    clear(scores);
+    clear(d_scores);
+    multiply_transposed<kBlocks>(scores, s.q, warp_row, s.k[stage]);
+    multiply_transposed<kBlocks>(d_scores, s.d_out, warp_row, s.v[stage]);
+    TSUGI_UNROLL
+    for (int n = 0; n < kBlocks; ++n) {
+      TSUGI_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        const QueryStatistics& row = rows[i / 2];
+        const int key = key0 + n * 8 + lane % 4 * 2 + i % 2;
+        const float factor = !Dropping ? 1.0f : (kept >> (4 * n + i) & 1u) != 0 ? p.dropout.keep_scale : 0.0f;
+        const bool visible = key >= row.keys.first && key < row.keys.end;
+        d_scores[n][i] =
+            derive(scores[n][i], visible, scale_log2, row.log2_sum, d_scores[n][i], row.delta, factor).d_score;
+      }
+    }
+    multiply_accumulators<kBlocks, D>(dq, d_scores, s.k[stage]);
+  }
+  dev::copy_async_wait<0>();
+  store_rows<D>(p.dq, batch, head, query0 + warp_row, shape.query_tokens, shape.head_dim, dq, shape.scale);
+}
+
+/// Queries of a tile of differentiate_keys: with heads of 128 the two accumulators leave registers for 32.
+constexpr int queries_per_visit(int head_dim) { return head_dim <= 64 ? 64 : 32; }
+
+template <int D>
+void launch_backward(Stream& stream, const Backward& p) {
+  constexpr int kVisited = queries_per_visit(D);
+  const DeviceAttentionShape& shape = p.shape;
+  const auto batch = static_cast<unsigned>(shape.batch);
+  const int64_t rows = static_cast<int64_t>(shape.batch) * shape.query_tokens * shape.heads;
+  launch(stream, sum_products, {{static_cast<unsigned>((rows + 3) / 4), 1, 1}, kAttentionThreads, 0}, p);
+  launch(stream, find_ranges,
+         {{static_cast<unsigned>(p.query_tiles), batch, 1}, kAttentionThreads, sizeof(RangeScratch)}, p, kVisited);
+  launch(stream, p.dropout.active() ? differentiate_keys<D, kVisited, true> : differentiate_keys<D, kVisited, false>,
+         {{tiles_of(shape.key_tokens, kKeys), static_cast<unsigned>(shape.key_heads), batch},
+          kAttentionThreads,
+          sizeof(KeyShared<D, kVisited>)},
+         p);
+  launch(stream, p.dropout.active() ? differentiate_queries<D, true> : differentiate_queries<D, false>,
+         {{tiles_of(shape.query_tokens, kQueries), static_cast<unsigned>(shape.heads), batch},
+          kAttentionThreads,
+          sizeof(QueryShared<D>)},
+         p);
+}
+
+int query_tiles_of(const DeviceAttentionShape& shape) {
+  return static_cast<int>(tiles_of(shape.query_tokens, queries_per_visit(shape.head_dim)));
+}
+
+size_t ranges_bytes(const DeviceAttentionShape& shape) {
+  return static_cast<size_t>(shape.batch) * static_cast<size_t>(query_tiles_of(shape)) * sizeof(TileRange);
+}
+
+}  // namespace
+
+size_t attention_scratch_bytes(const DeviceAttentionShape& shape) {
+  const auto rows = static_cast<size_t>(shape.batch) * static_cast<size_t>(shape.heads);
+  return ranges_bytes(shape) + rows * static_cast<size_t>(shape.query_tokens) * sizeof(float);
+}
+
+void attention_backward(Stream& stream, const DeviceAttentionShape& shape, const DeviceHeads& q, const DeviceHeads& k,
+                        const DeviceHeads& v, const DropoutKey& dropout, const bf16* out, const float* log_sum_exp,
+                        const bf16* d_out, void* scratch, const DeviceHeads& dq, const DeviceHeads& dk,
+                        const DeviceHeads& dv) {
+  check_attention(shape);
+  Backward p{};
+  p.shape = shape;
+  p.q = q;
+  p.k = k;
+  p.v = v;
+  p.dq = dq;
+  p.dk = dk;
+  p.dv = dv;
+  p.dropout = dropout;
+  p.out = out;
+  p.d_out = d_out;
+  p.log_sum_exp = log_sum_exp;
+  p.ranges = static_cast<TileRange*>(scratch);
+  p.delta = reinterpret_cast<float*>(static_cast<std::byte*>(scratch) + ranges_bytes(shape));
+  p.query_tiles = query_tiles_of(shape);
+  if (shape.head_dim <= 64) {
+    launch_backward<64>(stream, p);
+  } else {
+    launch_backward<128>(stream, p);
+  }
+}
+
+}  // namespace tsugi::cuda

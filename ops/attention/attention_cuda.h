@@ -1,0 +1,53 @@
+// Fused attention on CUDA with mma.sync (sm_80 and later), bf16; attention.h has the contract. Pointers are to device
+// memory. Forward after Dao, "FlashAttention-2" (2023), algorithm 1. The backward pass is two kernels, one that owns
+// tiles of keys (dk, dv) and one that owns tiles of queries (dq), so that nothing is accumulated by more than one
+// block: seven products instead of five, no atomics, the same bits in every run.
+#pragma once
+
+#include <cstdint>
+
+#include "ops/cuda/dropout_key.h"
+#include "ops/cuda/runtime.h"
+#include "ops/tensor/dtype.h"
+
+namespace tsugi::cuda {
+
+/// A bf16 [batch, tokens, heads, head_dim] array with strides in elements, multiples of 8; data is 16-byte aligned.
+struct DeviceHeads {
+  bf16* data = nullptr;
+  int64_t batch_stride = 0;
+  int64_t token_stride = 0;
+  int64_t head_stride = 0;
+};
+
+/// As tsugi::AttentionShape. head_dim is a multiple of 8, at most 128; what is missing to 64 or 128 is padded with
+/// zeros on the chip.
+struct DeviceAttentionShape {
+  int batch = 0;
+  int query_tokens = 0;
+  int key_tokens = 0;
+  int heads = 0;
+  int key_heads = 0;
+  int head_dim = 0;
+  float scale = 1.0f;
+  bool causal = true;
+  int window = 0;                      ///< 0: none
+  const int32_t* first_key = nullptr;  ///< [batch, query_tokens]; null: no bound
+  const int32_t* end_key = nullptr;
+};
+
+/// out: contiguous [batch, query_tokens, heads·head_dim]; log_sum_exp f32 [batch, heads, query_tokens], +inf for a
+/// query that sees no key; may be null.
+void attention_forward(Stream& stream, const DeviceAttentionShape& shape, const DeviceHeads& q, const DeviceHeads& k,
+                       const DeviceHeads& v, const DropoutKey& dropout, bf16* out, float* log_sum_exp);
+
+/// Bytes of scratch that the backward pass needs.
+size_t attention_scratch_bytes(const DeviceAttentionShape& shape);
+
+/// Writes dq, dk and dv.
+void attention_backward(Stream& stream, const DeviceAttentionShape& shape, const DeviceHeads& q, const DeviceHeads& k,
+                        const DeviceHeads& v, const DropoutKey& dropout, const bf16* out, const float* log_sum_exp,
+                        const bf16* d_out, void* scratch, const DeviceHeads& dq, const DeviceHeads& dk,
+                        const DeviceHeads& dv);
+
+}  // namespace tsugi::cuda
