@@ -1,3 +1,4 @@
+#include <charconv>
 #include <nlohmann/json.hpp>
 
 #include "core/config/config.h"
@@ -24,6 +25,15 @@ constexpr ModelType kTypes[] = {
     {"tsugi", "TsugiForCausalLM", "TsugiForSequenceClassification"},
 };
 
+/// A float as the decimal number that was meant: 0.1f as 0.1, not as 0.10000000149.
+double as_written(float value) {
+  char text[32];
+  const auto end = std::to_chars(text, text + sizeof(text), value).ptr;
+  double result = 0.0;
+  std::from_chars(text, end, result);
+  return result;
+}
+
 void write_gpt2(const ModelConfig& model, Json& json) {
   switch (model.activation()) {
     case ModelConfig::GELU_ERF:
@@ -35,9 +45,9 @@ void write_gpt2(const ModelConfig& model, Json& json) {
     default:
       json["activation_function"] = "gelu_new";
   }
-  json["attn_pdrop"] = model.dropout();
-  json["embd_pdrop"] = model.dropout();
-  json["resid_pdrop"] = model.dropout();
+  json["attn_pdrop"] = as_written(model.dropout());
+  json["embd_pdrop"] = as_written(model.dropout());
+  json["resid_pdrop"] = as_written(model.dropout());
   json["layer_norm_epsilon"] = model.norm_epsilon();
   json["n_ctx"] = model.context();
   json["n_embd"] = model.width();
@@ -85,7 +95,7 @@ void write_llama(const ModelConfig& model, const std::string& type, Json& json) 
   json["rms_norm_eps"] = model.norm_epsilon();
   json["rope_theta"] = model.rope_theta();
   json["rope_scaling"] = scaling_of(model.rope_scaling());
-  json["attention_dropout"] = model.dropout();
+  json["attention_dropout"] = as_written(model.dropout());
   if (type == "llama" || type == "arcee" || type == "qwen3") json["attention_bias"] = model.qkv_bias();
   if (type == "llama" || type == "arcee") json["mlp_bias"] = model.mlp_bias();
   write_windows(model, type, json);

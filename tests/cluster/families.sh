@@ -27,6 +27,15 @@ for compute in FP32 BF16; do
   same_run "$WORK/one-$compute" "$WORK/resumed-$compute"
 done
 run=$WORK/one-FP32
+compute=FP32
+train apart 1 1 data.documents=APART objective.causal_lm.z_loss=1e-3 objective.causal_lm.label_smoothing=0.1
+train apart-3 3 2 data.documents=APART objective.causal_lm.z_loss=1e-3 objective.causal_lm.label_smoothing=0.1
+same_run "$WORK/apart" "$WORK/apart-3"
+cmp -s "$(last_checkpoint "$WORK/apart")/model.safetensors" "$(last_checkpoint "$run")/model.safetensors" &&
+  fail "documents, z-loss and label smoothing change nothing"
+head -c 4000 /dev/zero > "$WORK/headerless.bin"
+expect_code 3 "$TSUGI" pretrain --config "$WORK/config" --set data.documents=APART "data.train=$WORK/headerless.bin" model.vocabulary=50 --out "$WORK/no"
+expect_said 'headerless.bin does not know its documents'
 
 echo "- export, import"
 "$TSUGI" export --checkpoint "$run" --out "$WORK/exported" --max-shard-bytes 20000 --json > "$WORK/said"

@@ -199,6 +199,17 @@ TEST(HuggingfaceConfig, TheTypeFollowsFromWhatTheModelIs) {
   EXPECT_EQ(type_of("family: QWEN3 qkv_bias: true"), "tsugi");
 }
 
+TEST(HuggingfaceConfig, NumbersAreWrittenAsTheyWereMeant) {
+  for (json config : {gpt2(), llama()}) {
+    config["resid_pdrop"] = config["attention_dropout"] = 0.1;
+    config["rms_norm_eps"] = config["layer_norm_epsilon"] = 1e-6;
+    const json written = json::parse(to_huggingface_config(read(config)));
+    const bool is_gpt2 = config["model_type"] == "gpt2";
+    EXPECT_EQ(written.at(is_gpt2 ? "resid_pdrop" : "attention_dropout"), 0.1);
+    EXPECT_EQ(written.at(is_gpt2 ? "layer_norm_epsilon" : "rms_norm_eps"), 1e-6);
+  }
+}
+
 TEST(HuggingfaceConfig, Classifiers) {
   HuggingfaceModel description = read(llama());
   description.labels = {"no", "yes"};
