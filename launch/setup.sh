@@ -37,6 +37,8 @@ libisal-dev          ISA-L: CRC32C of checkpoints
 zlib1g-dev           text files compressed by gzip
 libzstd-dev          text files compressed by zstd
 libnlopt-dev         NLopt: the optimizer of scaling-law fits
+libpcre2-dev         PCRE2: the regular expressions of tokenizers
+libutf8proc-dev      utf8proc: Unicode normalization (NFC)
 libcli11-dev         the command line
 nlohmann-json3-dev   JSON
 libbenchmark-dev     benchmarks

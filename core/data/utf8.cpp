@@ -1,6 +1,7 @@
 #include "core/data/utf8.h"
 
 #include <cstdint>
+#include <cstring>
 
 namespace tsugi {
 
@@ -36,6 +37,24 @@ CodePoint multibyte_code_point_at(std::string_view text, size_t offset) {
     value = (value << 6) | (next & 0x3Fu);
   }
   return {value, bytes};
+}
+
+size_t valid_utf8_prefix(std::string_view text) {
+  size_t at = 0;
+  while (at < text.size()) {
+    uint64_t eight = 0;
+    if (text.size() - at >= sizeof(eight)) {
+      std::memcpy(&eight, text.data() + at, sizeof(eight));
+      if ((eight & 0x8080808080808080u) == 0) {
+        at += sizeof(eight);
+        continue;
+      }
+    }
+    const CodePoint point = code_point_at(text, at);
+    if (point.bytes == 0) break;
+    at += static_cast<size_t>(point.bytes);
+  }
+  return at;
 }
 
 void append_utf8(char32_t code_point, std::string& text) {

@@ -22,6 +22,9 @@ inline CodePoint code_point_at(std::string_view text, size_t offset) {
   return multibyte_code_point_at(text, offset);
 }
 
+/// How many bytes at the start of the text are valid UTF-8.
+size_t valid_utf8_prefix(std::string_view text);
+
 /// Appends the 1 to 4 bytes of a code point.
 void append_utf8(char32_t code_point, std::string& text);
 

@@ -4,6 +4,7 @@ namespace tsugi {
 
 void add_commands(CLI::App& app, int& exit_code) {
   add_corpus(app, exit_code);
+  add_tokenizer(app, exit_code);
   add_prepare(app, exit_code);
   add_plan(app, exit_code);
   add_pretrain(app, exit_code);

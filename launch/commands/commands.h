@@ -19,5 +19,6 @@ void add_plan(CLI::App& app, int& exit_code);
 void add_prepare(CLI::App& app, int& exit_code);
 void add_pretrain(CLI::App& app, int& exit_code);
 void add_sweep(CLI::App& app, int& exit_code);
+void add_tokenizer(CLI::App& app, int& exit_code);
 
 }  // namespace tsugi

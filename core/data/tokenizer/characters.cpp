@@ -45,7 +45,7 @@ class CharacterTokenizer : public Tokenizer {
 
   int64_t vocabulary() const override { return static_cast<int64_t>(characters_.size()); }
 
-  std::vector<int32_t> encode(std::string_view text) const override {
+  std::vector<int32_t> encode(std::string_view text, const EncodeOptions& /*options*/) const override {
     std::vector<int32_t> ids;
     ids.reserve(text.size());
     for (size_t offset = 0; offset < text.size();) {
@@ -64,18 +64,15 @@ class CharacterTokenizer : public Tokenizer {
     return ids;
   }
 
-  std::string decode(const std::vector<int32_t>& ids) const override {
-    std::string text;
-    text.reserve(ids.size());
-    for (size_t i = 0; i < ids.size(); ++i) {
-      if (ids[i] < 0 || ids[i] >= vocabulary()) {
-        throw Error(ExitCode::kData, "id " + std::to_string(ids[i]) + " at position " + std::to_string(i) +
-                                         " is not in the vocabulary of " + std::to_string(vocabulary()) +
-                                         " characters");
-      }
-      append_utf8(characters_[static_cast<size_t>(ids[i])], text);
-    }
-    return text;
+  void append_token(int32_t id, std::string& text) const override {
+    append_utf8(characters_[static_cast<size_t>(id)], text);
+  }
+
+  std::optional<int32_t> find_token(std::string_view content) const override {
+    const CodePoint point = content.empty() ? CodePoint{} : code_point_at(content, 0);
+    if (point.bytes == 0 || static_cast<size_t>(point.bytes) != content.size()) return std::nullopt;
+    const int32_t id = point.value < ids_.size() ? ids_[point.value] : kAbsent;
+    return id == kAbsent ? std::nullopt : std::optional(id);
   }
 
   std::string to_json() const override {
@@ -119,6 +116,8 @@ std::unique_ptr<Tokenizer> make_character_tokenizer(std::vector<char32_t> code_p
 }
 
 std::unique_ptr<Tokenizer> read_character_tokenizer(const JsonValue& document) {
+  for (const char* key : {"normalizer", "post_processor"}) require_value(document, key, nullptr);
+  require_value(document, "added_tokens", nlohmann::json::array());
   require_value(document, "pre_tokenizer", nlohmann::json(split_characters()));
   require_value(document, "decoder", {{"type", "Fuse"}});
   const JsonValue model = document.require_object("model");

@@ -1,0 +1,84 @@
+// Byte-pair encoding of one piece of text: Sennrich et al. 2016, arXiv:1508.07909, on bytes as in GPT-2.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+namespace tsugi {
+
+/// The tokens `left` and `right` are joined to `result`; its rank is its place in the list of merges.
+struct BpeMerge {
+  int32_t left = 0;
+  int32_t right = 0;
+  int32_t result = 0;
+};
+
+/// What encode() remembers of pieces that it met; one thread at a time. About 4 MiB.
+class BpeCache;
+
+class BpeModel {
+ public:
+  struct Token {
+    std::string bytes;
+    bool text = true;  ///< false: not reached from text, like <|endoftext|>
+  };
+  /// `tokens` by id; no two text tokens are the same bytes, and some of the 256 single bytes may be missing. No two
+  /// merges have the same pair. With `ignore_merges` a piece that is a token is that token, even where the merges would
+  /// not lead to it.
+  BpeModel(std::vector<Token> tokens, const std::vector<BpeMerge>& merges, bool ignore_merges);
+  ~BpeModel();
+  BpeModel(BpeModel&&) noexcept;
+
+  int64_t vocabulary() const { return static_cast<int64_t>(tokens_.size()); }
+  const std::string& bytes(int32_t id) const { return tokens_[static_cast<size_t>(id)].bytes; }
+  /// Whether each of the 256 bytes is a token.
+  bool complete() const;
+  /// The id of these bytes, if they are a text token.
+  std::optional<int32_t> find(std::string_view bytes) const;
+
+  /// Appends the ids of a piece, which must not be empty. Throws Error(kData) when a byte has no token.
+  void encode(std::string_view piece, BpeCache& cache, std::vector<int32_t>& ids) const;
+
+ private:
+  struct Pair {
+    uint64_t key;
+    int32_t rank;
+    int32_t result;
+  };
+  const Pair* pair(int32_t left, int32_t right) const;
+  void encode_uncached(std::string_view piece, std::vector<int32_t>& ids) const;
+  void merge_short(std::string_view piece, std::vector<int32_t>& ids) const;
+  void merge_long(std::string_view piece, std::vector<int32_t>& ids) const;
+  int32_t byte_token(char byte) const;
+
+  std::vector<Token> tokens_;
+  std::unordered_map<std::string_view, int32_t> ids_;
+  int32_t bytes_[256];
+  std::vector<Pair> pairs_;  // open addressing, a power of two
+  uint64_t mask_ = 0;
+  bool ignore_merges_;
+};
+
+class BpeCache {
+ public:
+  BpeCache();
+
+ private:
+  friend class BpeModel;
+  static constexpr size_t kBytes = 30;
+  static constexpr size_t kIds = 8;
+  /// One cache line.
+  struct alignas(64) Entry {
+    uint8_t size;  // of the piece; 0: empty
+    uint8_t count;
+    char bytes[kBytes];
+    int32_t ids[kIds];
+  };
+  std::vector<Entry> entries_;
+};
+
+}  // namespace tsugi

@@ -1,0 +1,133 @@
+#include "core/data/tokenizer/normalizer.h"
+
+#include <glog/logging.h>
+#include <utf8proc.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <utility>
+
+#include "core/data/utf8.h"
+
+namespace tsugi {
+namespace {
+
+// A replacement may make text longer. What is read as text is never near this.
+constexpr size_t kMaxBytes = size_t{1} << 34;
+
+std::string replace(const Regex& pattern, const std::string& content, std::string_view text) {
+  std::string result;
+  size_t at = 0;
+  for (const Regex::Match& match : pattern.find_all(text)) {
+    result += text.substr(at, match.begin - at);
+    result += content;
+    at = match.end;
+    if (result.size() > kMaxBytes) throw Error(ExitCode::kData, "normalized text is longer than 16 GiB");
+  }
+  return result += text.substr(at);
+}
+
+constexpr std::pair<char32_t, char32_t> kLaterMarks[] = {
+#include "core/data/tokenizer/later_marks.inc"
+};
+
+bool is_later_mark(char32_t c) {
+  const auto* const found = std::ranges::lower_bound(kLaterMarks, c, {}, &std::pair<char32_t, char32_t>::second);
+  return found != std::end(kLaterMarks) && found->first <= c;
+}
+
+/// Appends what utf8proc makes of the text.
+void compose(std::string_view text, std::string& result) {
+  if (text.empty()) return;
+  utf8proc_uint8_t* composed = nullptr;
+  const utf8proc_ssize_t size =
+      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
+                   &composed, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  CHECK_GE(size, 0) << utf8proc_errmsg(size);
+  const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(composed, &std::free);
+  result.append(reinterpret_cast<const char*>(composed), static_cast<size_t>(size));
+}
+
+}  // namespace
+
+std::string nfc(std::string_view text) {
+  // Below U+0300 nothing composes and nothing decomposes to something that does not compose again.
+  if (std::ranges::all_of(text, [](char c) { return static_cast<uint8_t>(c) < 0xCC; })) return std::string(text);
+  std::string result;
+  result.reserve(text.size());
+  size_t begin = 0;
+  for (size_t at = 0; at < text.size();) {
+    const CodePoint point = code_point_at(text, at);
+    const auto next = at + static_cast<size_t>(point.bytes);
+    if (point.bytes > 1 && is_later_mark(point.value)) {
+      compose(text.substr(begin, at - begin), result);
+      result += text.substr(at, next - at);
+      begin = next;
+    }
+    at = next;
+  }
+  compose(text.substr(begin), result);
+  return result;
+}
+
+Regex read_pattern(const JsonValue& pattern) {
+  pattern.require_only({"String", "Regex"});
+  if (pattern.size() != 1) throw pattern.error("must be {\"String\": …} or {\"Regex\": …}");
+  const JsonValue text = pattern.members()[0].second;
+  try {
+    return pattern.has("Regex") ? Regex(text.as_string()) : Regex::literal(text.as_string());
+  } catch (const Error& error) {
+    throw text.error(error.what());
+  }
+}
+
+Normalizer::Normalizer(const JsonValue& element) {
+  if (!element.is_null()) read(element);
+}
+
+void Normalizer::read(const JsonValue& element) {
+  const std::string type = element.require_string("type");
+  Step step;
+  if (type == "Sequence") {
+    element.require_only({"type", "normalizers"});
+    for (const JsonValue& one : element.require_array("normalizers").elements()) read(one);
+    return;
+  }
+  if (type == "NFC") {
+    element.require_only({"type"});
+  } else if (type == "Replace") {
+    element.require_only({"type", "pattern", "content"});
+    step.kind = Step::Kind::kReplace;
+    step.pattern.emplace(read_pattern(element.require_object("pattern")));
+    step.content = element.require_string("content");
+  } else if (type == "Prepend") {
+    element.require_only({"type", "prepend"});
+    step.kind = Step::Kind::kPrepend;
+    step.content = element.require_string("prepend");
+  } else {
+    throw element.require("type").error("\"" + type.substr(0, 80) + "\" is not supported",
+                                        "tsugi reads NFC, Replace, Prepend and Sequence");
+  }
+  steps_.push_back(std::move(step));
+}
+
+std::string Normalizer::apply(std::string_view text) const {
+  std::string result(text);
+  for (const Step& step : steps_) {
+    switch (step.kind) {
+      case Step::Kind::kNfc:
+        result = nfc(result);
+        break;
+      case Step::Kind::kReplace:
+        result = replace(*step.pattern, step.content, result);
+        break;
+      case Step::Kind::kPrepend:
+        if (!result.empty()) result.insert(0, step.content);
+        break;
+    }
+  }
+  return result;
+}
+
+}  // namespace tsugi

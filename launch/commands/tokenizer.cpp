@@ -1,0 +1,300 @@
+#include "core/data/tokenizer/tokenizer.h"
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <filesystem>
+#include <iostream>
+#include <iterator>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "core/data/file.h"
+#include "core/data/json.h"
+#include "core/data/tokenizer/bpe_trainer.h"
+#include "dist/affinity.h"
+#include "launch/commands/commands.h"
+#include "launch/model_folder.h"
+#include "ops/base/error.h"
+
+namespace tsugi {
+namespace {
+
+struct CodecOptions {
+  std::string tokenizer;
+  bool plain = false;
+  bool no_template = false;
+  bool skip_special = false;
+  bool json_lines = false;
+  bool json = false;
+};
+
+std::unique_ptr<Tokenizer> open_either(const std::string& path) {
+  return std::filesystem::is_directory(path) ? open_tokenizer(path, "tokenizer") : load_tokenizer(path);
+}
+
+std::string read_all(std::istream& in) {
+  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+}
+
+std::string dump(const nlohmann::ordered_json& json) {
+  // Bytes need not be text: replaced, as terminals do.
+  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+/// Calls visit(value) for each line of the standard input, a JSON value each.
+template <class Visit>
+void for_each_json_line(const Visit& visit) {
+  std::string line;
+  for (int64_t number = 1; std::getline(std::cin, line); ++number) {
+    visit(parse_json(line, "line " + std::to_string(number)));
+  }
+}
+
+void encode(const CodecOptions& options) {
+  const std::unique_ptr<Tokenizer> tokenizer = open_either(options.tokenizer);
+  const EncodeOptions how{!options.no_template, !options.plain};
+  if (options.json_lines) {
+    for_each_json_line(
+        [&](const JsonValue& text) { std::cout << dump({{"ids", tokenizer->encode(text.as_string(), how)}}) << "\n"; });
+    return;
+  }
+  const std::vector<int32_t> ids = tokenizer->encode(read_all(std::cin), how);
+  if (options.json) {
+    std::cout << dump({{"ids", ids}}) << std::endl;
+    return;
+  }
+  for (size_t i = 0; i < ids.size(); ++i) std::cout << (i == 0 ? "" : " ") << ids[i];
+  std::cout << std::endl;
+}
+
+std::vector<int32_t> ids_of(const JsonValue& value) {
+  std::vector<int32_t> ids;
+  const JsonValue list = value.is_object() ? value.require_array("ids") : value;
+  for (const JsonValue& id : list.elements()) ids.push_back(static_cast<int32_t>(id.as_int(0, INT32_MAX)));
+  return ids;
+}
+
+std::vector<int32_t> read_ids() {
+  const std::string text = read_all(std::cin);
+  const size_t first = text.find_first_not_of(" \t\r\n");
+  if (first != std::string::npos && (text[first] == '{' || text[first] == '[')) {
+    return ids_of(parse_json(text, "standard input"));
+  }
+  std::vector<int32_t> ids;
+  const char* p = text.data();
+  const char* const end = p + text.size();
+  while (true) {
+    while (p < end && (*p == ' ' || *p == '\t' || *p == '\r' || *p == '\n')) ++p;
+    if (p == end) return ids;
+    int32_t id = 0;
+    const auto [next, error] = std::from_chars(p, end, id);
+    if (error != std::errc()) {
+      throw Error(ExitCode::kData, "standard input: byte " + std::to_string(p - text.data()) + ": not a token id",
+                  "give ids separated by spaces, or {\"ids\":[…]}");
+    }
+    ids.push_back(id);
+    p = next;
+  }
+}
+
+std::string decode_ids(const Tokenizer& tokenizer, std::vector<int32_t> ids, bool skip_special) {
+  if (skip_special) {
+    std::erase_if(ids, [&](int32_t id) { return id >= 0 && id < tokenizer.vocabulary() && tokenizer.is_special(id); });
+  }
+  return tokenizer.decode(ids);
+}
+
+void decode(const CodecOptions& options) {
+  const std::unique_ptr<Tokenizer> tokenizer = open_either(options.tokenizer);
+  if (options.json_lines) {
+    for_each_json_line([&](const JsonValue& value) {
+      std::cout << dump({{"text", decode_ids(*tokenizer, ids_of(value), options.skip_special)}}) << "\n";
+    });
+    return;
+  }
+  const std::string text = decode_ids(*tokenizer, read_ids(), options.skip_special);
+  if (options.json) {
+    std::cout << dump({{"text", text}}) << std::endl;
+  } else {
+    std::cout << text << std::flush;
+  }
+}
+
+struct TrainOptions {
+  std::vector<std::string> text;
+  std::string out;
+  std::string pattern = "llama3";
+  BpeTrainingOptions training;
+  PieceCounter::Options pieces;
+  bool lines = false;
+  int threads = 0;
+  bool json = false;
+};
+
+/// The file itself, or the *.txt files below the folder, sorted by path.
+std::vector<std::string> list_text(const std::string& path) {
+  namespace fs = std::filesystem;
+  if (!fs::exists(path)) throw Error(ExitCode::kData, path + ": there is no such file or folder");
+  if (!fs::is_directory(path)) return {path};
+  std::vector<std::string> files;
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(path)) {
+    if (entry.is_regular_file() && entry.path().extension() == ".txt") files.push_back(entry.path().string());
+  }
+  if (files.empty()) throw Error(ExitCode::kData, path + ": the folder holds no .txt file");
+  std::ranges::sort(files);
+  return files;
+}
+
+/// Lines with their line feeds.
+std::vector<std::string_view> split_lines(std::string_view text) {
+  std::vector<std::string_view> lines;
+  while (!text.empty()) {
+    const size_t size = std::min(text.find('\n'), text.size() - 1) + 1;
+    lines.push_back(text.substr(0, size));
+    text.remove_prefix(size);
+  }
+  return lines;
+}
+
+void count_files(const TrainOptions& options, PieceCounter& counter) {
+  // Small files go in together, so that there is work for all threads.
+  constexpr size_t kBatchBytes = 64 << 20;
+  std::vector<MappedFile> files;
+  std::vector<std::string_view> documents;
+  size_t bytes = 0;
+  const auto count = [&] {
+    counter.add(documents);
+    documents.clear();
+    files.clear();
+    bytes = 0;
+  };
+  for (const std::string& given : options.text) {
+    for (const std::string& path : list_text(given)) {
+      files.emplace_back(path);
+      const std::string_view text(reinterpret_cast<const char*>(files.back().bytes().data()),
+                                  files.back().bytes().size());
+      if (options.lines) {
+        const std::vector<std::string_view> lines = split_lines(text);
+        documents.insert(documents.end(), lines.begin(), lines.end());
+      } else {
+        documents.push_back(text);
+      }
+      bytes += text.size();
+      if (bytes >= kBatchBytes) count();
+    }
+  }
+  count();
+}
+
+void train(TrainOptions options) {
+  const auto start = std::chrono::steady_clock::now();
+  const auto seconds = [&start] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  options.pieces.pattern = *pattern_of_name(options.pattern);
+  ThreadPool pool(options.threads > 0 ? options.threads : static_cast<int>(allowed_cpus().size()));
+  PieceCounter counter(pool, options.pieces);
+  count_files(options, counter);
+  if (counter.different() == 0) throw Error(ExitCode::kData, options.text.front() + ": there is no text");
+  const double counted = seconds();
+  const BpeVocabulary vocabulary = train_bpe(counter, options.training);
+  std::filesystem::create_directories(options.out);
+  write_file_durably((std::filesystem::path(options.out) / "tokenizer.json").string(),
+                     bpe_tokenizer_json(vocabulary, options.training, options.pieces));
+  const double total = seconds();
+  if (options.json) {
+    std::cout << dump({{"vocabulary", vocabulary.names.size()},
+                       {"merges", vocabulary.merges.size()},
+                       {"bytes", counter.bytes()},
+                       {"invalid_bytes", counter.invalid_bytes()},
+                       {"pieces", counter.different()},
+                       {"forgotten_pieces", counter.forgotten()},
+                       {"seconds_counting", counted},
+                       {"seconds", total}})
+              << std::endl;
+    return;
+  }
+  std::cout << counter.bytes() << " bytes of text, " << counter.different() << " different pieces, counted in "
+            << counted << " s\n";
+  if (counter.invalid_bytes() > 0) std::cout << counter.invalid_bytes() << " bytes were no UTF-8 and were skipped\n";
+  if (counter.forgotten() > 0) {
+    std::cout << counter.forgotten() << " rare pieces were forgotten to bound memory (see --most-pieces)\n";
+  }
+  std::cout << "vocabulary of " << vocabulary.names.size() << " tokens written to " << options.out << " after " << total
+            << " s\n";
+  if (static_cast<int64_t>(vocabulary.names.size()) < options.training.vocabulary) {
+    std::cout << "the text has not enough pairs for the " << options.training.vocabulary << " tokens asked for\n";
+  }
+}
+
+void add_train(CLI::App& tokenizer, int& exit_code) {
+  const auto options = std::make_shared<TrainOptions>();
+  CLI::App* command = tokenizer.add_subcommand("train", "A byte-level BPE vocabulary from text");
+  command->add_option("--text", options->text, "text files, or folders of .txt files; each file is a document")
+      ->required();
+  command->add_option("--out", options->out, "folder to write tokenizer.json to; made if it is not there")->required();
+  command->add_option("--vocabulary", options->training.vocabulary, "tokens in all")->capture_default_str();
+  command->add_option("--pattern", options->pattern, "how text is cut before pairs are merged")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"gpt2", "llama3", "qwen2", "o200k"}));
+  command->add_option("--special", options->training.special_tokens, "special tokens; they have the first ids")
+      ->capture_default_str();
+  command->add_option("--min-frequency", options->training.min_frequency, "pairs that occur less often are not merged")
+      ->capture_default_str();
+  command->add_flag("--nfc", options->pieces.nfc, "compose characters first (Unicode NFC)");
+  command->add_flag("--lines", options->lines, "each line is a document, as Hugging Face's train() has it");
+  command
+      ->add_option("--most-pieces", options->pieces.most_pieces,
+                   "bound of memory: when there are more different pieces, the rarest are forgotten")
+      ->capture_default_str()
+      ->check(CLI::Range(int64_t{1} << 10, int64_t{1} << 30));
+  command->add_option("--threads", options->threads, "0: all CPUs")->capture_default_str()->check(CLI::Range(0, 1024));
+  command->add_flag("--json", options->json, "print the result as one JSON object, and nothing else");
+  command->callback([options, &exit_code] {
+    train(*options);
+    exit_code = static_cast<int>(ExitCode::kDone);
+  });
+}
+
+CLI::App* add_codec(CLI::App& tokenizer, const char* name, const char* description,
+                    const std::shared_ptr<CodecOptions>& options) {
+  CLI::App* command = tokenizer.add_subcommand(name, description);
+  command->add_option("--tokenizer", options->tokenizer, "tokenizer.json, or a folder that has one")->required();
+  command->add_flag("--json", options->json, "print the result as one JSON object, and nothing else");
+  return command;
+}
+
+}  // namespace
+
+void add_tokenizer(CLI::App& app, int& exit_code) {
+  CLI::App* tokenizer = app.add_subcommand("tokenizer", "Train a vocabulary; turn text into ids and back");
+  tokenizer->require_subcommand(1);
+  add_train(*tokenizer, exit_code);
+
+  const auto encoding = std::make_shared<CodecOptions>();
+  CLI::App* to_ids = add_codec(*tokenizer, "encode", "Text on standard input to ids on standard output", encoding);
+  to_ids->add_flag("--plain", encoding->plain, "special tokens in the text are ordinary text");
+  to_ids->add_flag("--no-template", encoding->no_template,
+                   "without the tokens that the file puts around a text (<|begin_of_text|> …)");
+  to_ids->add_flag("--json-lines", encoding->json_lines,
+                   "each line of the input is a JSON string and gives a line {\"ids\":[…]}");
+  to_ids->callback([encoding, &exit_code] {
+    encode(*encoding);
+    exit_code = static_cast<int>(ExitCode::kDone);
+  });
+
+  const auto decoding = std::make_shared<CodecOptions>();
+  CLI::App* to_text = add_codec(*tokenizer, "decode", "Ids on standard input to text on standard output", decoding);
+  to_text->add_flag("--skip-special", decoding->skip_special, "leave special tokens out");
+  to_text->add_flag("--json-lines", decoding->json_lines,
+                    "each line of the input is {\"ids\":[…]} and gives a line {\"text\":…}");
+  to_text->callback([decoding, &exit_code] {
+    decode(*decoding);
+    exit_code = static_cast<int>(ExitCode::kDone);
+  });
+}
+
+}  // namespace tsugi

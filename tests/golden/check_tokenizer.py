@@ -1,0 +1,266 @@
+#!/usr/bin/env python3
+"""Our byte-level BPE against Hugging Face `tokenizers`: the same ids for the same tokenizer.json, the same text back, and
+the same merges from the same text.
+
+    check_tokenizer.py TSUGI [--lines 20000] [--seed 0] [--text FILE…] [--write]
+
+For each pre-tokenizer (GPT-2, Llama 3, Qwen 2, o200k and files with every other element that is read) a vocabulary is
+trained by `tokenizers` and one by `tsugi tokenizer train`; both encode the same lines of mixed Unicode in both programs.
+--write stores a small sample as the golden files of tests/core/data/bpe_tokenizer_test.cpp. Run by hand.
+
+Made with tokenizers 0.23.3 and transformers 5.23.0.
+"""
+
+import argparse
+import json
+import pathlib
+import random
+import subprocess
+import tempfile
+import unicodedata
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+HERE = pathlib.Path(__file__).parent
+LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
+          r"\s+(?!\S)|\s+")
+QWEN2 = LLAMA3.replace("{1,3}", "")
+CONTRACTION = "(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+O200K = (rf"[^\r\n\p{{L}}\p{{N}}]?{UPPER}*{LOWER}+{CONTRACTION}|[^\r\n\p{{L}}\p{{N}}]?{UPPER}+{LOWER}*{CONTRACTION}|"
+         r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+CL100K = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|"
+          r"\s+(?!\S)|\s+")
+DEEPSEEK = (r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|"
+            r" ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+PATTERNS = {"gpt2": None, "llama3": LLAMA3, "qwen2": QWEN2, "o200k": O200K}
+SPECIAL = ["<|endoftext|>", "<|begin_of_text|>"]
+
+
+def byte_level(regex, prefix=False):
+    return pre_tokenizers.ByteLevel(add_prefix_space=prefix, use_regex=regex)
+
+
+def split(pattern, behaviour="isolated", invert=False):
+    return pre_tokenizers.Split(Regex(pattern), behaviour, invert)
+
+
+def forms():
+    """Name → a tokenizer without a vocabulary."""
+    plain = {
+        "gpt2": byte_level(True),
+        "llama3": pre_tokenizers.Sequence([split(LLAMA3), byte_level(False)]),
+        "qwen2": pre_tokenizers.Sequence([split(QWEN2), byte_level(False)]),
+        "o200k": pre_tokenizers.Sequence([split(O200K), byte_level(False)]),
+        "cl100k": pre_tokenizers.Sequence([split(CL100K), byte_level(False)]),
+        "deepseek": pre_tokenizers.Sequence(
+            [split(r"\p{N}{1,3}"), split("[一-龥぀-ゟ゠-ヿ]+"), split(DEEPSEEK), byte_level(False)]),
+        "digits": pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), byte_level(True)]),
+        "digit_runs": pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=False), byte_level(True, True)]),
+        "removed": pre_tokenizers.Sequence([split(r"\s+", "removed"), byte_level(False)]),
+        "previous": pre_tokenizers.Sequence([split(r"[\p{P}\s]", "merged_with_previous"), byte_level(False)]),
+        "next": pre_tokenizers.Sequence([split(r"\s", "merged_with_next"), byte_level(False)]),
+        "contiguous": pre_tokenizers.Sequence([split(r"\P{L}", "contiguous"), byte_level(False)]),
+        "inverted": pre_tokenizers.Sequence([split(r"[^\S\d]+|[\W_]"[:8], "removed", True), byte_level(False, True)]),
+        "string": pre_tokenizers.Sequence([pre_tokenizers.Split(". ", "merged_with_previous", False), byte_level(True)]),
+    }
+    result = {}
+    for name, pre_tokenizer in plain.items():
+        tokenizer = Tokenizer(models.BPE(ignore_merges=name in ("llama3", "removed")))
+        tokenizer.pre_tokenizer = pre_tokenizer
+        tokenizer.decoder = decoders.ByteLevel()
+        result[name] = tokenizer
+    result["qwen2"].normalizer = normalizers.NFC()
+    result["next"].normalizer = normalizers.Sequence(
+        [normalizers.Replace(Regex(r"\d+"), "#"), normalizers.Replace("''", '"'), normalizers.Prepend("> "), normalizers.NFC()])
+    result["gpt2"].post_processor = processors.ByteLevel(trim_offsets=False)
+    result["digits"].decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Fuse()])
+    return result
+
+
+def finish(name, tokenizer):
+    """Added tokens and post-processors, which need ids."""
+    if name == "digits":
+        tokenizer.add_tokens([AddedToken("tokeñ", normalized=True, single_word=True), AddedToken("  ", normalized=True)])
+        tokenizer.add_special_tokens([AddedToken("<mask>", lstrip=True), AddedToken("<sep>", rstrip=True),
+                                      AddedToken("<s", single_word=True)])
+    if name == "next":
+        tokenizer.add_tokens([AddedToken("e\u0301", normalized=True), AddedToken("12", normalized=False)])
+    if name == "llama3":
+        tokenizer.post_processor = processors.Sequence([
+            processors.ByteLevel(trim_offsets=True),
+            processors.TemplateProcessing(
+                single="<|begin_of_text|> $A", pair="<|begin_of_text|> $A <|begin_of_text|> $B:1",
+                special_tokens=[("<|begin_of_text|>", tokenizer.token_to_id("<|begin_of_text|>"))])])
+
+
+def lines_of(count, seed, files):
+    """Mixed Unicode: every assigned character, scripts, emoji, code, control characters, and the files' own lines."""
+    rng = random.Random(seed)
+    assigned = [c for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF and unicodedata.category(chr(c)) not in ("Cn", "Co")]
+    new = [c for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF]
+    blocks = {}
+    for c in assigned:
+        blocks.setdefault(c >> 7, []).append(c)
+    blocks = list(blocks.values())
+    own = [line for file in files for line in pathlib.Path(file).read_text(errors="ignore").splitlines(True) if line.strip()]
+    code = ["def f(x):\n\treturn x**2  # ok\r\n", "if (a->b != nullptr && *p++ == 0x1F) {", "SELECT * FROM t WHERE a='it''s';",
+            "\\frac{1}{2}\\,\\alpha_i^{2}", "<a href=\"x?y=1&z=2\">é</a>", "    for i in range(10):\n        pass\n\n\n"]
+    words = ["I'll", "WE'VE", "don't", "he'S", "it'ſ", "'d", "'RE", "HTTPServer", "camelCase", "ÀÉÎ", "straße", "日本語", "こんにちは",
+             "カタカナ", "안녕하세요", "한국어", "привет", "שלום", "مرحبا", "हिन्दी", "ไทย", "e\u0301te\u0301", "ﬁ", "Ⅷ", "½", "١٢٣",
+             "1234567", "3.14", "👩‍👩‍👧‍👦", "🏳️‍🌈", "🇨🇭", "👍🏽", "\u180e", "\u200b", "\ufeff", "\u00a0", "\u3000", "\u2028", "\x85",
+             "\x00", "\x1b[0m", "\t", "\r\n", "\n\n", "\r", "   ", "...", "///", "!?", "<|endoftext|>", "<|begin_of_text|>",
+             "<mask>", "<sep>", "<s", "tokeñ", "''", ". "]
+
+    def piece():
+        kind = rng.randrange(9)
+        if kind == 0:
+            return "".join(chr(rng.choice(rng.choice(blocks))) for _ in range(rng.randrange(1, 12)))
+        if kind == 1:
+            block = rng.choice(blocks)
+            return "".join(chr(rng.choice(block)) for _ in range(rng.randrange(1, 20)))
+        if kind == 2:
+            return rng.choice(code)
+        if kind == 3:
+            return " " * rng.randrange(1, 6)
+        if kind == 4:
+            return "".join(rng.choice(" \t\r\n\u00a0'aAéÉ1９.,/_\u0301\u0639字ǅʰª") for _ in range(rng.randrange(1, 12)))
+        if kind == 5:
+            return chr(rng.choice(new))
+        if kind == 6 and own:
+            return rng.choice(own)
+        return rng.choice(words)
+
+    return ["".join(rng.choice(("", " ")) + piece() for _ in range(rng.randrange(0, 9))) for _ in range(count)]
+
+
+def run(tsugi, action, tokenizer, values):
+    text = "".join(json.dumps(value) + "\n" for value in values)
+    out = subprocess.run([tsugi, "tokenizer", action, "--tokenizer", str(tokenizer), "--json-lines"], input=text.encode(),
+                         stdout=subprocess.PIPE, check=True).stdout
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def compare(tsugi, name, path, lines):
+    theirs = Tokenizer.from_file(str(path))
+    ours = [value["ids"] for value in run(tsugi, "encode", path, lines)]
+    want = [encoding.ids for encoding in theirs.encode_batch(lines)]
+    assert len(ours) == len(want)
+    for line, got, expected in zip(lines, ours, want):
+        assert got == expected, (name, line, got, expected)
+    texts = [value["text"] for value in run(tsugi, "decode", path, [{"ids": ids} for ids in want])]
+    for line, ids, got in zip(lines, want, texts):
+        assert got == theirs.decode(ids, skip_special_tokens=False), (name, line, got)
+    print(f"{name}: {len(lines)} lines, {sum(map(len, want))} ids equal")
+    return want
+
+
+def train_theirs(tokenizer, lines, size, special=SPECIAL):
+    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=special, show_progress=False,
+                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    tokenizer.train_from_iterator(lines, trainer)
+
+
+def model_of(path):
+    model = json.loads(path.read_text())["model"]
+    return model["vocab"], [tuple(pair) for pair in model["merges"]]
+
+
+def train_ours(tsugi, corpus, size, pattern, out, lines=False, nfc=False):
+    """Each text of the corpus is a file, or a line of one file."""
+    folder = out / "text"
+    folder.mkdir(parents=True)
+    if lines:
+        (folder / "all.txt").write_bytes("".join(corpus).encode())
+    else:
+        for number, text in enumerate(corpus):
+            (folder / f"{number:06}.txt").write_bytes(text.encode())
+    subprocess.run([tsugi, "tokenizer", "train", "--text", str(folder), "--out", str(out), "--vocabulary", str(size),
+                    "--pattern", pattern, "--special", *SPECIAL, *(["--lines"] if lines else []),
+                    *(["--nfc"] if nfc else []), "--json"], check=True, stdout=subprocess.DEVNULL)
+    return out / "tokenizer.json"
+
+
+def check_training(tsugi, folder, corpus, lines):
+    """The same text gives the same vocabulary and merges, and both programs read our file alike."""
+    for pattern in PATTERNS:
+        tokenizer = forms()[pattern]
+        train_theirs(tokenizer, corpus, 6000)
+        theirs = folder / "theirs.json"
+        tokenizer.save(str(theirs))
+        ours = train_ours(tsugi, corpus, 6000, pattern, folder / f"trained_{pattern}", nfc=pattern == "qwen2")
+        assert model_of(ours) == model_of(theirs), pattern
+        print(f"{pattern}: {len(model_of(ours)[1])} merges equal")
+        compare(tsugi, f"{pattern} (our vocabulary)", ours, lines)
+    # A file of lines, as their train() reads it.
+    joined = "".join(line + "\n" for line in corpus)
+    text = folder / "lines.txt"
+    text.write_bytes(joined.encode())
+    tokenizer = forms()["llama3"]
+    tokenizer.train([str(text)], trainers.BpeTrainer(vocab_size=4000, special_tokens=SPECIAL, show_progress=False,
+                                                     initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    theirs = folder / "theirs.json"
+    tokenizer.save(str(theirs))
+    ours = train_ours(tsugi, [line + "\n" for line in corpus], 4000, "llama3", folder / "trained_lines", lines=True)
+    assert model_of(ours) == model_of(theirs), "train() on a file"
+    print("train() on a file of lines: merges equal")
+
+
+def check_transformers(tsugi, folder, corpus, lines):
+    """AutoTokenizer on a folder with tokenizer.json and a tokenizer_config.json as checkpoints have it."""
+    import transformers
+
+    for pattern in PATTERNS:
+        out = folder / f"checkpoint_{pattern}"
+        path = train_ours(tsugi, corpus[:2000], 2000, pattern, out)
+        (out / "tokenizer_config.json").write_text(json.dumps(
+            {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 1024, "clean_up_tokenization_spaces": False}))
+        (out / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+        theirs = transformers.AutoTokenizer.from_pretrained(str(out))
+        ours = [value["ids"] for value in run(tsugi, "encode", path, lines)]
+        for line, ids in zip(lines, ours):
+            assert theirs(line)["input_ids"] == ids, (pattern, line)
+    print(f"transformers' AutoTokenizer: {len(PATTERNS)} vocabularies, {len(lines)} lines each: ids equal")
+
+
+def write_golden(files):
+    """Files for the C++ tests: texts, and for each form a vocabulary trained on them with the ids of other texts."""
+    corpus = lines_of(300, 7, files)
+    (HERE / "tokenizer_bpe_text.json").write_text(json.dumps(corpus) + "\n")
+    for name in (*PATTERNS, "deepseek", "digits", "next", "removed"):
+        tokenizer = forms()[name]
+        train_theirs(tokenizer, corpus, 450)
+        finish(name, tokenizer)
+        (HERE / f"tokenizer_bpe_{name}.json").write_text(tokenizer.to_str() + "\n")
+        texts = lines_of(60, 8, files)
+        cases = [{"text": text, "ids": tokenizer.encode(text).ids, "decoded": tokenizer.decode(
+            tokenizer.encode(text).ids, skip_special_tokens=False)} for text in texts]
+        (HERE / f"tokenizer_bpe_{name}_cases.json").write_text(json.dumps(cases) + "\n")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("tsugi")
+    parser.add_argument("--lines", type=int, default=20000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--text", nargs="*", default=[])
+    parser.add_argument("--write", action="store_true")
+    arguments = parser.parse_args()
+    corpus = lines_of(20000, arguments.seed + 1, arguments.text)
+    lines = lines_of(arguments.lines, arguments.seed, arguments.text)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        if arguments.write:
+            return write_golden(arguments.text)
+        for name, tokenizer in forms().items():
+            train_theirs(tokenizer, corpus, 3000)
+            finish(name, tokenizer)
+            path = folder / f"{name}.json"
+            tokenizer.save(str(path))
+            compare(arguments.tsugi, f"{name} (their vocabulary)", path, lines)
+        check_training(arguments.tsugi, folder, corpus[:5000], lines)
+        check_transformers(arguments.tsugi, folder, corpus, lines[:2000])
+
+
+main()
+print("ok")
