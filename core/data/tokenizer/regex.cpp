@@ -4,6 +4,8 @@
 #include <glog/logging.h>
 #include <pcre2.h>
 
+#include <mutex>
+
 #include "ops/base/error.h"
 
 namespace tsugi {
@@ -50,7 +52,23 @@ struct Workspace {
 
 struct Regex::Compiled {
   ~Compiled() { pcre2_code_free(code); }
+
+  // Workspaces are costly to make for texts of a few bytes. There are as many as there were searches at once.
+  std::unique_ptr<Workspace> lease() {
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (idle.empty()) return std::make_unique<Workspace>(code);
+    std::unique_ptr<Workspace> workspace = std::move(idle.back());
+    idle.pop_back();
+    return workspace;
+  }
+  void give_back(std::unique_ptr<Workspace> workspace) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    idle.push_back(std::move(workspace));
+  }
+
   pcre2_code* code = nullptr;
+  std::mutex mutex;
+  std::vector<std::unique_ptr<Workspace>> idle;
 };
 
 Regex::Regex() : compiled_(std::make_unique<Compiled>()) {}
@@ -95,17 +113,17 @@ void Regex::compile(const std::string& pattern) {
 }
 
 std::vector<Regex::Match> Regex::find_all(std::string_view text) const {
-  const Workspace workspace(compiled_->code);
+  std::unique_ptr<Workspace> workspace = compiled_->lease();
   std::vector<Match> matches;
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
   for (size_t at = 0; at <= text.size();) {
     const int found =
-        pcre2_match(compiled_->code, subject, text.size(), at, PCRE2_NO_UTF_CHECK, workspace.data, workspace.context);
+        pcre2_match(compiled_->code, subject, text.size(), at, PCRE2_NO_UTF_CHECK, workspace->data, workspace->context);
     if (found == PCRE2_ERROR_NOMATCH) break;
     if (found < 0) {
       throw Error(ExitCode::kData, "byte " + std::to_string(at) + ": the pattern gave up here: " + message_of(found));
     }
-    const PCRE2_SIZE* range = pcre2_get_ovector_pointer(workspace.data);
+    const PCRE2_SIZE* range = pcre2_get_ovector_pointer(workspace->data);
     matches.push_back({range[0], range[1]});
     at = range[1];
     if (range[0] == range[1]) {
@@ -113,6 +131,7 @@ std::vector<Regex::Match> Regex::find_all(std::string_view text) const {
       while (at < text.size() && (static_cast<uint8_t>(text[at]) & 0xC0) == 0x80) ++at;
     }
   }
+  compiled_->give_back(std::move(workspace));
   return matches;
 }
 
