@@ -8,6 +8,7 @@ void add_sweep(CLI::App& app, int& exit_code) {
   CLI::App* sweep = app.add_subcommand("sweep", "Scaling-law sweeps: fit laws to runs, predict larger ones");
   sweep->require_subcommand(1);
   add_sweep_fit(*sweep, exit_code);
+  add_sweep_predict(*sweep, exit_code);
 }
 
 }  // namespace tsugi

@@ -6,5 +6,6 @@
 namespace tsugi {
 
 void add_sweep_fit(CLI::App& sweep, int& exit_code);
+void add_sweep_predict(CLI::App& sweep, int& exit_code);
 
 }  // namespace tsugi

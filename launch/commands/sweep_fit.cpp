@@ -1,17 +1,23 @@
-#include "core/scaling/fit/sweep_fit.h"
-
+#include <algorithm>
 #include <cmath>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "core/scaling/data/read_sweep.h"
+#include "core/scaling/fit/backtest.h"
+#include "core/scaling/fit/fit_file.h"
+#include "core/scaling/fit/hyperparameters.h"
+#include "core/scaling/fit/isoflop.h"
 #include "launch/commands/sweep.h"
 #include "launch/sweep/fit_json.h"
+#include "launch/sweep/other_fits.h"
 #include "ops/base/error.h"
 
 namespace tsugi {
 namespace {
+
+using nlohmann::ordered_json;
 
 struct FitCommand {
   std::string csv;
@@ -22,6 +28,8 @@ struct FitCommand {
   std::vector<double> budgets;
   double unique = RunPoint::kUnknown;
   SweepFitOptions options;
+  bool backtest = false;
+  std::string out;
   int threads = 0;
   bool json = false;
 };
@@ -42,6 +50,127 @@ double largest_c(std::span<const SweepRun> runs) {
   return largest;
 }
 
+void show(const FitCommand& command, const ordered_json& json, const std::string& text) {
+  if (command.json) {
+    std::cout << json.dump() << std::endl;
+    return;
+  }
+  std::cout << text;
+  for (const auto& note : json["notes"]) std::cout << "note: " << note.get<std::string>() << "\n";
+  for (const auto& warning : json["warnings"]) std::cout << "warning: " << warning.get<std::string>() << "\n";
+}
+
+/// Errors on the fitted, the held-out and the filtered-out runs, and those of a fit without the filter.
+ordered_json errors(const FitCommand& command, const SweepTable& table, const Fit& fit, ThreadPool& pool) {
+  const std::vector<SweepRun> runs = fitted_runs(table.runs), held_out = held_out_runs(table.runs);
+  ordered_json json{{"fitted", error_json(relative_error(fit, runs))}};
+  if (!held_out.empty()) json["held_out"] = error_json(relative_error(fit, held_out));
+  if (table.filtered_out.empty()) return json;
+  std::vector<SweepRun> all = runs;
+  all.insert(all.end(), table.filtered_out.begin(), table.filtered_out.end());
+  const Fit unfiltered = fit_law(*fit.law, all, command.options.fit, pool);
+  json["filtered_out"] = error_json(relative_error(fit, table.filtered_out));
+  json["unfiltered_fit"] = error_json(relative_error(unfiltered, all));
+  if (!held_out.empty()) json["unfiltered_fit_held_out"] = error_json(relative_error(unfiltered, held_out));
+  return json;
+}
+
+ordered_json held_out_json(const SweepFit& fit, std::span<const SweepRun> held_out) {
+  ordered_json json = ordered_json::array();
+  for (const SweepRun& run : held_out) {
+    const Prediction prediction = predict_loss(fit, run);
+    json.push_back({{"run", run.name},
+                    {"n", json_number(run.n)},
+                    {"d", json_number(run.d)},
+                    {"loss", run.loss},
+                    {"predicted", prediction.loss},
+                    {"interval", json_interval(prediction.interval)},
+                    {"inside", prediction.interval.low <= run.loss && run.loss <= prediction.interval.high},
+                    {"error", prediction.loss / run.loss - 1.0}});
+  }
+  return json;
+}
+
+void fit_parametric(const FitCommand& command, const SweepTable& table, ThreadPool& pool) {
+  const std::vector<SweepRun> runs = fitted_runs(table.runs), held_out = held_out_runs(table.runs);
+  Backtest ranking;
+  std::string form = command.form;
+  if (form == "auto" || command.backtest) {
+    const std::vector<const Law*> laws = comparable_laws(runs);
+    FitOptions quick = command.options.fit;
+    quick.starts = std::min(quick.starts, 32);
+    ranking = backtest(laws, runs, held_out, quick, pool);
+    if (form == "auto" && !ranking.forms.front().refused.empty()) {
+      throw Error(ExitCode::kData, ranking.forms.front().refused, "more runs, of more sizes and token counts");
+    }
+    if (form == "auto") form = ranking.forms.front().law->name;
+  }
+  const Law& law = law_by_name(form);
+  const SweepFit fit = fit_sweep(law, table.runs, command.options, pool);
+
+  ordered_json json = fit_json(fit);
+  json["r_squared"] = r_squared(fit.fit, runs);
+  json["error"] = errors(command, table, fit.fit, pool);
+  if (!held_out.empty()) json["held_out"] = held_out_json(fit, held_out);
+  std::ostringstream text;
+  print_fit(text, fit);
+  print_errors(text, json);
+  FitFile file;
+  if (!ranking.forms.empty()) {
+    json["backtest"] = backtest_json(ranking);
+    print_backtest(text, ranking);
+    for (const BacktestForm& one : ranking.forms) {
+      if (one.refused.empty()) {
+        file.rivals.push_back({one.law, one.theta, ranking.cuts.empty() ? RunPoint::kUnknown : one.mean});
+      }
+    }
+  }
+  for (const double c : command.budgets) {
+    const Advice advice = advise(fit, c, largest_c(runs), command.unique);
+    json["advice"].push_back(advice_json(advice));
+    text << "\n";
+    print_advice(text, advice);
+  }
+  json["notes"] = table.runs.notes;
+  json["warnings"] = fit.fit.warnings;
+  if (!command.out.empty()) {
+    set_ranges(file, runs);
+    file.fit = fit;
+    const std::string hash = save_fit(command.out, file, json);
+    json["fit"] = {{"file", command.out}, {"hash", hash}};
+    text << "\nwritten to " << command.out << ", fit " << hash << "\n";
+  }
+  show(command, json, text.str());
+}
+
+void fit_optimum(const FitCommand& command, const SweepTable& table, bool envelope, ThreadPool& pool) {
+  const std::vector<SweepRun> runs = fitted_runs(table.runs);
+  const IsoflopOptions options{command.options.bootstraps, command.options.seed, command.options.level};
+  const ComputeOptimal fit = envelope ? fit_envelope(runs, options, pool) : fit_isoflop(runs, options, pool);
+  ordered_json json = compute_optimal_json(fit, options.level);
+  std::ostringstream text;
+  print_compute_optimal(text, fit);
+  for (const double c : command.budgets) {
+    const ComputeOptimalAdvice advice = advise(fit, c, options.level);
+    json["advice"].push_back(advice_json(advice));
+    print_advice(text, advice);
+  }
+  json["notes"] = table.runs.notes;
+  json["warnings"] = fit.warnings;
+  show(command, json, text.str());
+}
+
+void fit_rates(const FitCommand& command, const SweepTable& table) {
+  const HyperparameterFit fit = fit_hyperparameters(fitted_runs(table.runs), command.options.bootstraps,
+                                                    command.options.seed, command.options.level);
+  ordered_json json = hyperparameters_json(fit, command.options.level);
+  json["notes"] = table.runs.notes;
+  json["warnings"] = fit.warnings;
+  std::ostringstream text;
+  print_hyperparameters(text, fit);
+  show(command, json, text.str());
+}
+
 int run_fit(FitCommand command) {
   if (command.objective == "squares") {
     command.options.fit.objective = {HUGE_VAL, true};
@@ -49,65 +178,25 @@ int run_fit(FitCommand command) {
     command.options.fit.objective.delta = HUGE_VAL;
   }
   for (const std::string& one : command.fixed) command.options.fit.fixed.push_back(parse_fixed(one));
-  const Law& law = law_by_name(command.form);
+  const bool envelope = command.form == "envelope" || command.form == "approach1";
+  const bool isoflop = command.form == "isoflop" || command.form == "approach2";
+  const bool rates = command.form == "hyperparameters";
+  const bool parametric = !envelope && !isoflop && !rates;
+  if (parametric && command.form != "auto") law_by_name(command.form);  // before anything is read
+  if (!parametric && (!command.out.empty() || command.backtest || !command.fixed.empty())) {
+    throw Error(ExitCode::kUsage, "--out, --backtest and --fix are for parametric forms, not for " + command.form,
+                "--form chinchilla predicts the loss of any run");
+  }
   const SweepTable table = read_sweep(read_csv(command.csv), command.columns);
   ThreadPool pool(command.threads > 0 ? command.threads
                                       : static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
-  const std::vector<SweepRun> runs = fitted_runs(table.runs);
-  const std::vector<SweepRun> held_out = held_out_runs(table.runs);
-  const SweepFit fit = fit_sweep(law, table.runs, command.options, pool);
-
-  nlohmann::ordered_json json = fit_json(fit);
-  json["error"] = {{"fitted", error_json(relative_error(fit.fit, runs))}};
-  json["r_squared"] = r_squared(fit.fit, runs);
-  std::vector<Advice> advice;
-  for (const double c : command.budgets) advice.push_back(advise(fit, c, largest_c(runs), command.unique));
-  nlohmann::ordered_json held_out_json = nlohmann::ordered_json::array();
-  for (const SweepRun& run : held_out) {
-    const Prediction prediction = predict_loss(fit, run);
-    held_out_json.push_back({{"run", run.name},
-                             {"n", json_number(run.n)},
-                             {"d", json_number(run.d)},
-                             {"loss", run.loss},
-                             {"predicted", prediction.loss},
-                             {"interval", json_interval(prediction.interval)},
-                             {"error", prediction.loss / run.loss - 1.0}});
+  if (parametric) {
+    fit_parametric(command, table, pool);
+  } else if (rates) {
+    fit_rates(command, table);
+  } else {
+    fit_optimum(command, table, envelope, pool);
   }
-  if (!held_out.empty()) {
-    json["error"]["held_out"] = error_json(relative_error(fit.fit, held_out));
-    json["held_out"] = held_out_json;
-  }
-  if (!table.filtered_out.empty()) {
-    std::vector<SweepRun> all = runs;
-    all.insert(all.end(), table.filtered_out.begin(), table.filtered_out.end());
-    const Fit unfiltered = fit_law(law, all, command.options.fit, pool);
-    json["error"]["filtered_out"] = error_json(relative_error(fit.fit, table.filtered_out));
-    json["error"]["unfiltered_fit"] = error_json(relative_error(unfiltered, all));
-    if (!held_out.empty()) json["error"]["unfiltered_fit_held_out"] = error_json(relative_error(unfiltered, held_out));
-  }
-  for (const Advice& one : advice) json["advice"].push_back(advice_json(one));
-  json["notes"] = table.runs.notes;
-  json["warnings"] = fit.fit.warnings;
-  if (command.json) {
-    std::cout << json.dump() << std::endl;
-    return 0;
-  }
-  print_fit(std::cout, fit);
-  std::cout << "\nmean |error| of loss\n";
-  for (const auto& [name, error] : json["error"].items()) {
-    std::cout << "  " << name << ": " << percent(error["mean_absolute"]) << ", largest " << percent(error["largest"])
-              << " (" << error["runs"] << " runs)\n";
-  }
-  for (const auto& one : held_out_json) {
-    std::cout << "  " << one["run"].get<std::string>() << ": measured " << short_number(one["loss"]) << ", predicted "
-              << short_number(one["predicted"]) << " (" << percent(one["error"]) << ")\n";
-  }
-  for (const Advice& one : advice) {
-    std::cout << "\n";
-    print_advice(std::cout, one);
-  }
-  for (const std::string& note : table.runs.notes) std::cout << "note: " << note << "\n";
-  for (const std::string& warning : fit.fit.warnings) std::cout << "warning: " << warning << "\n";
   return 0;
 }
 
@@ -122,8 +211,9 @@ void add_sweep_fit(CLI::App& sweep, int& exit_code) {
   app->add_option("--where", command->columns.where, "rows to read: \"loss < 4 and d >= 1e9\"");
   app->add_option("--hold-out", command->columns.hold_out, "rows to predict and never fit: \"c > 1e21\"");
   app->add_option("--filter", command->columns.filter, "rows to fit; the errors on the others are shown too");
-  app->add_option("--form", command->form, "chinchilla, kaplan, kaplan_irreducible, data_constrained, …")
-      ->capture_default_str();
+  std::string forms = "auto (best by back-test), envelope, isoflop, hyperparameters";
+  for (const Law& law : all_laws()) forms.append(", ").append(law.name);
+  app->add_option("--form", command->form, forms)->capture_default_str();
   app->add_option("--objective", command->objective, "huber or squares of ln L residuals, or squares of L")
       ->check(CLI::IsMember({"huber", "log_squares", "squares"}))
       ->capture_default_str();
@@ -141,10 +231,14 @@ void add_sweep_fit(CLI::App& sweep, int& exit_code) {
   app->add_option("--level", command->options.level, "of the intervals")
       ->check(CLI::Range(0.5, 0.999))
       ->capture_default_str();
+  app->add_flag("--backtest", command->backtest, "rank the forms: fit cheap runs, predict expensive ones");
   app->add_option("--budget", command->budgets, "FLOPs to advise on")->check(CLI::PositiveNumber)->take_all();
   app->add_option("--unique-tokens", command->unique, "distinct tokens at hand, for advice by data_constrained")
       ->check(CLI::PositiveNumber);
-  app->add_option("--threads", command->threads, "0: all cores")->check(CLI::Range(0, 1024))->capture_default_str();
+  app->add_option("--out", command->out, "the fit as a file for sweep predict");
+  app->add_option("--threads", command->threads, "0: all cores; results do not depend on it")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
   app->add_flag("--json", command->json, "print the result as one JSON object, and nothing else");
   app->callback([command, &exit_code] { exit_code = run_fit(*command); });
 }

@@ -39,7 +39,7 @@ Interval bootstrap_interval(const Bootstrap& bootstrap, const std::function<doub
 /// fit's, which are widened by sqrt(runs/(runs - parameters)).
 Interval prediction_interval(const Fit& fit, const Bootstrap& bootstrap, const SweepRun& run, double level = 0.95);
 
-/// `count` numbers in [0, bound) of replicate `replicate`, the same everywhere.
+/// `count` indices in [0, bound) for one replicate, a pure function of the arguments.
 std::vector<size_t> draw(uint64_t seed, uint64_t replicate, size_t count, size_t bound);
 
 }  // namespace tsugi
