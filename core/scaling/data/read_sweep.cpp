@@ -71,7 +71,7 @@ Binding bind_columns(const CsvTable& csv, const std::string& columns, unsigned& 
     binding[role] = bound;
   }
   for (const Role& role : kRoles) {
-    if (binding.contains(role.name)) continue;
+    if (!columns.empty()) break;
     const int64_t found = csv.find_column(role.name);
     if (found >= 0) binding[role.name] = {static_cast<size_t>(found), 1.0};
   }

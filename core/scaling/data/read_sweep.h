@@ -11,7 +11,7 @@ namespace tsugi {
 struct SweepColumns {
   /// ROLE=COLUMN pairs separated by commas, quoted like CSV: "n=Model Size,c=Training FLOP,loss=loss". Roles: n d c
   /// loss unique steps batch lr (numbers) and name, run (texts; rows of one run are evaluations of it and are resampled
-  /// together). COLUMN*1e9 multiplies: a column in billions. Columns named exactly n, d, c … need not be told.
+  /// together). COLUMN*1e9 multiplies: a column in billions. Empty: columns named exactly like the roles.
   std::string columns;
   /// Rows that are read; others are as if they were not in the file.
   std::string where;

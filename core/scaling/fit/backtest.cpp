@@ -15,17 +15,22 @@ double effort(const SweepRun& run) {
   return std::isnan(run.d) ? run.n : run.d;
 }
 
+/// The last run of the budget that `last` belongs to, or `last` itself where runs do not lie on budgets.
+size_t end_of_budget(const std::vector<double>& ascending, size_t last) {
+  constexpr double kGap = 1.15, kSpan = 1.35;  // as group_budgets()
+  size_t begin = last, end = last;
+  while (begin > 0 && ascending[begin] <= kGap * ascending[begin - 1]) --begin;
+  while (end + 1 < ascending.size() && ascending[end + 1] <= kGap * ascending[end]) ++end;
+  return ascending[end] <= kSpan * ascending[begin] ? end : last;
+}
+
 std::vector<double> choose_cuts(const std::vector<double>& ascending, size_t fewest) {
-  constexpr double kSameBudget = 1.15;
   std::vector<double> cuts;
+  if (ascending.size() <= fewest) return cuts;
   for (const double quantile : {0.4, 0.5, 0.6, 0.7, 0.8, 0.9}) {
-    size_t last = static_cast<size_t>(quantile * static_cast<double>(ascending.size()));
-    last = std::max(std::max<size_t>(last, 1), fewest) - 1;
-    while (last + 1 < ascending.size() && ascending[last + 1] < kSameBudget * ascending[last] &&
-           ascending[last + 1] < 2.0 * ascending[0] * std::pow(ascending.back() / ascending[0], quantile)) {
-      ++last;
-    }
-    if (last + 1 >= ascending.size()) continue;
+    const size_t wanted = static_cast<size_t>(quantile * static_cast<double>(ascending.size()));
+    const size_t last = end_of_budget(ascending, std::max(wanted, fewest) - 1);
+    if (ascending[last] >= ascending.back()) continue;
     if (cuts.empty() || ascending[last] > cuts.back()) cuts.push_back(ascending[last]);
   }
   return cuts;

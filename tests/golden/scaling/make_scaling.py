@@ -69,16 +69,20 @@ def data_constrained(theta, n, d, unique, a=6.255414, b=7.3049974, e=0.6254804, 
 
 
 def best_fit(law, loss, starts):
+    """BFGS with numerical gradients, then simplexes until they stay: another way than the program's."""
     log_loss = np.log(loss)
+
+    def scaled(theta):
+        return 1e3 * huber(law(theta) - log_loss)
+
     best = None
     for start in starts:
-        result = minimize(lambda theta: 1e3 * huber(law(theta) - log_loss), start, method="Nelder-Mead",
-                          options={"maxiter": 20000, "maxfev": 20000, "xatol": 1e-10, "fatol": 1e-15})
-        for _ in range(4):  # restarts of the simplex, until it stays
-            result = minimize(lambda theta: 1e3 * huber(law(theta) - log_loss), result.x, method="Nelder-Mead",
-                              options={"maxiter": 20000, "maxfev": 20000, "xatol": 1e-11, "fatol": 1e-16})
+        result = minimize(scaled, start, method="BFGS", options={"gtol": 1e-9, "maxiter": 2000})
         if best is None or result.fun < best.fun:
             best = result
+    for _ in range(6):
+        best = minimize(scaled, best.x, method="Nelder-Mead",
+                        options={"maxiter": 4000, "maxfev": 4000, "xatol": 1e-11, "fatol": 1e-15})
     return best.x, best.fun / 1e3
 
 

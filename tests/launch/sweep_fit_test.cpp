@@ -1,0 +1,123 @@
+// `tsugi sweep fit` and `predict` as scripts use them: options in, one JSON object out.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "launch/commands/commands.h"
+#include "ops/base/error.h"
+
+namespace tsugi {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+const std::string kChinchilla = std::string(TSUGI_SOURCE_DIR) + "/tests/golden/scaling/chinchilla_points.csv";
+
+/// Standard output of `sweep ARGUMENTS`.
+std::string sweep(std::vector<std::string> arguments) {
+  CLI::App app("tsugi");
+  int exit_code = -1;
+  add_sweep(app, exit_code);
+  arguments.insert(arguments.begin(), "sweep");
+  std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants a vector
+  testing::internal::CaptureStdout();
+  try {
+    app.parse(arguments);
+  } catch (...) {
+    testing::internal::GetCapturedStdout();
+    throw;
+  }
+  EXPECT_EQ(exit_code, 0);
+  return testing::internal::GetCapturedStdout();
+}
+
+std::string refusal(const std::vector<std::string>& arguments) {
+  try {
+    sweep(arguments);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "done";
+}
+
+TEST(SweepFit, PrintsTheContract) {
+  const json fit = json::parse(sweep({"fit", "--csv", kChinchilla, "--columns", "n=n,d=d,loss=loss", "--form",
+                                      "chinchilla", "--where", "loss < 4", "--bootstraps", "50", "--json"}));
+  EXPECT_EQ(fit["form"], "chinchilla");
+  EXPECT_NEAR(fit["parameters"]["alpha"].get<double>(), 0.3426, 1e-3);
+  EXPECT_NEAR(fit["objective"].get<double>(), 8.400931e-4, 1e-9);
+  for (const char* name : {"E", "A", "B", "alpha", "beta"}) {
+    const json interval = fit["intervals"][name];
+    EXPECT_LT(interval[0].get<double>(), fit["parameters"][name].get<double>()) << name;
+    EXPECT_GT(interval[1].get<double>(), fit["parameters"][name].get<double>()) << name;
+  }
+  EXPECT_EQ(fit["starts"]["tried"], 64);
+  EXPECT_EQ(fit["starts"]["agreeing"], 64);
+}
+
+TEST(SweepFit, FilterAndHoldOutShowEveryError) {
+  const json fit =
+      json::parse(sweep({"fit", "--csv", kChinchilla, "--hold-out", "c > 1e21", "--filter", "ratio < 100 and ratio > 3",
+                         "--backtest", "--bootstraps", "20", "--budget", "1e21", "--json"}));
+  for (const char* name : {"fitted", "held_out", "filtered_out", "unfiltered_fit", "unfiltered_fit_held_out"}) {
+    EXPECT_GT(fit["error"][name]["mean_absolute"].get<double>(), 0.0) << name;
+  }
+  EXPECT_EQ(fit["held_out"].size(), fit["error"]["held_out"]["runs"].get<size_t>());
+  EXPECT_EQ(fit["backtest"]["forms"].size(), 3u);
+  const json advice = fit["advice"][0];
+  EXPECT_NEAR(advice["n"].get<double>() * advice["d"].get<double>() * 6, 1e21, 1e15);
+}
+
+TEST(SweepFit, OtherForms) {
+  const json automatic =
+      json::parse(sweep({"fit", "--csv", kChinchilla, "--form", "auto", "--bootstraps", "20", "--json"}));
+  EXPECT_EQ(automatic["form"], automatic["backtest"]["forms"][0]["form"]);
+  const json envelope = json::parse(
+      sweep({"fit", "--csv", kChinchilla, "--form", "approach1", "--bootstraps", "20", "--budget", "1e22", "--json"}));
+  EXPECT_EQ(envelope["form"], "envelope");
+  EXPECT_NEAR(envelope["parameters"]["a"].get<double>(), 0.5, 0.1);
+  EXPECT_THAT(sweep({"fit", "--csv", kChinchilla, "--bootstraps", "20", "--backtest"}), HasSubstr("back-test"));
+}
+
+TEST(SweepPredict, WritesOnceBeforeTheRun) {
+  const std::string folder = testing::TempDir() + "sweep_predict/";
+  std::filesystem::remove_all(folder);
+  std::filesystem::create_directories(folder);
+  const json fit = json::parse(
+      sweep({"fit", "--csv", kChinchilla, "--backtest", "--bootstraps", "50", "--out", folder + "fit.json", "--json"}));
+  const std::vector<std::string> predict{"predict", "--fit", folder + "fit.json", "--n",   "7e10", "--d",
+                                         "1.4e12",  "--out", folder + "p.json",   "--json"};
+  const json prediction = json::parse(sweep(predict));
+  EXPECT_EQ(prediction["fit"]["hash"], fit["fit"]["hash"]);
+  const json& p = fit["parameters"];
+  const double loss = p["E"].get<double>() + p["A"].get<double>() / std::pow(7e10, p["alpha"].get<double>()) +
+                      p["B"].get<double>() / std::pow(1.4e12, p["beta"].get<double>());
+  EXPECT_NEAR(prediction["loss"].get<double>(), loss, 1e-9);
+  EXPECT_LT(prediction["interval"][0].get<double>(), loss);
+  EXPECT_GT(prediction["interval"][1].get<double>(), loss);
+  EXPECT_EQ(prediction["other_forms"].size(), 2u);
+  EXPECT_TRUE(std::filesystem::exists(folder + "p.json"));
+  EXPECT_THAT(refusal(predict), HasSubstr("there is a prediction already"));
+  const json best = json::parse(sweep({"predict", "--fit", folder + "fit.json", "--c", "1e22", "--json"}));
+  EXPECT_NEAR(best["loss"].get<double>(), best["best_at_this_budget"]["loss"].get<double>(), 1e-9);
+  EXPECT_THAT(refusal({"predict", "--fit", folder + "fit.json", "--n", "1e9"}), HasSubstr("needs n and d"));
+  EXPECT_THAT(refusal({"predict", "--fit", kChinchilla, "--c", "1e22"}), HasSubstr("chinchilla_points.csv"));
+  std::filesystem::remove_all(folder);
+}
+
+TEST(SweepFit, RefusesByName) {
+  EXPECT_THAT(refusal({"fit", "--csv", kChinchilla, "--form", "chinchila"}), HasSubstr("no scaling law"));
+  EXPECT_THAT(refusal({"fit", "--csv", "/nonexistent.csv"}), HasSubstr("/nonexistent.csv"));
+  EXPECT_THAT(refusal({"fit", "--csv", kChinchilla, "--where", "c > 1e30"}), HasSubstr("no row satisfies"));
+  EXPECT_THAT(refusal({"fit", "--csv", kChinchilla, "--form", "data_constrained"}), HasSubstr("needs n, d and unique"));
+  EXPECT_THAT(refusal({"fit", "--csv", kChinchilla, "--form", "isoflop", "--out", "x"}), HasSubstr("parametric"));
+  EXPECT_THAT(refusal({"fit", "--csv", kChinchilla, "--fix", "gamma=1"}), HasSubstr("no parameter \"gamma\""));
+}
+
+}  // namespace
+}  // namespace tsugi
