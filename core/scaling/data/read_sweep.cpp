@@ -88,7 +88,7 @@ class RowConditions {
 
   void require_names(const Where& where) const {
     for (const std::string& name : where.names()) {
-      if (name != "ratio" && !binding_.contains(name)) csv_.require_column(name);
+      if (name != "ratio" && !binding_.contains(name) && !is_derived(name)) csv_.require_column(name);
     }
   }
 
@@ -97,12 +97,19 @@ class RowConditions {
   }
 
  private:
+  /// n, d or c where it is no column, but follows from the other two.
+  bool is_derived(const std::string& name) const {
+    if (binding_.contains(name) || (name != "n" && name != "d" && name != "c")) return false;
+    return binding_.contains("n") + binding_.contains("d") + binding_.contains("c") == 2;
+  }
+
   WhereValue value(const std::string& name, size_t row, const SweepRun* run) const {
     if (run != nullptr) {  // completed values count: c = 6 n d
       if (const Role* role = find_role(name); role != nullptr && role->value != nullptr) {
         if (!std::isnan(run->*role->value)) return {true, run->*role->value, {}};
       }
       if (name == "ratio") return {true, run->d / run->n, {}};
+      if (is_derived(name)) return {true, RunPoint::kUnknown, {}};
     }
     const auto bound = binding_.find(name);
     const size_t column =
@@ -166,15 +173,18 @@ SweepTable read_sweep(const CsvTable& csv, const SweepColumns& columns) {
   table.runs.origin = csv.origin;
   RunTable all;
   all.origin = csv.origin;
+  RunTable given = all;  // before anything is derived: a wrong unit is to be named where it stands
   std::vector<size_t> rows;
   // Derived values (c = 6 n d, ratio) may stand in conditions: complete each row alone, then choose.
   for (size_t row = 0; row < csv.rows.size(); ++row) {
     RunTable one;
     one.runs.push_back(read_row(csv, binding, row));
+    const SweepRun as_given = one.runs[0];
     complete_flops(one);
     if (!conditions.holds(where, row, &one.runs[0])) continue;
     require_numbers(csv, binding, row);
     if (one.notes.size() > all.notes.size()) all.notes = one.notes;
+    given.runs.push_back(as_given);
     all.runs.push_back(std::move(one.runs[0]));
     rows.push_back(row);
   }
@@ -185,6 +195,7 @@ SweepTable read_sweep(const CsvTable& csv, const SweepColumns& columns) {
     all.notes.push_back(std::to_string(csv.rows.size() - rows.size()) + " of " + std::to_string(csv.rows.size()) +
                         " rows left out by the condition \"" + columns.where + "\"");
   }
+  check_units(given, units_meant);
   check_units(all, units_meant);
   table.runs.notes = all.notes;
   for (size_t i = 0; i < rows.size(); ++i) {

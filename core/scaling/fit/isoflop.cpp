@@ -18,12 +18,12 @@ std::string shown(double value) {
   return text.str();
 }
 
-/// Two-sided 95 % points of Student's t.
+/// One-sided 95 % points of Student's t.
 double student95(int degrees) {
-  static constexpr double kTable[] = {12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
-                                      2.201,  2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086};
+  static constexpr double kTable[] = {6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812,
+                                      1.796, 1.782, 1.771, 1.761, 1.753, 1.746, 1.740, 1.734, 1.729, 1.725};
   if (degrees < 1) return HUGE_VAL;
-  return degrees <= 20 ? kTable[degrees - 1] : 1.96 + 2.4 / degrees;
+  return degrees <= 20 ? kTable[degrees - 1] : 1.645 + 1.6 / degrees;
 }
 
 /// The distinct sizes of a budget: ln N, the mean loss at each, and the mean of ln D.

@@ -67,7 +67,7 @@ struct ComputeOptimal {
 };
 
 /// Approach 2. Per budget the parabola of L in ln N over the distinct sizes; then lines of ln N* and ln D* over ln C.
-/// A budget takes part only if it has at least four sizes, a curvature whose 95 % interval is above zero, and its
+/// A budget takes part only if it has at least four sizes, a curvature that is above zero (Student's t, 95 %), and its
 /// minimum inside the sizes that were run; otherwise it is listed with what to add. Intervals resample the residuals of
 /// all parabolas. Throws Error(kData) with fewer than two good budgets.
 ///

@@ -1,0 +1,123 @@
+#include "core/scaling/data/read_sweep.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "core/scaling/data/where.h"
+#include "ops/base/error.h"
+
+namespace tsugi {
+namespace {
+
+using testing::Contains;
+using testing::HasSubstr;
+
+SweepTable read(const std::string& text, const SweepColumns& columns = {}) {
+  return read_sweep(parse_csv(text, "runs.csv"), columns);
+}
+
+/// What and hint of the refusal.
+std::string refusal(const std::string& text, const SweepColumns& columns = {}) {
+  try {
+    read(text, columns);
+  } catch (const Error& error) {
+    return std::string(error.what()).append(" | ").append(error.hint());
+  }
+  return "read";
+}
+
+SweepColumns with_columns(const std::string& columns) {
+  SweepColumns result;
+  result.columns = columns;
+  return result;
+}
+
+TEST(ReadSweep, BindsRolesUnitsAndNames) {
+  const SweepTable table = read("id,\"Model, size\",Tokens (B),final\nx,1e8,2.5,3.1\ny,2e8,5,2.9\n",
+                                with_columns("name=id,\"n=Model, size\",d=Tokens (B)*1e9,loss=final"));
+  ASSERT_EQ(table.runs.runs.size(), 2u);
+  const SweepRun& run = table.runs.runs[1];
+  EXPECT_EQ(run.name, "y");
+  EXPECT_DOUBLE_EQ(run.n, 2e8);
+  EXPECT_DOUBLE_EQ(run.d, 5e9);
+  EXPECT_DOUBLE_EQ(run.c, 6e18);
+  EXPECT_THAT(table.runs.notes, Contains("c is not in the table: c = 6 n d"));
+}
+
+TEST(ReadSweep, CompletesTheThirdOfNAndDAndC) {
+  const SweepTable table = read("c,n,loss\n6e18,1e8,3\n6e19,1e9,2\n");
+  EXPECT_DOUBLE_EQ(table.runs.runs[0].d, 1e10);
+}
+
+TEST(ReadSweep, ConditionsChooseHoldOutAndFilter) {
+  SweepColumns columns;
+  columns.where = "loss < 4 and kind != 'bad'";
+  columns.hold_out = "c > 1e20";
+  columns.filter = "ratio >= 10";
+  const SweepTable table = read(
+      "n,d,loss,kind\n1e8,1e10,3,ok\n1e8,1e10,nan,ok\n1e8,1e10,5,ok\n1e8,1e10,3,bad\n1e9,1e9,3,ok\n1e9,1e11,2,ok\n",
+      columns);
+  ASSERT_EQ(table.runs.runs.size(), 2u);
+  EXPECT_FALSE(table.runs.runs[0].held_out);
+  EXPECT_TRUE(table.runs.runs[1].held_out);
+  ASSERT_EQ(table.filtered_out.size(), 1u);
+  EXPECT_DOUBLE_EQ(table.filtered_out[0].n, 1e9);
+}
+
+TEST(ReadSweep, RefusesMissingColumnsAndValues) {
+  EXPECT_THAT(refusal("n,d,final\n1e8,1e9,3\n"), HasSubstr("which column is the loss?"));
+  EXPECT_THAT(refusal("n,d,loss\n1e8,1e9,3\n", with_columns("n=params")), HasSubstr("no column \"params\""));
+  EXPECT_THAT(refusal("n,d,loss\n1e8,1e9,3\n", with_columns("q=n")), HasSubstr("no role \"q\""));
+  EXPECT_THAT(refusal("n,d,loss\n1e8,1e9,3\n", with_columns("n")), HasSubstr("not ROLE=COLUMN"));
+  EXPECT_THAT(refusal("n,d,loss\n1e8,1e9,3\n", with_columns("n=d*x")), HasSubstr("positive number"));
+  EXPECT_THAT(refusal("n,d,loss\n1e8,1e9,3\n1e8,2e9,nan\n"), HasSubstr("line 3: column loss: \"nan\""));
+  EXPECT_THAT(refusal("n,d,loss\n1e8,1e9,3\n1e8,2e9,nan\n"), HasSubstr("--where \"loss < 100\""));
+  EXPECT_THAT(refusal("n,d,loss\n1e8,1e9,3\n1e8,,3\n"), HasSubstr("line 3: column d: empty"));
+  EXPECT_THAT(refusal("n,d,loss\n1e8,1e9,3\n1e8,7B,3\n"), HasSubstr("\"7B\" is not a finite number"));
+  EXPECT_THAT(refusal("n,d,loss\n1e8,1e9,3\n1e8,1e9,-3\n"), HasSubstr("loss is -3"));
+  EXPECT_THAT(refusal("n,d,loss\n1e8,1e9,inf\n"), HasSubstr("line 2: column loss"));
+  SweepColumns none;
+  none.where = "loss > 100";
+  EXPECT_THAT(refusal("n,d,loss\n1e8,1e9,3\n", none), HasSubstr("no row satisfies"));
+  none.where = "lss > 100";
+  EXPECT_THAT(refusal("n,d,loss\n1e8,1e9,3\n", none), HasSubstr("did you mean \"loss\"?"));
+}
+
+TEST(ReadSweep, SeesUnits) {
+  EXPECT_THAT(refusal("n,d,loss\n0.1,1e10,3\n7,1e11,2\n"), HasSubstr("n=COLUMN*1e9 if it counts billions"));
+  EXPECT_THAT(refusal("n,d,loss\n1e8,2,3\n1e9,20,2\n"), HasSubstr("d=COLUMN*1e9"));
+  EXPECT_THAT(refusal("n,d,loss\n7,1e10,3\n7e9,1e11,2\n"), HasSubstr("mix units"));
+  EXPECT_THAT(refusal("n,c,loss\n1e8,0.1,3\n1e9,20,2\n"), HasSubstr("c=COLUMN*8.64e19 if it counts PF-days"));
+  EXPECT_THAT(refusal("n,d,c,loss\n1e8,1e10,6e9,3\n1e9,1e10,6e10,2\n"), HasSubstr("times 6 n d"));
+  EXPECT_EQ(refusal("n,d,loss\n0.1,1e10,3\n7,1e11,2\n", with_columns("n=n*1e9,d=d,loss=loss")), "read");
+  EXPECT_EQ(refusal("n,d,loss\n0.1,1e10,3\n7,1e11,2\n", with_columns("n=n*1,d=d,loss=loss")), "read");
+  const SweepTable far = read("n,d,c,loss\n1e8,1e10,3e19,3\n1e9,1e10,3e20,2\n");
+  EXPECT_THAT(far.runs.notes, Contains(HasSubstr("c is 5 times 6 n d")));
+}
+
+TEST(Where, Compares) {
+  const auto holds = [](const std::string& expression) {
+    return Where(expression).holds([](const std::string& name) -> WhereValue {
+      if (name == "two") return {true, 2.0, "2"};
+      if (name == "a b") return {true, 3.0, "3"};
+      if (name == "nan") return {true, std::nan(""), ""};
+      return {false, 0.0, "text"};
+    });
+  };
+  for (const char* yes : {"", "two < 3", "two<=2 and two>=2", "two == 2", "two = 2.0", "two != 3", "1e-3 < two",
+                          "'a b' > two", "word == 'text'", "word != \"other\"", "-1 < two AND two < +5"}) {
+    EXPECT_TRUE(holds(yes)) << yes;
+  }
+  for (const char* no : {"two > 2", "two < 3 and two > 3", "nan < 1", "nan >= 1", "nan != 1", "word == 'other'"}) {
+    EXPECT_FALSE(holds(no)) << no;
+  }
+  for (const char* wrong : {"two", "two <", "< 2", "two < 3 or two > 4", "two < 3 and", "two ! 3", "(two < 3)",
+                            "two < 3; x", "'two", "word < 'text'"}) {
+    EXPECT_THROW(holds(wrong), Error) << wrong;
+  }
+}
+
+}  // namespace
+}  // namespace tsugi
