@@ -33,7 +33,7 @@ struct ParameterInfo {
   std::string name;                  ///< its Hugging Face name; of several parts, what they have in common
   std::vector<ParameterPart> parts;  ///< as files have it, row after row; at least one
   Shape shape;                       ///< of all parts together
-  Shape allocated;   ///< as computed with: rows may be padded (vocabulary)
+  Shape allocated;                   ///< as computed with: rows may be padded (vocabulary)
   Initialization initial;
   bool decay = false;  ///< takes part in weight decay
   bool frozen = false;

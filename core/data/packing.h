@@ -19,7 +19,7 @@ struct Segment {
 /// piece or document goes, longest first, into the fullest row with room for it (the last opened of several). This is
 /// done for 2¹⁸ documents at a time, in the order of the file: the rows are a pure function of the documents and
 /// `sequence`. Every token is in exactly one row.
-/// Memory: 16 bytes per segment and 8 per row; building packs some millions of documents per second.
+/// Memory: 16 bytes per segment and 8 per row.
 class PackedRows {
  public:
   /// `starts` as TokenFile::documents(), not empty.

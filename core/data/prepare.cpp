@@ -180,16 +180,13 @@ class Preparer {
   }
 
   int32_t end_of_text() const {
-    std::vector<int32_t> ids;
-    try {
-      ids = tokenizer_->encode(options_.end_of_text);
-    } catch (const Error&) {
-      // Its symbols are not in the vocabulary: it is no token.
-    }
-    if (ids.size() == 1) return ids[0];
+    const bool usual = options_.end_of_text == kUsualEndOfText;
+    const std::optional<int32_t> token =
+        usual ? tokenizer_->end_of_text() : tokenizer_->find_token(options_.end_of_text);
+    if (token) return *token;
     throw Error(ExitCode::kUsage,
-                "the end of text \"" + options_.end_of_text + "\" is not one token of the tokenizer but " +
-                    std::to_string(ids.size()),
+                usual ? "the tokenizer has no token that is known to end documents"
+                      : "the end of text \"" + options_.end_of_text + "\" is not one token of the tokenizer",
                 "name a token that the tokenizer has, or leave it out");
   }
 

@@ -15,6 +15,8 @@
 #include <string>
 #include <vector>
 
+#include "core/data/tokenizer/tokenizer.h"
+
 namespace tsugi {
 
 /// How far `prepare` is.
@@ -26,6 +28,12 @@ struct PrepareProgress {
   int64_t tokens = 0;         ///< written
   int64_t resumed_bytes = 0;  ///< where this process began
 };
+
+/// Instead of a token: the one by which the tokenizer's documents end (Tokenizer::end_of_text()).
+inline constexpr const char* kUsualEndOfText = "auto";
+
+/// How text becomes tokens: what looks like a special token in it is text, and nothing is put around a document.
+inline constexpr EncodeOptions kDocumentText{.template_tokens = false, .special_tokens = false};
 
 struct PrepareOptions {
   enum class Format {
@@ -55,7 +63,7 @@ struct PrepareOptions {
   /// "bytes": 256 ids, any file. "characters": one id per Unicode code point that occurs in training or validation
   /// text; files must be UTF-8. Else a tokenizer.json, or a folder with one.
   std::string tokenizer = "bytes";
-  /// If not empty: every document is followed by this one token ("<|endoftext|>").
+  /// If not empty: every document is followed by this one token; kUsualEndOfText: by the tokenizer's end of text.
   std::string end_of_text;
   Split split = Split::kDocuments;
   /// In (0, 1): of the documents (kDocuments, in expectation) or of the tokens (kTail).

@@ -67,7 +67,8 @@ std::vector<ScoredSequence> encode_questions(const Tokenizer& tokenizer,
     const std::vector<int32_t> context = tokenizer.encode(question.context);
     for (const std::string& ending : question.endings) {
       ScoredSequence sequence{context, static_cast<int64_t>(context.size())};
-      const std::vector<int32_t> tokens = tokenizer.encode(' ' + ending);
+      const std::vector<int32_t> tokens =
+          tokenizer.encode(' ' + ending, {.template_tokens = false, .special_tokens = false});
       sequence.tokens.insert(sequence.tokens.end(), tokens.begin(), tokens.end());
       sequences.push_back(std::move(sequence));
     }

@@ -80,7 +80,7 @@ int run_prepare(Options options) {
                    : options.format == "jsonl" ? Format::kLines
                                                : Format::kByName;
   if (options.form_feed) prepare.separator = "\f";
-  if (options.append_end_of_text && prepare.end_of_text.empty()) prepare.end_of_text = "<|endoftext|>";
+  if (options.append_end_of_text && prepare.end_of_text.empty()) prepare.end_of_text = kUsualEndOfText;
   PrepareSummary summary;
   {
     ProgressLine line(::isatty(STDERR_FILENO) == 1);
@@ -133,7 +133,7 @@ void add_prepare(CLI::App& app, int& exit_code) {
                    "bytes, characters, or a tokenizer.json or a folder with one")
       ->capture_default_str();
   command->add_flag("--append-eot", options->append_end_of_text,
-                    "end every document with the token <|endoftext|>, or that of --eot");
+                    "end every document with the tokenizer's end of text, or that of --eot");
   command->add_option("--eot", prepare.end_of_text, "end every document with this one token of the tokenizer");
   command
       ->add_option("--split", options->split,

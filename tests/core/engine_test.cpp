@@ -60,8 +60,7 @@ Outcome train_rank(Communicator& communicator, const std::string& tokens, const 
   engine.optimizer().initialize(config.seed());
   Outcome outcome;
   for (int64_t step = 0; step < config.steps(); ++step) {
-    const StepReport report =
-        engine.step(step + 1, static_cast<uint64_t>(step * engine.samples_per_step()), 1e-2f);
+    const StepReport report = engine.step(step + 1, static_cast<uint64_t>(step * engine.samples_per_step()), 1e-2f);
     EXPECT_TRUE(report.finite);
     EXPECT_EQ(report.targets, 2 * 12 * 16);
     outcome.losses.push_back(report.loss);

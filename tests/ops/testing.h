@@ -80,7 +80,8 @@ inline double max_difference(std::span<const double> a, std::span<const double> 
   double largest = 0.0;
   for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
     const double difference = std::fabs(a[i] - b[i]);
-    if (!(difference <= largest)) largest = difference;  // keeps NaN
+    if (std::isnan(difference)) return difference;
+    largest = std::max(largest, difference);
   }
   return largest;
 }

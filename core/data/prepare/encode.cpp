@@ -127,7 +127,7 @@ class Encoder {
       }
       if (job_.decisions->kept[static_cast<size_t>(piece.number)]) {
         try {
-          const std::vector<int32_t> ids = job_.tokenizer->encode(piece.text);
+          const std::vector<int32_t> ids = job_.tokenizer->encode(piece.text, kDocumentText);
           result.ids.insert(result.ids.end(), ids.begin(), ids.end());
         } catch (const Error& error) {
           throw Error(error.code(), place_of(*job_.files, piece) + ": " + error.what(), error.hint());

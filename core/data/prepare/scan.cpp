@@ -96,7 +96,7 @@ class Scanner {
         return count_code_points(piece, worker);
       case Counting::kEncode:
         try {
-          return static_cast<int64_t>(job_.tokenizer->encode(piece.text).size());
+          return static_cast<int64_t>(job_.tokenizer->encode(piece.text, kDocumentText).size());
         } catch (const Error& error) {
           throw Error(error.code(), place_of(*job_.files, piece) + ": " + error.what(), error.hint());
         }

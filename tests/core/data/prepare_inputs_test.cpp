@@ -150,7 +150,24 @@ TEST(PrepareInputs, EndOfTextFollowsEveryDocument) {
   }
   options.end_of_text = "<|endoftext|>";
   EXPECT_THAT(message_of(ExitCode::kUsage, [&] { prepare_text(options); }),
-              AllOf(HasSubstr("<|endoftext|>"), HasSubstr("13")));
+              AllOf(HasSubstr("<|endoftext|>"), HasSubstr("is not one token")));
+}
+
+TEST(PrepareInputs, TextThatLooksLikeASpecialTokenIsText) {
+  const TestFolder folder;
+  folder.write("a.jsonl", line("say <|endoftext|> twice") + line("and again <|endoftext|>"));
+  PrepareOptions options = options_of(folder, "a.jsonl");
+  options.tokenizer = std::string(TSUGI_SOURCE_DIR) + "/tests/golden/tokenizer_bpe_llama3.json";
+  options.end_of_text = kUsualEndOfText;
+  const PrepareSummary summary = prepare_text(options);
+  const TokenFile file = TokenFile::open(folder / "out" + "/train.bin");
+  std::vector<int32_t> ids(static_cast<size_t>(file.tokens()));
+  file.read(0, file.vocabulary(), ids);
+  const auto tokenizer = load_tokenizer(options.tokenizer);
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), tokenizer->end_of_text().value()), 2)
+      << "one for each document, none for what stands in them";
+  EXPECT_EQ(tokenizer->decode(ids), "say <|endoftext|> twice<|endoftext|>and again <|endoftext|><|endoftext|>");
+  EXPECT_EQ(summary.train.documents, 2);
 }
 
 /// Documents of many sizes, some of them twice, in files of every form.
