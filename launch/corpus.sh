@@ -74,7 +74,7 @@ for language in "${languages[@]}"; do
 done
 
 mkdir -p "$(dirname "$out")"
-"$tsugi" corpus handbook --html "${folders[@]}" --out "$out"
+"$tsugi" corpus handbook --html "${folders[@]}" --out "$out" --train-per-class 50
 cat >"$out/ORIGIN.txt" <<TEXT
 Made from the Debian Administrator's Handbook by Raphaël Hertzog and Roland Mas, https://debian-handbook.info,
 as in the Debian package $(basename "$package"), languages: ${languages[*]}.

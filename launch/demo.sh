@@ -6,8 +6,8 @@ usage() {
   cat <<'TEXT'
 usage: launch/demo.sh [--text DIR] [--out DIR] [--languages "L…"] [--minutes N] [--ranks N] [--help]
 
-Installs what is missing, builds tsugi, gathers the Debian Administrator's Handbook, pretrains a small GPT on it
-through mpirun, measures it, lets it write, and fine-tunes it to tell the handbook's chapters apart, beside a model
+Installs what is missing, builds tsugi, gathers the Debian Administrator's Handbook, trains a vocabulary and pretrains a
+small GPT on it through mpirun, measures it, lets it write, and fine-tunes it to tell the handbook's chapters apart, beside a model
 without pretraining and two simple baselines. Stopped at any point, the same command goes on from there.
 
   --text DIR        pretrain on the *.txt files below DIR instead (then there is no labelled task to fine-tune on)
@@ -91,8 +91,11 @@ else
 fi
 
 step "Tokens"
+if [[ ! -e $out/tokenizer/tokenizer.json ]]; then
+  "$TSUGI" tokenizer train --text "${corpus[1]}" --out "$out/tokenizer" --vocabulary 4096
+fi
 if [[ ! -e $out/tokens/summary.json ]]; then
-  "$TSUGI" prepare "${corpus[@]}" --out "$out/tokens" --vocabulary bytes
+  "$TSUGI" prepare "${corpus[@]}" --out "$out/tokens" --tokenizer "$out/tokenizer" --append-eot
 fi
 echo "$out/tokens"
 
@@ -124,36 +127,48 @@ step "What it writes after \"$sentence\""
 
 if [[ -z $text ]]; then
   step "Fine-tuning: which chapter does a paragraph come from?"
-  task=(--checkpoint "$out/pretrain" --task classification --train "$out/corpus/task/train.jsonl"
-    --validation "$out/corpus/task/validation.jsonl")
   mkdir -p "$out/finetune"
+  labels=$(sed 's/.*"label": *//' "$out/corpus/task/validation.jsonl" | sort -u | wc -l)
+  # finetune NAME LABELS_PER_CLASS OPTIONS…
   finetune() {
-    local name=$1
-    shift
-    "${launcher[@]}" "$TSUGI" finetune "${task[@]}" "$@" --json >"$out/finetune/$name.json"
+    head -n $(($2 * labels)) "$out/corpus/task/train.jsonl" >"$out/finetune/train-$2.jsonl"
+    "${launcher[@]}" "$TSUGI" finetune --checkpoint "$out/pretrain" --task classification \
+      --train "$out/finetune/train-$2.jsonl" --validation "$out/corpus/task/validation.jsonl" \
+      --epochs $((200 / $2)) --learning-rate 1e-3 "${@:3}" --json >"$out/finetune/$1-$2.json" 2>"$out/finetune/$1-$2.log" ||
+      { cat "$out/finetune/$1-$2.log" >&2; exit 1; }
   }
-  row() { printf '  %-42s %s\n' "$1" "$(awk -v x="$2" 'BEGIN {printf "%5.1f %%", 100 * x}')"; }
-  finetune pretrained --baselines
-  finetune scratch --from-scratch
-  finetune frozen --freeze-layers 2
-  finetune probe --linear-probe
+  for few in 10 50; do
+    finetune pretrained $few --baselines
+    finetune frozen $few --freeze-layers 2
+    finetune lora $few --lora-rank 8
+    finetune scratch $few --from-scratch
+  done
+  # row TEXT NAME FIELD
+  row() {
+    local few line
+    line=$(printf '  %-42s' "$1")
+    for few in 10 50; do
+      line+=$(awk -v x="$(json_number "$out/finetune/$2-$few.json" "$3")" 'BEGIN {printf "%10.1f %%", 100 * x}')
+    done
+    echo "$line"
+  }
   {
-    echo "accuracy on $(json_number "$out/finetune/pretrained.json" validation_examples) paragraphs of other sections," \
-      "$(json_number "$out/finetune/pretrained.json" labels) chapters," \
-      "$(json_number "$out/finetune/pretrained.json" train_examples) examples to learn from:"
-    row "always the same chapter" "$(json_number "$out/finetune/pretrained.json" majority_accuracy)"
-    row "naive Bayes on byte n-grams" "$(json_number "$out/finetune/pretrained.json" ngram_accuracy)"
-    row "this model, without pretraining" "$(json_number "$out/finetune/scratch.json" accuracy)"
-    row "pretrained, only the head is trained" "$(json_number "$out/finetune/probe.json" accuracy)"
-    row "pretrained, two of four blocks frozen" "$(json_number "$out/finetune/frozen.json" accuracy)"
-    row "pretrained, everything is trained" "$(json_number "$out/finetune/pretrained.json" accuracy)"
+    echo "accuracy on $(json_number "$out/finetune/pretrained-10.json" validation_examples) paragraphs of other sections," \
+      "$labels chapters, after 10 and 50 labelled paragraphs of each:"
+    row "always the same chapter" pretrained majority_accuracy
+    row "naive Bayes on byte n-grams" pretrained ngram_accuracy
+    row "this model, without pretraining" scratch accuracy
+    row "pretrained, low-rank adapters" lora accuracy
+    row "pretrained, two of four blocks frozen" frozen accuracy
+    row "pretrained, everything is trained" pretrained accuracy
   } | tee "$out/finetune/table.txt"
 fi
 
 step "Where everything lies"
 cat <<TEXT
 $out/
-  tokens/       token files and tokenizer
+  tokenizer/    a byte-level BPE vocabulary of 4096 tokens, as Hugging Face's tokenizers read it
+  tokens/       token files
   pretrain/     config.textproto, metrics.jsonl, checkpoints/ (folders that transformers loads)
   evaluation.json
 TEXT
