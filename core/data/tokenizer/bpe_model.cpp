@@ -14,14 +14,22 @@ namespace tsugi {
 namespace {
 
 constexpr size_t kCacheEntries = 1 << 16;
-constexpr size_t kShort = 48;  // pieces up to here are merged by searching, longer ones with a queue
-constexpr uint64_t kEmpty = std::numeric_limits<uint64_t>::max();
-constexpr int32_t kNoRank = std::numeric_limits<int32_t>::max();
+constexpr size_t kShort = 256;  // bytes; pieces up to here are merged by searching, longer ones with a queue
+constexpr size_t kMostMerges = size_t{1} << 24;
+constexpr uint32_t kNoKey = std::numeric_limits<uint32_t>::max();  // of no pair: the last place has none
+constexpr uint32_t kTagBits = 0xFF000000;
+constexpr uint32_t kEmpty = std::numeric_limits<uint32_t>::max();
 
 uint64_t mix(uint64_t value) {
   value *= 0x9E3779B97F4A7C15u;
   return value ^ value >> 32;
 }
+
+uint64_t hash_of(int32_t left, int32_t right) {
+  return mix(static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right));
+}
+
+uint32_t tag_of(uint64_t hash) { return static_cast<uint32_t>(hash >> 32) & kTagBits; }
 
 uint64_t load(const char* p, size_t bytes) {
   uint64_t value = 0;
@@ -50,8 +58,8 @@ BpeCache::BpeCache() : entries_(kCacheEntries) {}
 BpeModel::~BpeModel() = default;
 BpeModel::BpeModel(BpeModel&&) noexcept = default;
 
-BpeModel::BpeModel(std::vector<Token> tokens, const std::vector<BpeMerge>& merges, bool ignore_merges)
-    : tokens_(std::move(tokens)), ignore_merges_(ignore_merges) {
+BpeModel::BpeModel(std::vector<Token> tokens, std::vector<BpeMerge> merges, bool ignore_merges)
+    : tokens_(std::move(tokens)), merges_(std::move(merges)), ignore_merges_(ignore_merges) {
   ids_.reserve(tokens_.size());
   std::ranges::fill(bytes_, -1);
   for (size_t i = 0; i < tokens_.size(); ++i) {
@@ -60,20 +68,25 @@ BpeModel::BpeModel(std::vector<Token> tokens, const std::vector<BpeMerge>& merge
     CHECK(ids_.emplace(bytes, static_cast<int32_t>(i)).second) << "token " << i << " stands twice";
     if (bytes.size() == 1) bytes_[static_cast<uint8_t>(bytes[0])] = static_cast<int32_t>(i);
   }
+  CHECK_LT(merges_.size(), kMostMerges);
   size_t capacity = 16;
-  while (capacity < merges.size() * 2) capacity *= 2;
-  pairs_.assign(capacity, {kEmpty, 0, 0});
+  while (capacity < merges_.size() * 2) capacity *= 2;
+  slots_.assign(capacity, kEmpty);
   mask_ = capacity - 1;
-  for (size_t rank = 0; rank < merges.size(); ++rank) {
-    const BpeMerge& merge = merges[rank];
-    const uint64_t key = static_cast<uint64_t>(merge.left) << 32 | static_cast<uint32_t>(merge.right);
-    uint64_t slot = mix(key) & mask_;
-    while (pairs_[slot].key != kEmpty) {
-      CHECK_NE(pairs_[slot].key, key) << "two merges of " << merge.left << " and " << merge.right;
-      slot = (slot + 1) & mask_;
-    }
-    pairs_[slot] = {key, static_cast<int32_t>(rank), merge.result};
+  for (size_t rank = 0; rank < merges_.size(); ++rank) {
+    const BpeMerge& merge = merges_[rank];
+    CHECK(find_merge(merge.left, merge.right) == nullptr) << "two merges of " << merge.left << " and " << merge.right;
+    const uint64_t hash = hash_of(merge.left, merge.right);
+    uint64_t slot = hash & mask_;
+    while (slots_[slot] != kEmpty) slot = (slot + 1) & mask_;
+    slots_[slot] = tag_of(hash) | static_cast<uint32_t>(rank);
   }
+  characters_ = WholeCharacters(
+      merges_, bytes_, [this](int32_t id) -> std::string_view { return bytes(id); },
+      [this](int32_t left, int32_t right) {
+        const BpeMerge* const found = find_merge(left, right);
+        return found == nullptr ? WholeCharacters::kNone : static_cast<uint32_t>(found - merges_.data());
+      });
 }
 
 bool BpeModel::complete() const {
@@ -85,11 +98,15 @@ std::optional<int32_t> BpeModel::find(std::string_view bytes) const {
   return found == ids_.end() ? std::nullopt : std::optional(found->second);
 }
 
-inline const BpeModel::Pair* BpeModel::pair(int32_t left, int32_t right) const {
-  const uint64_t key = static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right);
-  for (uint64_t slot = mix(key) & mask_;; slot = (slot + 1) & mask_) {
-    if (pairs_[slot].key == key) return &pairs_[slot];
-    if (pairs_[slot].key == kEmpty) return nullptr;
+inline const BpeMerge* BpeModel::find_merge(int32_t left, int32_t right) const {
+  const uint64_t hash = hash_of(left, right);
+  const uint32_t tag = tag_of(hash);
+  for (uint64_t at = hash & mask_;; at = (at + 1) & mask_) {
+    const uint32_t slot = slots_[at];
+    if (slot == kEmpty) return nullptr;
+    if ((slot & kTagBits) != tag) continue;
+    const BpeMerge* const merge = &merges_[slot & ~kTagBits];
+    if (merge->left == left && merge->right == right) return merge;
   }
 }
 
@@ -135,38 +152,64 @@ void BpeModel::encode_uncached(std::string_view piece, std::vector<int32_t>& ids
   }
 }
 
-/// The pair of the lowest rank, the leftmost of them, until there is none.
-void BpeModel::merge_short(std::string_view piece, std::vector<int32_t>& ids) const {
-  std::array<int32_t, kShort> symbols;
-  std::array<int32_t, kShort> ranks;    // of symbols i and i + 1
-  std::array<int32_t, kShort> results;  // what they become
-  size_t n = piece.size();
-  for (size_t i = 0; i < n; ++i) symbols[i] = byte_token(piece[i]);
-  const auto look = [&](size_t i) {
-    const Pair* found = pair(symbols[i], symbols[i + 1]);
-    ranks[i] = found == nullptr ? kNoRank : found->rank;
-    results[i] = found == nullptr ? 0 : found->result;
-  };
-  for (size_t i = 0; i + 1 < n; ++i) look(i);
-  while (n > 1) {
-    size_t best = 0;
-    for (size_t i = 1; i + 1 < n; ++i) {
-      if (ranks[i] < ranks[best]) best = i;
-    }
-    if (ranks[best] == kNoRank) break;
-    symbols[best] = results[best];
-    --n;
-    for (size_t i = best + 1; i < n; ++i) {
-      symbols[i] = symbols[i + 1];
-      if (i + 1 < n) {
-        ranks[i] = ranks[i + 1];
-        results[i] = results[i + 1];
+size_t BpeModel::first_symbols(std::string_view piece, int32_t* symbols) const {
+  size_t n = 0;
+  for (size_t at = 0; at < piece.size();) {
+    size_t bytes = 1;
+    if (static_cast<uint8_t>(piece[at]) >= 0x80) {
+      const int32_t whole = characters_.at(piece, at, bytes);
+      if (whole >= 0) {
+        symbols[n++] = whole;
+        at += bytes;
+        continue;
       }
     }
-    if (best + 1 < n) look(best);
-    if (best > 0) look(best - 1);
+    symbols[n++] = byte_token(piece[at++]);
   }
-  ids.insert(ids.end(), symbols.begin(), symbols.begin() + static_cast<std::ptrdiff_t>(n));
+  return n;
+}
+
+/// The pair of the lowest rank, the leftmost of them, until there is none. A pair is known by the place of its left
+/// symbol, and the least of all `rank << 8 | place` is found eight at a time.
+void BpeModel::merge_short(std::string_view piece, std::vector<int32_t>& ids) const {
+  constexpr size_t kLanes = 8;
+  alignas(32) std::array<uint32_t, kShort> keys;
+  std::array<int32_t, kShort> symbols;
+  std::array<uint16_t, kShort> next;
+  std::array<uint16_t, kShort> before;
+  const size_t n = first_symbols(piece, symbols.data());
+  const size_t scanned = (n + kLanes - 1) / kLanes * kLanes;
+  const auto look = [&](size_t at) {
+    const BpeMerge* const found = find_merge(symbols[at], symbols[next[at]]);
+    keys[at] =
+        found == nullptr ? kNoKey : static_cast<uint32_t>(found - merges_.data()) << 8 | static_cast<uint32_t>(at);
+  };
+  for (size_t i = 0; i < n; ++i) {
+    next[i] = static_cast<uint16_t>(i + 1);
+    before[i] = static_cast<uint16_t>(i - 1);
+  }
+  for (size_t i = n - 1; i < scanned; ++i) keys[i] = kNoKey;
+  for (size_t i = 0; i + 1 < n; ++i) look(i);
+  while (true) {
+    uint32_t least = kNoKey;
+#pragma omp simd reduction(min : least)
+    for (size_t i = 0; i < scanned; ++i) least = std::min(least, keys[i]);
+    if (least == kNoKey) break;
+    const size_t left = least & 0xFF;
+    const size_t right = next[left];
+    const size_t after = next[right];
+    symbols[left] = merges_[least >> 8].result;
+    next[left] = static_cast<uint16_t>(after);
+    keys[right] = kNoKey;
+    if (after < n) {
+      before[after] = static_cast<uint16_t>(left);
+      look(left);
+    } else {
+      keys[left] = kNoKey;
+    }
+    if (left > 0) look(before[left]);
+  }
+  for (size_t i = 0; i < n; i = next[i]) ids.push_back(symbols[i]);
 }
 
 /// The same in O(n log n): pieces may be as long as the text.
@@ -177,39 +220,37 @@ void BpeModel::merge_long(std::string_view piece, std::vector<int32_t>& ids) con
     int64_t next;
   };
   struct Candidate {
-    int32_t rank;
-    int32_t left;
-    int32_t right;
+    const BpeMerge* merge;  // the earlier in the list, the sooner
     int64_t at;
     bool operator<(const Candidate& other) const {  // the queue's top is the greatest
-      return rank != other.rank ? rank > other.rank : at > other.at;
+      return merge != other.merge ? merge > other.merge : at > other.at;
     }
   };
   constexpr int32_t kGone = -1;
-  const auto n = static_cast<int64_t>(piece.size());
+  std::vector<int32_t> first(piece.size());
+  const auto n = static_cast<int64_t>(first_symbols(piece, first.data()));
   std::vector<Symbol> symbols;
-  symbols.reserve(piece.size());
-  for (int64_t i = 0; i < n; ++i) {
-    symbols.push_back({byte_token(piece[static_cast<size_t>(i)]), i - 1, i + 1 < n ? i + 1 : -1});
-  }
+  symbols.reserve(static_cast<size_t>(n));
+  for (int64_t i = 0; i < n; ++i) symbols.push_back({first[static_cast<size_t>(i)], i - 1, i + 1 < n ? i + 1 : -1});
   const auto symbol = [&symbols](int64_t i) -> Symbol& { return symbols[static_cast<size_t>(i)]; };
   std::vector<Candidate> store;
-  store.reserve(piece.size());
+  store.reserve(static_cast<size_t>(n));
   std::priority_queue<Candidate> queue({}, std::move(store));
   const auto offer = [&](int64_t at) {
     const int64_t next = symbol(at).next;
     if (next < 0) return;
-    const Pair* found = pair(symbol(at).id, symbol(next).id);
-    if (found != nullptr) queue.push({found->rank, symbol(at).id, symbol(next).id, at});
+    const BpeMerge* const found = find_merge(symbol(at).id, symbol(next).id);
+    if (found != nullptr) queue.push({found, at});
   };
   for (int64_t i = 0; i + 1 < n; ++i) offer(i);
   while (!queue.empty()) {
     const Candidate top = queue.top();
     queue.pop();
     Symbol& left = symbol(top.at);
-    if (left.id != top.left || left.next < 0 || symbol(left.next).id != top.right) continue;  // it is out of date
+    if (left.id != top.merge->left || left.next < 0 || symbol(left.next).id != top.merge->right)
+      continue;  // it is out of date
     Symbol& right = symbol(left.next);
-    left.id = pair(top.left, top.right)->result;
+    left.id = top.merge->result;
     right.id = kGone;
     left.next = right.next;
     if (left.next >= 0) symbol(left.next).before = top.at;

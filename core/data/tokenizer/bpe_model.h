@@ -8,14 +8,9 @@
 #include <unordered_map>
 #include <vector>
 
-namespace tsugi {
+#include "core/data/tokenizer/whole_characters.h"
 
-/// The tokens `left` and `right` are joined to `result`; its rank is its place in the list of merges.
-struct BpeMerge {
-  int32_t left = 0;
-  int32_t right = 0;
-  int32_t result = 0;
-};
+namespace tsugi {
 
 /// What encode() remembers of pieces that it met; one thread at a time. About 4 MiB.
 class BpeCache;
@@ -29,7 +24,7 @@ class BpeModel {
   /// `tokens` by id; no two text tokens are the same bytes, and some of the 256 single bytes may be missing. No two
   /// merges have the same pair. With `ignore_merges` a piece that is a token is that token, even where the merges would
   /// not lead to it.
-  BpeModel(std::vector<Token> tokens, const std::vector<BpeMerge>& merges, bool ignore_merges);
+  BpeModel(std::vector<Token> tokens, std::vector<BpeMerge> merges, bool ignore_merges);
   ~BpeModel();
   BpeModel(BpeModel&&) noexcept;
 
@@ -44,12 +39,9 @@ class BpeModel {
   void encode(std::string_view piece, BpeCache& cache, std::vector<int32_t>& ids) const;
 
  private:
-  struct Pair {
-    uint64_t key;
-    int32_t rank;
-    int32_t result;
-  };
-  const Pair* pair(int32_t left, int32_t right) const;
+  const BpeMerge* find_merge(int32_t left, int32_t right) const;
+  /// Writes the symbols that merging starts from; returns how many: at most one for each byte.
+  size_t first_symbols(std::string_view piece, int32_t* symbols) const;
   void encode_uncached(std::string_view piece, std::vector<int32_t>& ids) const;
   void merge_short(std::string_view piece, std::vector<int32_t>& ids) const;
   void merge_long(std::string_view piece, std::vector<int32_t>& ids) const;
@@ -58,7 +50,11 @@ class BpeModel {
   std::vector<Token> tokens_;
   std::unordered_map<std::string_view, int32_t> ids_;
   int32_t bytes_[256];
-  std::vector<Pair> pairs_;  // open addressing, a power of two
+  std::vector<BpeMerge> merges_;  // by rank
+  WholeCharacters characters_;
+  /// Open addressing, a power of two: 8 bits of the pair's hash and 24 of its rank. Most questions are for pairs that
+  /// are not there; four bytes a slot, almost always enough to say so, keep the table in the second-level cache.
+  std::vector<uint32_t> slots_;
   uint64_t mask_ = 0;
   bool ignore_merges_;
 };

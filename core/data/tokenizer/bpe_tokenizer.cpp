@@ -109,7 +109,7 @@ BpeModel read_model(const JsonValue& model, Vocabulary& vocabulary) {
   const bool ignore_merges = model.bool_or("ignore_merges", false);
   read_vocabulary(model.require_object("vocab"), vocabulary);
   read_merges(model.require_array("merges"), vocabulary);
-  BpeModel result(std::move(vocabulary.tokens), vocabulary.merges, ignore_merges);
+  BpeModel result(std::move(vocabulary.tokens), std::move(vocabulary.merges), ignore_merges);
   // With all bytes there, nothing is ever unknown.
   if (!model.string_or("unk_token", "").empty() && !result.complete()) {
     throw model.require("unk_token").error("is not supported in a vocabulary that lacks some of the 256 bytes");

@@ -2,6 +2,7 @@
 // many more texts).
 #include <gmock/gmock.h>
 
+#include <map>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -250,6 +251,66 @@ TEST(BpeTokenizer, LongPiecesTakeNoQuadraticTime) {
   const std::vector<int32_t> once = tokenizer->encode("bcdfghjk");
   std::vector<int32_t> ids = tokenizer->encode("bcdfghjkbcdfghjkbcdfghjkbcdfghjkbcdfghjkbcdfghjkbcdfghjkbcdfghjk");
   EXPECT_EQ(ids.size(), 8 * once.size());
+}
+
+/// Merges done as the definition says: the pair that stands first in the list, the leftmost of them, until none is
+/// left.
+std::vector<int32_t> encode_plainly(const Json& model, const std::string& piece) {
+  std::map<std::pair<std::string, std::string>, size_t> ranks;
+  for (const Json& merge : model["merges"]) ranks.emplace(std::pair(merge[0], merge[1]), ranks.size());
+  std::vector<std::string> symbols;
+  for (const char byte : piece) symbols.push_back(byte_names()[static_cast<uint8_t>(byte)]);
+  while (true) {
+    size_t best = 0;
+    size_t least = ranks.size();
+    for (size_t i = 0; i + 1 < symbols.size(); ++i) {
+      const auto found = ranks.find({symbols[i], symbols[i + 1]});
+      if (found == ranks.end() || found->second >= least) continue;
+      least = found->second;
+      best = i;
+    }
+    if (least == ranks.size()) break;
+    symbols[best] += symbols[best + 1];
+    symbols.erase(symbols.begin() + static_cast<std::ptrdiff_t>(best) + 1);
+  }
+  std::vector<int32_t> ids;
+  for (const std::string& symbol : symbols) ids.push_back(model["vocab"][symbol].get<int32_t>());
+  return ids;
+}
+
+TEST(BpeTokenizer, MergesCrossTheBordersOfCharactersAsTheListSays) {
+  // Few letters, of which many share bytes at their beginnings and ends: their merges are in any order, and
+  // vocabularies of random text have many tokens that end inside a character.
+  const std::vector<std::string> letters = {"a", "b", "é", "ĩ", "ñ", "の", "い", "う", "ぎ", "字", "孑", "ﾎ", "𐐀"};
+  ThreadPool pool(1);
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    const RandomStream random{seed, 0, 1};
+    uint64_t draws = 0;
+    const auto word = [&](uint64_t most) {
+      std::string text;
+      for (uint64_t n = 1 + random.word(draws++) % most; n > 0; --n) {
+        // The letters before are more frequent, so that ranks differ.
+        const uint64_t among = 1 + random.word(draws++) % letters.size();
+        text += letters[random.word(draws++) % among];
+      }
+      return text;
+    };
+    std::vector<std::string> texts;
+    for (int i = 0; i < 300; ++i) texts.push_back(word(6));
+    const std::vector<std::string_view> documents(texts.begin(), texts.end());
+    PieceCounter counter(pool, PieceCounter::Options{SplitPattern::kLlama3});
+    counter.add(documents);
+    const BpeTrainingOptions options{270 + static_cast<int64_t>(seed) * 12, {}, 0};
+    const std::string json = bpe_tokenizer_json(train_bpe(counter, options), options, {SplitPattern::kLlama3});
+    const auto tokenizer = parse_tokenizer(json, "trained");
+    const Json model = Json::parse(json)["model"];
+    for (const uint64_t most : {uint64_t{8}, uint64_t{40}, uint64_t{200}}) {
+      for (int i = 0; i < 10; ++i) {
+        const std::string piece = word(most);
+        ASSERT_EQ(tokenizer->encode(piece), encode_plainly(model, piece)) << "seed " << seed << ": " << piece;
+      }
+    }
+  }
 }
 
 TEST(Normalizer, ComposesLikeHuggingFace) {
