@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "core/checkpoint/folder.h"
@@ -47,7 +48,8 @@ std::string find_base(const JsonValue& config, const std::string& folder) {
   namespace fs = std::filesystem;
   const std::string name = config.require_string("base_model_name_or_path");
   for (const fs::path& path : {fs::path(folder) / name, fs::path(name)}) {
-    if (!name.empty() && fs::is_directory(path)) return path.string();
+    std::error_code unusable;  // a name may be too long for the file system
+    if (!name.empty() && name.find('\0') == std::string::npos && fs::is_directory(path, unusable)) return path.string();
   }
   throw config.require("base_model_name_or_path")
       .error("\"" + name + "\" is no folder here (nothing is downloaded)",
@@ -88,7 +90,11 @@ AdapterFolder::AdapterFolder(const std::string& path) {
   check_supported(config);
   base_ = find_base(config, path);
   rank_ = config.require_int("r", 1, kMaxRank);
-  scale_ = static_cast<float>(config.require_double("lora_alpha") / static_cast<double>(rank_));
+  const double scale = config.require_double("lora_alpha") / static_cast<double>(rank_);
+  if (std::abs(scale) > std::numeric_limits<float>::max()) {
+    throw config.require("lora_alpha").error("is too large: updates are numbers of 32 bits");
+  }
+  scale_ = static_cast<float>(scale);
   conv1d_ = config.bool_or("fan_in_fan_out", false);
   file_ = std::make_unique<SafetensorsFile>(folder.open(kAdapterFile));
   read_tensors();

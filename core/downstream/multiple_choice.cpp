@@ -107,11 +107,4 @@ MultipleChoiceScore judge_choices(const std::vector<MultipleChoiceQuestion>& que
   return score;
 }
 
-MultipleChoiceScore ask_questions(Communicator& communicator, const Context& context, const Transformer& model,
-                                  const Tokenizer& tokenizer, const std::vector<MultipleChoiceQuestion>& questions,
-                                  int64_t rows) {
-  const std::vector<ScoredSequence> sequences = encode_questions(tokenizer, questions);
-  return judge_choices(questions, sequences, score_sequences(communicator, context, model, sequences, rows));
-}
-
 }  // namespace tsugi

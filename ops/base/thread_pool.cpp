@@ -1,11 +1,12 @@
 #include "ops/base/thread_pool.h"
 
 #include <glog/logging.h>
-#include <omp.h>
 #include <pthread.h>
 #include <sched.h>
 
 #include <cstdlib>
+
+#include "ops/base/openmp.h"
 
 namespace tsugi {
 namespace {

@@ -1,13 +1,14 @@
 #include "ops/matmul/onednn_gemm.h"
 
 #include <glog/logging.h>
-#include <omp.h>
 
 #include <array>
 #include <cstring>
 #include <memory>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <unordered_map>
+
+#include "ops/base/openmp.h"
 
 namespace tsugi {
 namespace {

@@ -3,8 +3,6 @@
 //
 // Input: u8 size of the blocks, u8 flags (1: JSON lines; 2: documents may be cut; 4: no separator), then the text. The
 // separator is "ab".
-#include <vector>
-
 #include "core/data/prepare/blocks.h"
 #include "tests/fuzz/fuzzing.h"
 
@@ -18,7 +16,7 @@ struct Read {
   std::vector<BlockState> states;
 };
 
-Read read(const std::vector<InputFile>& files, const BlockOptions& options, BlockState start = {}) {
+Read read_blocks(const std::vector<InputFile>& files, const BlockOptions& options, BlockState start = {}) {
   Read result;
   BlockReader reader(files, options, start);
   TextBlock block;
@@ -37,21 +35,22 @@ Read read(const std::vector<InputFile>& files, const BlockOptions& options, Bloc
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+TSUGI_FUZZ_TARGET(blocks) {
   static const fuzzing::MemoryFile file(".txt");
-  if (size < 3) return 0;
-  file.put({data + 2, size - 2});
-  const std::vector<InputFile> files(2, InputFile{file.path(), (data[1] & 1) != 0, static_cast<int64_t>(size) - 2, 0});
-  BlockOptions options{.separator = (data[1] & 4) != 0 ? "" : "ab", .block_bytes = 1 << 20};
-  options.cuttable = (data[1] & 2) != 0;
-  const Read whole = read(files, options);
-  options.block_bytes = data[0] % 64 + 1;
-  const Read cut = read(files, options);
+  if (input.size() < 3) return;
+  const fuzzing::Input choices = fuzzing::take(input, 2);
+  file.put(input);
+  const std::vector<InputFile> files(
+      2, InputFile{file.path(), (choices[1] & 1) != 0, static_cast<int64_t>(input.size()), 0});
+  BlockOptions options{.separator = (choices[1] & 4) != 0 ? "" : "ab", .block_bytes = 1 << 20};
+  options.cuttable = (choices[1] & 2) != 0;
+  const Read whole = read_blocks(files, options);
+  options.block_bytes = choices[0] % 64 + 1;
+  const Read cut = read_blocks(files, options);
   CHECK(whole.documents == cut.documents);
   for (size_t i = 0; i < cut.states.size(); i += 3) {
-    const Read rest = read(files, options, cut.states[i]);
+    const Read rest = read_blocks(files, options, cut.states[i]);
     CHECK(std::vector<std::string>(cut.blocks.begin() + static_cast<std::ptrdiff_t>(i), cut.blocks.end()) ==
           rest.blocks);
   }
-  return 0;
 }

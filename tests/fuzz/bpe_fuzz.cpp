@@ -4,7 +4,6 @@
 #include "core/data/tokenizer/regex.h"
 #include "core/data/tokenizer/tokenizer.h"
 #include "core/data/utf8.h"
-#include "ops/base/error.h"
 #include "tests/fuzz/fuzzing.h"
 
 namespace {
@@ -42,8 +41,8 @@ std::vector<size_t> ends(SplitPattern pattern, std::string_view text) {
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  const std::string_view text(reinterpret_cast<const char*>(data), size);
+TSUGI_FUZZ_TARGET(bpe) {
+  const std::string_view text = fuzzing::as_text(input);
   const std::string_view valid = text.substr(0, valid_utf8_prefix(text));
   for (const Form& form : forms()) {
     for (const bool special : {false, true}) {
@@ -60,12 +59,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     }
   }
   ThreadPool pool(1);
-  const PieceCounter::Options pieces{SplitPattern::kO200k, size % 2 == 0};
+  const PieceCounter::Options pieces{SplitPattern::kO200k, text.size() % 2 == 0};
   PieceCounter counter(pool, pieces);
   counter.add(std::span(&text, 1));
   const BpeTrainingOptions options{300, {"<|endoftext|>"}, 0};
   const auto tokenizer = parse_tokenizer(bpe_tokenizer_json(train_bpe(counter, options), options, pieces), "trained");
   const std::vector<int32_t> ids = tokenizer->encode(text);
   if (!pieces.nfc) CHECK(tokenizer->decode(ids) == text);
-  return 0;
 }

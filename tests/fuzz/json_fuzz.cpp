@@ -29,14 +29,11 @@ void walk(const JsonValue& value, int depth) {
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  const std::string_view text(reinterpret_cast<const char*>(data), size);
-  try {
+TSUGI_FUZZ_TARGET(json) {
+  const std::string_view text = tsugi::fuzzing::as_text(input);
+  tsugi::fuzzing::refuse_or([&] {
     const JsonValue value = tsugi::parse_json(text, "input", 16);
     CHECK(nlohmann::json::parse(text) == value.raw());
     walk(value, 0);
-  } catch (const tsugi::Error& error) {
-    CHECK(error.code() == tsugi::ExitCode::kData) << error.what();
-  }
-  return 0;
+  });
 }

@@ -13,17 +13,22 @@
 namespace tsugi {
 namespace {
 
-// A replacement may make text longer. What is read as text is never near this.
-constexpr size_t kMaxBytes = size_t{1} << 34;
+// Replacements may make text longer; a chain of them could make it grow without bound.
+constexpr size_t kMaxGrowth = 64;
+constexpr size_t kMaxGrownBytes = size_t{1} << 20;
 
-std::string replace(const Regex& pattern, const std::string& content, std::string_view text) {
+/// Throws Error(kData) when the result would be longer than `limit`.
+std::string replace(const Regex& pattern, const std::string& content, std::string_view text, size_t limit) {
   std::string result;
   size_t at = 0;
   for (const Regex::Match& match : pattern.find_all(text)) {
     result += text.substr(at, match.begin - at);
     result += content;
     at = match.end;
-    if (result.size() > kMaxBytes) throw Error(ExitCode::kData, "normalized text is longer than 16 GiB");
+    if (result.size() > limit) {
+      throw Error(ExitCode::kData, "the normalizer's replacements make the text more than " +
+                                       std::to_string(kMaxGrowth) + " times as long");
+    }
   }
   return result += text.substr(at);
 }
@@ -113,6 +118,7 @@ void Normalizer::read(const JsonValue& element) {
 }
 
 std::string Normalizer::apply(std::string_view text) const {
+  const size_t limit = kMaxGrownBytes + kMaxGrowth * text.size();
   std::string result(text);
   for (const Step& step : steps_) {
     switch (step.kind) {
@@ -120,7 +126,7 @@ std::string Normalizer::apply(std::string_view text) const {
         result = nfc(result);
         break;
       case Step::Kind::kReplace:
-        result = replace(*step.pattern, step.content, result);
+        result = replace(*step.pattern, step.content, result, limit);
         break;
       case Step::Kind::kPrepend:
         if (!result.empty()) result.insert(0, step.content);

@@ -18,7 +18,7 @@ class Normalizer {
   explicit Normalizer(const JsonValue& element);
 
   bool empty() const { return steps_.empty(); }
-  /// `text` is valid UTF-8.
+  /// `text` is valid UTF-8. Throws Error(kData) when replacements make it longer than 64 times its length and 1 MiB.
   std::string apply(std::string_view text) const;
 
  private:

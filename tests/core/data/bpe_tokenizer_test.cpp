@@ -326,6 +326,22 @@ TEST(Normalizer, ComposesLikeHuggingFace) {
   EXPECT_EQ(nfc("\U00011935\U00011930"), "\U00011935\U00011930");
 }
 
+TEST(Normalizer, ReplacementsDoNotGrowWithoutBound) {
+  nlohmann::json steps = nlohmann::json::array();
+  for (int i = 0; i < 8; ++i) {
+    steps.push_back({{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", std::string(16, 'a')}});
+  }
+  const nlohmann::json sequence = {{"type", "Sequence"}, {"normalizers", steps}};
+  const Normalizer normalizer(parse_json(sequence.dump(), "test"));
+  EXPECT_EQ(normalizer.apply("b"), "b");
+  try {
+    normalizer.apply("a");  // 4 GiB
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("64 times as long"));
+  }
+}
+
 TEST(BpeTokenizer, ReadsOlderFiles) {
   // GPT-2's own file: merges as strings, no type, empty prefixes, no use_regex.
   Json json = golden("gpt2");
