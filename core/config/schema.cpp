@@ -39,10 +39,10 @@ template <class T>
 Complaint parse_number(const FieldDescriptor& field, const std::string& text, const std::string& path, T& value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error == std::errc::result_out_of_range && end == text.data() + text.size()) {
-    return {path + " takes " + what_it_takes(field) + "; " + quoted(text) + " does not fit its type", {}};
+    return {path + " takes " + what_it_takes(field) + "; " + in_quotes(text) + " does not fit its type", {}};
   }
   if (error != std::errc() || end != text.data() + text.size()) {
-    return {path + " takes " + what_it_takes(field) + ", not " + quoted(text), {}};
+    return {path + " takes " + what_it_takes(field) + ", not " + in_quotes(text), {}};
   }
   return {};
 }
@@ -84,7 +84,7 @@ std::string printable(std::string_view text) {
   return result;
 }
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   constexpr size_t kLongest = 60;
   return '"' + printable(text.substr(0, kLongest)) + (text.size() > kLongest ? "…\"" : "\"");
 }
@@ -113,7 +113,7 @@ std::string what_it_takes(const FieldDescriptor& field) {
 }
 
 Complaint unknown_field(std::string_view name, const Descriptor& type, const Descriptor& root) {
-  Complaint complaint{"unknown field " + quoted(name) + " in " + type.name(),
+  Complaint complaint{"unknown field " + in_quotes(name) + " in " + type.name(),
                       "fields of " + type.name() + ": " + join(field_names(type))};
   const std::string elsewhere = find_path(name, root, 0);
   const std::string near = nearest_name(name, field_names(type));
@@ -123,7 +123,7 @@ Complaint unknown_field(std::string_view name, const Descriptor& type, const Des
 
 Complaint unknown_value(std::string_view value, const std::string& path, const EnumDescriptor& type) {
   const std::vector<std::string> names = value_names(type);
-  return {"unknown value " + quoted(value) + " of " + path + did_you_mean(nearest_name(value, names)),
+  return {"unknown value " + in_quotes(value) + " of " + path + did_you_mean(nearest_name(value, names)),
           "values of " + path + ": " + join(names)};
 }
 
@@ -150,7 +150,7 @@ Complaint set_scalar(Message& message, const FieldDescriptor& field, const std::
     case FieldDescriptor::CPPTYPE_DOUBLE:
       return set_number(double{}, &Reflection::SetDouble);
     case FieldDescriptor::CPPTYPE_BOOL:
-      if (text != "true" && text != "false") return {path + " takes true or false, not " + quoted(text), {}};
+      if (text != "true" && text != "false") return {path + " takes true or false, not " + in_quotes(text), {}};
       reflection.SetBool(&message, &field, text == "true");
       return {};
     case FieldDescriptor::CPPTYPE_ENUM: {

@@ -23,7 +23,7 @@ std::string join(const std::vector<std::string>& parts, std::string_view separat
 std::string printable(std::string_view text);
 
 /// The same in quotes, cut when long.
-std::string quoted(std::string_view text);
+std::string in_quotes(std::string_view text);
 
 /// A problem with what to do about it.
 struct Complaint {

@@ -109,7 +109,7 @@ bool starts_with(const std::string& text, std::string_view beginning) { return t
 /// protobuf's "Expected …" and "Invalid value …" in the words of the schema.
 std::string wrong_value(const FieldDescriptor& field, const std::string& path, const Place& place,
                         const std::string& message) {
-  const std::string found = place.token.empty() ? "the end of the file" : quoted(place.token);
+  const std::string found = place.token.empty() ? "the end of the file" : in_quotes(place.token);
   if (field.message_type() == nullptr && starts_with(message, "Expected \":\"")) {
     return path + " needs a \":\" and a value; found " + found;
   }
@@ -118,7 +118,7 @@ std::string wrong_value(const FieldDescriptor& field, const std::string& path, c
     const size_t begin = message.find("Value: \"");
     const size_t end = message.rfind('"');
     if (begin != std::string::npos && end > begin + 8) {
-      return path + " takes true or false, not " + quoted(message.substr(begin + 8, end - begin - 8));
+      return path + " takes true or false, not " + in_quotes(message.substr(begin + 8, end - begin - 8));
     }
   }
   if (starts_with(message, "Integer out of range")) {
@@ -162,7 +162,7 @@ Report explain(const ParseError& error, const std::string& text, const Descripto
   }
   if (error.message.find("is specified along with field") != std::string::npos) {
     const std::string other = between_quotes(error.message, error.message.find("along with field"));
-    return {place.position, {path + " cannot stand beside " + quoted(other) + ": only one of them may be set", {}}};
+    return {place.position, {path + " cannot stand beside " + in_quotes(other) + ": only one of them may be set", {}}};
   }
   if (starts_with(error.message, "Unknown enumeration value") && field->enum_type() != nullptr) {
     return {place.position, unknown_value(between_quotes(error.message), path, *field->enum_type())};
