@@ -1,7 +1,11 @@
 #include "launch/training_data.h"
 
+#include <glog/logging.h>
+
+#include <algorithm>
 #include <filesystem>
 #include <set>
+#include <sstream>
 #include <string_view>
 #include <vector>
 
@@ -18,10 +22,52 @@
 namespace tsugi {
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr int64_t kMaxTokenizerBytes = int64_t{1} << 30;
 
-std::string if_exists(const std::filesystem::path& path) {
-  return std::filesystem::exists(path) ? path.string() : std::string();
+std::string if_exists(const fs::path& path) { return fs::exists(path) ? path.string() : std::string(); }
+
+/// The token file that a folder of `tsugi prepare` trains on; what is given when it is none.
+std::string training_file(const fs::path& given) {
+  for (const char* name : {"train.bin", "train.index.json"}) {
+    if (fs::exists(given / name)) return (given / name).string();
+  }
+  return given.string();
+}
+
+std::string require_path(const std::string& given, const char* field) {
+  const std::string path = training_file(given);
+  if (fs::exists(path) || is_pattern(path)) return path;
+  throw Error(ExitCode::kData, path + ": there is no such file (" + field + ")",
+              "`tsugi prepare --text DIR --out " + given + "` makes it from text");
+}
+
+std::string tokenizer_beside(const std::string& path) {
+  return if_exists((fs::is_directory(path) ? fs::path(path) : fs::path(path).parent_path()) / "tokenizer.json");
+}
+
+/// All sources must mean the same by an id.
+void check_tokenizers(const DataFiles& files) {
+  for (const DataFiles::Source& source : files.sources) {
+    const std::string other = tokenizer_beside(source.path);
+    if (files.tokenizer.empty() || other.empty() || other == files.tokenizer) continue;
+    if (read_file(other, kMaxTokenizerBytes) == read_file(files.tokenizer, kMaxTokenizerBytes)) continue;
+    throw Error(ExitCode::kData, other + " is not the tokenizer of " + files.tokenizer,
+                "prepare all sources of a mixture with one --tokenizer");
+  }
+}
+
+/// What a run reads and in which proportions; empty for one source in continuous windows.
+std::string describe_data(const TrainingData& data) {
+  const std::vector<TrainingData::Share> shares = data.shares();
+  std::ostringstream text;
+  for (const TrainingData::Share& share : shares) {
+    if (shares.size() == 1 && share.fullness == 1.0) break;
+    text << share.path << ": " << 100.0 * share.part << "% of the samples, " << share.epoch_samples
+         << " samples per epoch, rows " << 100.0 * share.fullness << "% full\n";
+  }
+  return text.str();
 }
 
 /// The last parts of the names of what `adapter` adapts. Throws Error(kUsage) for a target that the model lacks.
@@ -48,26 +94,32 @@ std::vector<std::string> adapted_projections(const ModelConfig& model, const Ada
 }  // namespace
 
 DataFiles find_data(const DataConfig& config) {
-  namespace fs = std::filesystem;
   DataFiles files;
-  const fs::path given = config.train();
-  files.train = fs::is_directory(given) ? (given / "train.bin").string() : given.string();
-  if (!fs::exists(files.train)) {
-    throw Error(ExitCode::kData, files.train + ": there is no such file (data.train)",
-                "`tsugi prepare --text DIR --out " + given.string() + "` makes it from text");
+  if (config.mixture_size() == 0) files.sources.push_back({require_path(config.train(), "data.train"), 1.0});
+  for (const MixtureSource& source : config.mixture()) {
+    files.sources.push_back({require_path(source.path(), "data.mixture.path"), source.weight()});
   }
-  const fs::path folder = fs::path(files.train).parent_path();
-  files.validation = config.validation().empty() ? if_exists(folder / "validation.bin") : config.validation();
+  files.train = files.sources.front().path;
+  const fs::path folder = fs::is_directory(files.train) ? fs::path(files.train) : fs::path(files.train).parent_path();
+  files.validation = config.validation();
+  if (files.validation.empty()) files.validation = if_exists(folder / "validation.bin");
+  if (files.validation.empty()) files.validation = if_exists(folder / "validation.index.json");
   if (files.validation == files.train) files.validation.clear();
-  files.tokenizer = if_exists(folder / "tokenizer.json");
+  files.tokenizer = tokenizer_beside(files.train);
+  check_tokenizers(files);
   return files;
 }
 
 std::unique_ptr<Objective> make_language_objective(const DataFiles& files, RunConfig& config) {
-  TokenFile train = TokenFile::open(files.train);
-  std::optional<TokenFile> validation;
-  if (!files.validation.empty()) validation = TokenFile::open(files.validation);
-  const int64_t known = files.tokenizer.empty() ? train.vocabulary() : load_tokenizer(files.tokenizer)->vocabulary();
+  CausalLmData data;
+  int64_t known = files.tokenizer.empty() ? 0 : load_tokenizer(files.tokenizer)->vocabulary();
+  for (const DataFiles::Source& source : files.sources) {
+    data.train.push_back({TokenFile::open(source.path), source.weight});
+    if (files.tokenizer.empty()) known = std::max(known, data.train.back().file.vocabulary());
+  }
+  if (!files.validation.empty()) data.validation = TokenFile::open(files.validation);
+  if (config.data().packing() == DataConfig::WHOLE_DOCUMENTS) data.packing = Packing::kDocuments;
+  if (config.data().documents() == DataConfig::APART) data.documents = Documents::kApart;
   if (config.model().vocabulary() == 0) {
     if (known == 0) {
       throw Error(ExitCode::kUsage, files.train + " does not say how large its vocabulary is",
@@ -81,16 +133,11 @@ std::unique_ptr<Objective> make_language_objective(const DataFiles& files, RunCo
                     std::to_string(known) + " ids",
                 "raise model.vocabulary, or leave it out to take that of the data");
   }
-  const bool apart = config.data().documents() == DataConfig::APART;
-  for (const TokenFile* file : {&train, validation ? &*validation : nullptr}) {
-    if (!apart || file == nullptr || !file->documents().empty()) continue;
-    throw Error(ExitCode::kData,
-                (file == &train ? files.train : files.validation) + " does not know its documents (data.documents)",
-                "token files of `tsugi prepare` and Megatron's do");
-  }
-  return std::make_unique<CausalLm>(std::move(train), std::move(validation), config.model().vocabulary(),
-                                    config.batch().sequence(), config.seed(), config.objective().causal_lm(),
-                                    apart ? Documents::kApart : Documents::kJoined);
+  auto objective = std::make_unique<CausalLm>(std::move(data), config.model().vocabulary(), config.batch().sequence(),
+                                              config.seed(), config.objective().causal_lm());
+  const std::string description = describe_data(objective->training_data());
+  if (!description.empty()) LOG(INFO) << "training data:\n" << description;
+  return objective;
 }
 
 std::map<std::string, std::string> checkpoint_texts(const HuggingfaceModel& description,

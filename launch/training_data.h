@@ -4,17 +4,23 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/model/huggingface.h"
 #include "core/objective/objective.h"
 
 namespace tsugi {
 
-/// The files that a DataConfig means: `train` may be a folder written by `tsugi prepare`.
+/// The files that a DataConfig means: each path may be a folder written by `tsugi prepare`.
 struct DataFiles {
-  std::string train;
-  std::string validation;  ///< empty: none
-  std::string tokenizer;   ///< empty: none beside the training file
+  struct Source {
+    std::string path;
+    double weight = 1.0;
+  };
+  std::string train;            ///< the only source, or the first of a mixture
+  std::vector<Source> sources;  ///< all of them
+  std::string validation;       ///< empty: none
+  std::string tokenizer;        ///< empty: none beside the training file
 };
 DataFiles find_data(const DataConfig& config);
 

@@ -48,6 +48,15 @@ bool is_utf8_text(const std::string& text) {
   return true;
 }
 
+bool is_required(const Message& message, const FieldDescriptor& field) {
+  if (!field.options().GetExtension(required)) return false;
+  if (!field.options().HasExtension(required_unless)) return true;
+  const std::string& name = field.options().GetExtension(required_unless);
+  const FieldDescriptor* instead = message.GetDescriptor()->FindFieldByName(name);
+  CHECK(instead != nullptr && instead->is_repeated()) << field.full_name() << ": required_unless " << name;
+  return message.GetReflection()->FieldSize(message, instead) == 0;
+}
+
 /// One pass over a message and its blocks.
 class Checker {
  public:
@@ -62,7 +71,7 @@ class Checker {
       const bool repeated = field.is_repeated();
       const int count = repeated ? message.GetReflection()->FieldSize(message, &field)
                                  : message.GetReflection()->HasField(message, &field);
-      if (count == 0 && field.options().GetExtension(required)) complain(own_location, path + " is required");
+      if (count == 0 && is_required(message, field)) complain(own_location, path + " is required");
       for (int k = 0; k < count; ++k) {
         const std::string name = repeated ? path + "[" + std::to_string(k) + "]" : path;
         const int index = repeated ? k : -1;
@@ -136,7 +145,7 @@ class Checker {
         const std::string text =
             repeated ? reflection.GetRepeatedString(message, &field, index) : reflection.GetString(message, &field);
         if (!is_utf8_text(text)) return "is not UTF-8 text";
-        return text.empty() && field.options().GetExtension(required) ? "is required, but is empty" : "";
+        return text.empty() && is_required(message, field) ? "is required, but is empty" : "";
       }
       case FieldDescriptor::CPPTYPE_BOOL:
       case FieldDescriptor::CPPTYPE_MESSAGE:

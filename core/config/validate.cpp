@@ -58,6 +58,9 @@ void validate_run(RunConfig& config) {
   }
   resolve_family(*config.mutable_model());
   std::vector<std::string> complaints = model_complaints(config.model());
+  if (!config.data().train().empty() && config.data().mixture_size() > 0) {
+    complaints.push_back("data.train and data.mixture exclude each other: name all sources in the mixture");
+  }
   check_batch(config, complaints);
   check_schedule(config, complaints);
   if (!complaints.empty()) throw Error(ExitCode::kUsage, join(complaints, "\n"));

@@ -25,16 +25,18 @@ uint64_t seed_of(size_t source, uint64_t seed) {
 
 }  // namespace
 
+void require_documents(const TokenFile& file) {
+  if (!file.documents().empty()) return;
+  throw Error(ExitCode::kData, file.path() + ": does not know its documents (data.documents, data.packing)",
+              "token files of `tsugi prepare` and Megatron's do");
+}
+
 TrainingData::TrainingData(std::vector<TrainingSource> sources, Packing packing, Documents documents,
                            int64_t vocabulary, int64_t sequence, uint64_t seed)
     : mixture_(weights_of(sources), seed), documents_(documents), vocabulary_(vocabulary), sequence_(sequence) {
   for (size_t i = 0; i < sources.size(); ++i) {
     const TokenFile& file = sources[i].file;
-    if ((packing == Packing::kDocuments || documents == Documents::kApart) && file.documents().empty()) {
-      throw Error(ExitCode::kData, file.path() + ": does not say where its documents start",
-                  "data.packing: CONTINUOUS with cross_document_attention: true needs no documents; files of "
-                  "`tsugi prepare` and of Megatron have them");
-    }
+    if (packing == Packing::kDocuments || documents == Documents::kApart) require_documents(file);
     Source source{file, seed_of(i, seed), std::nullopt, std::nullopt};
     if (packing == Packing::kDocuments) {
       source.rows.emplace(file.documents(), file.tokens(), sequence);

@@ -26,6 +26,9 @@ enum class Packing {
   kDocuments,   ///< rows of whole documents
 };
 
+/// Throws Error(kData) when the file does not know its documents.
+void require_documents(const TokenFile& file);
+
 class TrainingData {
  public:
   /// Throws Error(kData) when a source has too few tokens, or does not know the documents that `documents` or `packing`

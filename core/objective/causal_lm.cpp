@@ -4,19 +4,24 @@
 
 namespace tsugi {
 
-CausalLm::CausalLm(TokenFile train, std::optional<TokenFile> validation, int64_t vocabulary, int64_t sequence,
-                   uint64_t seed, const CausalLanguageModel& config, Documents documents)
-    : train_(std::move(train)),
-      validation_(std::move(validation)),
+CausalLm::CausalLm(CausalLmData data, int64_t vocabulary, int64_t sequence, uint64_t seed,
+                   const CausalLanguageModel& config)
+    : train_(std::move(data.train), data.packing, data.documents, vocabulary, sequence, seed),
+      validation_(std::move(data.validation)),
       vocabulary_(vocabulary),
       sequence_(sequence),
       config_(config),
-      documents_(documents),
-      sampler_(train_.tokens(), sequence, seed) {}
-
-Batch CausalLm::training_batch(uint64_t first_sample, int64_t count) const {
-  return fill_training_batch(train_, sampler_, vocabulary_, first_sample, count, sequence_, documents_);
+      documents_(data.documents) {
+  if (documents_ == Documents::kApart && validation_) require_documents(*validation_);
 }
+
+CausalLm::CausalLm(TokenFile train, std::optional<TokenFile> validation, int64_t vocabulary, int64_t sequence,
+                   uint64_t seed, const CausalLanguageModel& config, Documents documents)
+    : CausalLm(
+          CausalLmData{{TrainingSource{std::move(train), 1.0}}, std::move(validation), Packing::kContinuous, documents},
+          vocabulary, sequence, seed, config) {}
+
+Batch CausalLm::training_batch(uint64_t first_sample, int64_t count) const { return train_.batch(first_sample, count); }
 
 int64_t CausalLm::validation_sequences(int64_t limit) const {
   if (!validation_) return 0;
@@ -43,7 +48,7 @@ EvaluationSum CausalLm::evaluate(Tape& tape, const Transformer& model, const Bat
 }
 
 std::map<std::string, std::string> CausalLm::fingerprint() const {
-  std::map<std::string, std::string> facts{{"training data", std::to_string(train_.fingerprint())}};
+  std::map<std::string, std::string> facts = train_.fingerprint();
   if (validation_) facts["validation data"] = std::to_string(validation_->fingerprint());
   return facts;
 }

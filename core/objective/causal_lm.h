@@ -2,17 +2,29 @@
 #pragma once
 
 #include <optional>
+#include <vector>
 
-#include "core/data/sampler.h"
 #include "core/data/token_file.h"
+#include "core/data/training_data.h"
 #include "core/objective/objective.h"
 
 namespace tsugi {
 
+/// What to learn from, and how rows are made of it.
+struct CausalLmData {
+  std::vector<TrainingSource> train;
+  std::optional<TokenFile> validation;  ///< always in consecutive windows
+  Packing packing = Packing::kContinuous;
+  Documents documents = Documents::kJoined;  ///< of training and validation
+};
+
 class CausalLm : public Objective {
  public:
-  /// Sequences of `sequence` tokens; ids must lie below `vocabulary`. With documents kept apart the files must know
-  /// them.
+  /// Sequences of `sequence` tokens; ids must lie below `vocabulary`. Throws as TrainingData does, and when validation
+  /// lacks the documents that are to be kept apart.
+  CausalLm(CausalLmData data, int64_t vocabulary, int64_t sequence, uint64_t seed,
+           const CausalLanguageModel& config = {});
+  /// One training file in continuous windows.
   CausalLm(TokenFile train, std::optional<TokenFile> validation, int64_t vocabulary, int64_t sequence, uint64_t seed,
            const CausalLanguageModel& config = {}, Documents documents = Documents::kJoined);
 
@@ -25,17 +37,17 @@ class CausalLm : public Objective {
   /// The plain cross-entropy, without what config adds to it in training.
   EvaluationSum evaluate(Tape& tape, const Transformer& model, const Batch& batch) const override;
   std::map<std::string, std::string> fingerprint() const override;
+  const TrainingData& training_data() const { return train_; }
 
  private:
   int64_t validation_sequences(int64_t limit) const;
 
-  TokenFile train_;
+  TrainingData train_;
   std::optional<TokenFile> validation_;
   int64_t vocabulary_;
   int64_t sequence_;
   CausalLanguageModel config_;
   Documents documents_;
-  Sampler sampler_;
 };
 
 /// Σ of the losses of predicting batch.targets, with the model's soft cap and what `config` adds; on meta contexts too.
