@@ -1,7 +1,5 @@
 #include "launch/training_data.h"
 
-#include <glog/logging.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <set>
@@ -16,7 +14,6 @@
 #include "core/model/folder_texts.h"
 #include "core/model/transformer.h"
 #include "core/nn/adapter.h"
-#include "core/objective/causal_lm.h"
 #include "ops/base/error.h"
 
 namespace tsugi {
@@ -56,18 +53,6 @@ void check_tokenizers(const DataFiles& files) {
     throw Error(ExitCode::kData, other + " is not the tokenizer of " + files.tokenizer,
                 "prepare all sources of a mixture with one --tokenizer");
   }
-}
-
-/// What a run reads and in which proportions; empty for one source in continuous windows.
-std::string describe_data(const TrainingData& data) {
-  const std::vector<TrainingData::Share> shares = data.shares();
-  std::ostringstream text;
-  for (const TrainingData::Share& share : shares) {
-    if (shares.size() == 1 && share.fullness == 1.0) break;
-    text << share.path << ": " << 100.0 * share.part << "% of the samples, " << share.epoch_samples
-         << " samples per epoch, rows " << 100.0 * share.fullness << "% full\n";
-  }
-  return text.str();
 }
 
 /// The last parts of the names of what `adapter` adapts. Throws Error(kUsage) for a target that the model lacks.
@@ -110,7 +95,7 @@ DataFiles find_data(const DataConfig& config) {
   return files;
 }
 
-std::unique_ptr<Objective> make_language_objective(const DataFiles& files, RunConfig& config) {
+std::unique_ptr<CausalLm> make_language_objective(const DataFiles& files, RunConfig& config) {
   CausalLmData data;
   int64_t known = files.tokenizer.empty() ? 0 : load_tokenizer(files.tokenizer)->vocabulary();
   for (const DataFiles::Source& source : files.sources) {
@@ -118,7 +103,8 @@ std::unique_ptr<Objective> make_language_objective(const DataFiles& files, RunCo
     if (files.tokenizer.empty()) known = std::max(known, data.train.back().file.vocabulary());
   }
   if (!files.validation.empty()) data.validation = TokenFile::open(files.validation);
-  if (config.data().packing() == DataConfig::WHOLE_DOCUMENTS) data.packing = Packing::kDocuments;
+  if (config.data().packing() == DataConfig::BEST_FIT) data.packing = Packing::kBestFit;
+  if (config.data().packing() == DataConfig::WHOLE_DOCUMENTS) data.packing = Packing::kWholeDocuments;
   if (config.data().documents() == DataConfig::APART) data.documents = Documents::kApart;
   if (config.model().vocabulary() == 0) {
     if (known == 0) {
@@ -133,11 +119,24 @@ std::unique_ptr<Objective> make_language_objective(const DataFiles& files, RunCo
                     std::to_string(known) + " ids",
                 "raise model.vocabulary, or leave it out to take that of the data");
   }
-  auto objective = std::make_unique<CausalLm>(std::move(data), config.model().vocabulary(), config.batch().sequence(),
-                                              config.seed(), config.objective().causal_lm());
-  const std::string description = describe_data(objective->training_data());
-  if (!description.empty()) LOG(INFO) << "training data:\n" << description;
-  return objective;
+  return std::make_unique<CausalLm>(std::move(data), config.model().vocabulary(), config.batch().sequence(),
+                                    config.seed(), config.objective().causal_lm());
+}
+
+int64_t samples_of_run(const RunConfig& config) {
+  return config.steps() * int64_t{config.batch().micro_batch()} * int64_t{config.batch().micro_batches()};
+}
+
+std::string describe_data(const TrainingData& data, const RunConfig& config) {
+  std::ostringstream text;
+  for (const TrainingData::Share& share : data.shares(samples_of_run(config))) {
+    text << share.path << ": " << share.tokens << " tokens, " << 100.0 * share.part << " % of the samples ("
+         << share.taken << "), " << static_cast<double>(share.taken) / static_cast<double>(share.epoch_samples)
+         << " epochs";
+    if (share.fullness < 1.0) text << ", rows " << 100.0 * share.fullness << " % full";
+    text << "\n";
+  }
+  return text.str();
 }
 
 std::map<std::string, std::string> checkpoint_texts(const HuggingfaceModel& description,

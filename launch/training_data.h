@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/model/huggingface.h"
-#include "core/objective/objective.h"
+#include "core/objective/causal_lm.h"
 
 namespace tsugi {
 
@@ -25,7 +25,13 @@ struct DataFiles {
 DataFiles find_data(const DataConfig& config);
 
 /// Opens the data, fills in config.model.vocabulary (0: the tokenizer's or the file's) and returns the objective.
-std::unique_ptr<Objective> make_language_objective(const DataFiles& files, RunConfig& config);
+std::unique_ptr<CausalLm> make_language_objective(const DataFiles& files, RunConfig& config);
+
+/// Sequences that a whole run takes.
+int64_t samples_of_run(const RunConfig& config);
+
+/// What a run reads, a line per source: its part, samples, epochs and how full its rows are.
+std::string describe_data(const TrainingData& data, const RunConfig& config);
 
 /// The small files of a checkpoint: config.json, and tokenizer.json with its configuration if there is one. `from`, a
 /// Hugging Face folder that the weights begin with (or empty), gives its generation settings, and its other tokenizer

@@ -44,17 +44,17 @@ std::vector<int64_t> whole_parts(const std::vector<double>& weights) {
 
 Mixture::Mixture(const std::vector<double>& weights, uint64_t seed) {
   if (weights.empty() || weights.size() > kMaxSources) {
-    throw Error(ExitCode::kUsage, "a mixture has 1 to " + std::to_string(kMaxSources) + " sources, not " +
+    throw Error(ExitCode::kUsage, "data.mixture: a mixture has 1 to " + std::to_string(kMaxSources) + " sources, not " +
                                       std::to_string(weights.size()));
   }
   for (const double weight : weights) {
     if (!(weight > 0.0) || !std::isfinite(weight)) {
-      throw Error(ExitCode::kUsage, "the weight of a source must be above 0, not " + std::to_string(weight));
+      throw Error(ExitCode::kUsage, "data.mixture.weight: must be above 0, not " + std::to_string(weight));
     }
   }
   parts_ = whole_parts(weights);
   if (parts_.empty()) {
-    throw Error(ExitCode::kUsage, "the weights of a mixture have too many digits to be met exactly",
+    throw Error(ExitCode::kUsage, "data.mixture.weight: the weights have too many digits to be met exactly",
                 "write them with at most six digits, such as 0.333333 and 0.666667");
   }
   const int64_t period = std::accumulate(parts_.begin(), parts_.end(), int64_t{0});

@@ -23,6 +23,19 @@ uint64_t seed_of(size_t source, uint64_t seed) {
   return uint64_t{words[0]} << 32 | words[1];
 }
 
+void require_fitting_documents(const TokenFile& file, int64_t sequence) {
+  const std::span<const int64_t> starts = file.documents();
+  for (size_t i = 0; i < starts.size(); ++i) {
+    const int64_t length = (i + 1 < starts.size() ? starts[i + 1] : file.tokens()) - starts[i];
+    if (length <= sequence) continue;
+    throw Error(ExitCode::kData,
+                file.path() + ": document " + std::to_string(i) + " (from 0) has " + std::to_string(length) +
+                    " tokens, but rows of whole documents have " + std::to_string(sequence) +
+                    " (data.packing, batch.sequence)",
+                "data.packing BEST_FIT cuts what is longer");
+  }
+}
+
 }  // namespace
 
 void require_documents(const TokenFile& file) {
@@ -36,9 +49,10 @@ TrainingData::TrainingData(std::vector<TrainingSource> sources, Packing packing,
     : mixture_(weights_of(sources), seed), documents_(documents), vocabulary_(vocabulary), sequence_(sequence) {
   for (size_t i = 0; i < sources.size(); ++i) {
     const TokenFile& file = sources[i].file;
-    if (packing == Packing::kDocuments || documents == Documents::kApart) require_documents(file);
+    if (packing != Packing::kContinuous || documents == Documents::kApart) require_documents(file);
+    if (packing == Packing::kWholeDocuments) require_fitting_documents(file, sequence);
     Source source{file, seed_of(i, seed), std::nullopt, std::nullopt};
-    if (packing == Packing::kDocuments) {
+    if (packing != Packing::kContinuous) {
       source.rows.emplace(file.documents(), file.tokens(), sequence);
     } else {
       try {
@@ -82,14 +96,16 @@ std::map<std::string, std::string> TrainingData::fingerprint() const {
   return {{"training data", facts.str()}};
 }
 
-std::vector<TrainingData::Share> TrainingData::shares() const {
+std::vector<TrainingData::Share> TrainingData::shares(int64_t samples) const {
   std::vector<Share> result;
   for (size_t i = 0; i < sources_.size(); ++i) {
     Share share;
     share.path = sources_[i].file.path();
+    share.tokens = sources_[i].file.tokens();
     share.part = static_cast<double>(mixture_.parts()[i]) / static_cast<double>(mixture_.period());
     share.epoch_samples = sources_[i].windows ? sources_[i].windows->windows() : sources_[i].rows->rows();
     if (sources_[i].rows) share.fullness = sources_[i].rows->fullness();
+    share.taken = static_cast<int64_t>(mixture_.taken(static_cast<int64_t>(i), static_cast<uint64_t>(samples)));
     result.push_back(std::move(share));
   }
   return result;

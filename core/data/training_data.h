@@ -22,8 +22,9 @@ struct TrainingSource {
 };
 
 enum class Packing {
-  kContinuous,  ///< windows of the token space
-  kDocuments,   ///< rows of whole documents
+  kContinuous,      ///< windows of the token space
+  kBestFit,         ///< rows of documents, and of pieces of those that are longer than a row
+  kWholeDocuments,  ///< rows of documents, none of which may be longer than a row
 };
 
 /// Throws Error(kData) when the file does not know its documents.
@@ -31,8 +32,8 @@ void require_documents(const TokenFile& file);
 
 class TrainingData {
  public:
-  /// Throws Error(kData) when a source has too few tokens, or does not know the documents that `documents` or `packing`
-  /// need; Error(kUsage) when the weights cannot be met.
+  /// Throws Error(kData) when a source has too few tokens, a document that `packing` refuses, or does not know the
+  /// documents that `documents` or `packing` need; Error(kUsage) when the weights cannot be met.
   TrainingData(std::vector<TrainingSource> sources, Packing packing, Documents documents, int64_t vocabulary,
                int64_t sequence, uint64_t seed);
 
@@ -46,11 +47,13 @@ class TrainingData {
   /// One source of the mixture.
   struct Share {
     std::string path;
-    double part = 1.0;          ///< of the samples
+    double part = 1.0;  ///< of the samples
+    int64_t tokens = 0;
     int64_t epoch_samples = 0;  ///< of its own
     double fullness = 1.0;      ///< the part of the places in its rows that hold tokens
+    int64_t taken = 0;          ///< of the first `samples` samples of the run
   };
-  std::vector<Share> shares() const;
+  std::vector<Share> shares(int64_t samples = 0) const;
 
  private:
   struct Source {

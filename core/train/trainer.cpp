@@ -3,6 +3,7 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <optional>
 #include <sstream>
@@ -25,6 +26,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr const char* kFirstLoss = "validation loss before";
+
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 double median(std::vector<double> values) {
@@ -32,6 +35,18 @@ double median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<int64_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
   return *middle;
+}
+
+std::string exact_text(double value) {
+  char text[32];
+  return {text, std::to_chars(text, text + sizeof text, value).ptr};
+}
+
+std::optional<double> number_of(const std::string& text) {
+  double value = 0.0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
 }
 
 /// One run on this rank.
@@ -115,9 +130,14 @@ void Trainer::restore() {
       result_.checkpoint = from;
       saved_step_ = state.step;
       evaluation_due_ = state.evaluation_due;
+      if (state.facts.contains(kFirstLoss)) result_.first_loss = number_of(state.facts.at(kFirstLoss));
       LOG_IF(INFO, first()) << "goes on from " << from << " at step " << state.step;
       LOG_IF(WARNING, first() && state.config_text != to_text(config_))
           << "the configuration differs from the checkpoint's; the result will differ from an undisturbed run";
+      for (const auto& [what, now] : objective_.fingerprint()) {
+        LOG_IF(WARNING, first() && state.facts.contains(what) && state.facts.at(what) != now)
+            << "the " << what << " differs from the checkpoint's; the result will differ from an undisturbed run";
+      }
     }
     // An adapter's checkpoints do not hold what they adapt.
     if (!options_.initial_weights.empty() && (from.empty() || trains_adapter())) load_initial_weights();
@@ -164,7 +184,10 @@ void Trainer::save() {
   state.next_sample = static_cast<uint64_t>(result_.step * engine_.samples_per_step());
   state.evaluation_due = evaluation_due_;
   state.config_text = to_text(config_);
-  state.facts = {{"bf16 products", matmul_bf16_path()}, {"objective", objective_.name()}};
+  state.facts = objective_.fingerprint();
+  state.facts["bf16 products"] = matmul_bf16_path();
+  state.facts["objective"] = objective_.name();
+  if (result_.first_loss) state.facts[kFirstLoss] = exact_text(*result_.first_loss);
   SavedState kept = saved_state();
   if (state_copy_) kept.ranges = state_copy_->take(kept.ranges);
   saving_.emplace();
@@ -247,6 +270,10 @@ TrainerResult Trainer::run() {
   if (first() && options_.make_sinks && !complete) sinks_ = options_.make_sinks(result_.start_step);
 
   if (evaluation_due_) evaluate();
+  if (options_.evaluate_first && result_.start_step == 0) {
+    evaluate();
+    if (result_.evaluated) result_.first_loss = result_.evaluation.loss;
+  }
   std::vector<double> speeds;
   while (result_.step < config_.steps() && !result_.interrupted) {
     const Clock::time_point start = Clock::now();

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ struct TrainerOptions {
   std::string initial_weights;  ///< folder with the weights to begin with when nothing is resumed; empty: random
   std::function<bool(const ParameterInfo&)> frozen;  ///< empty: everything is trained
   std::map<std::string, std::string> texts;          ///< files of every checkpoint: config.json, tokenizer.json
+  bool evaluate_first = false;                       ///< also before the first step
   /// Asked at every evaluation beside the validation loss. Collective; may be empty.
   std::function<Scores(Communicator&, const Context&, const Transformer&)> score;
   /// Called on rank 0 once it is known from which step the run goes on.
@@ -30,9 +32,10 @@ struct TrainerOptions {
 struct TrainerResult {
   int64_t start_step = 0;
   int64_t step = 0;
-  double loss = 0.0;            ///< of the last step
-  EvaluationReport evaluation;  ///< of the last evaluation
-  Scores scores;                ///< of the last evaluation
+  double loss = 0.0;                 ///< of the last step
+  EvaluationReport evaluation;       ///< of the last evaluation
+  Scores scores;                     ///< of the last evaluation
+  std::optional<double> first_loss;  ///< of the evaluation before the first step, whichever attempt made it
   bool evaluated = false;
   bool interrupted = false;        ///< asked to stop; a checkpoint was written
   std::string checkpoint;          ///< the last one written or resumed from

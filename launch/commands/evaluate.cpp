@@ -11,6 +11,7 @@
 #include "core/objective/causal_lm.h"
 #include "core/train/memory_plan.h"
 #include "launch/commands/commands.h"
+#include "launch/instruction_data.h"
 #include "launch/model_folder.h"
 #include "ops/base/error.h"
 
@@ -23,6 +24,8 @@ struct EvaluateOptions {
   std::string checkpoint;
   std::string tokens;
   std::string questions;
+  std::string instructions;
+  InstructionArguments reading;
   int64_t sequence = 0;
   int64_t limit = 0;
   std::string logits;
@@ -85,23 +88,9 @@ class LogitsFile {
   const ModelFolder& opened_;
 };
 
-int evaluate_tokens(const EvaluateOptions& options) {
-  ModelFolder opened = open_model(options.checkpoint, options.threads);
-  opened.require_language_model();
-  const int64_t vocabulary = opened.description.model.vocabulary();
-  const int64_t sequence = options.sequence > 0 ? options.sequence : opened.description.model.context();
-  if (sequence > opened.description.model.context()) {
-    throw Error(ExitCode::kUsage, "--sequence " + std::to_string(sequence) + " is longer than the model's context of " +
-                                      std::to_string(opened.description.model.context()));
-  }
-  const TokenFile file = TokenFile::open(options.tokens);
-  if (file.tokens() <= sequence) {
-    throw Error(ExitCode::kData, options.tokens + " has " + std::to_string(file.tokens()) +
-                                     " tokens: too few for one sequence of " + std::to_string(sequence));
-  }
-  const CausalLm objective(file, file, vocabulary, sequence, 0);
-  const int64_t rows = std::max<int64_t>(1, 1024 / sequence);
-
+/// The loss of the objective's whole validation data, or of its first rows.
+LossSum evaluate_objective(const EvaluateOptions& options, ModelFolder& opened, const Objective& objective) {
+  const int64_t rows = std::max<int64_t>(1, 1024 / objective.sequence());
   RunConfig config;
   config.mutable_batch()->set_micro_batch(static_cast<int32_t>(rows));
   StaticArena arena(plan_evaluation_arena(Device{}, *opened.model, objective, config));
@@ -118,6 +107,28 @@ int evaluate_tokens(const EvaluateOptions& options) {
     total.count += loss.count;
   }
   if (logits) logits->commit();
+  return total;
+}
+
+void check_sequence(const EvaluateOptions& options, const ModelConfig& model) {
+  if (options.sequence <= model.context()) return;
+  throw Error(ExitCode::kUsage, "--sequence " + std::to_string(options.sequence) +
+                                    " is longer than the model's context of " + std::to_string(model.context()));
+}
+
+int evaluate_tokens(const EvaluateOptions& options) {
+  ModelFolder opened = open_model(options.checkpoint, options.threads);
+  opened.require_language_model();
+  check_sequence(options, opened.description.model);
+  const int64_t vocabulary = opened.description.model.vocabulary();
+  const int64_t sequence = options.sequence > 0 ? options.sequence : opened.description.model.context();
+  const TokenFile file = TokenFile::open(options.tokens);
+  if (file.tokens() <= sequence) {
+    throw Error(ExitCode::kData, options.tokens + " has " + std::to_string(file.tokens()) +
+                                     " tokens: too few for one sequence of " + std::to_string(sequence));
+  }
+  const CausalLm objective(file, file, vocabulary, sequence, 0);
+  const LossSum total = evaluate_objective(options, opened, objective);
   const double loss = total.sum / static_cast<double>(total.count);
   const bool bytes = vocabulary == 256 && bits_per_byte(opened.path, loss) >= 0.0;
   if (options.json) {
@@ -135,6 +146,30 @@ int evaluate_tokens(const EvaluateOptions& options) {
   return 0;
 }
 
+/// The loss of responses alone.
+int evaluate_instructions(const EvaluateOptions& options) {
+  ModelFolder opened = open_model(options.checkpoint, options.threads);
+  const InstructionTask task = read_instruction_task(
+      {.train = {}, .validation = {options.instructions}, .sequence = options.sequence}, options.reading, opened);
+  const LossSum total = evaluate_objective(options, opened, *task.objective);
+  const double loss = total.sum / static_cast<double>(total.count);
+  if (options.json) {
+    nlohmann::ordered_json json;
+    json["loss"] = loss;
+    json["perplexity"] = std::exp(loss);
+    json["tokens"] = total.count;
+    json["examples"] = task.validation.examples;
+    json["cut"] = task.validation.cut;
+    json["too_long"] = task.validation.too_long;
+    json["without_response"] = task.validation.empty;
+    std::cout << json.dump() << std::endl;
+  } else {
+    std::cout << "loss " << loss << " nats per token of the responses, perplexity " << std::exp(loss) << "; "
+              << describe(task.validation) << std::endl;
+  }
+  return 0;
+}
+
 }  // namespace
 
 void add_evaluate(CLI::App& app, int& exit_code) {
@@ -147,11 +182,14 @@ void add_evaluate(CLI::App& app, int& exit_code) {
   CLI::Option* questions =
       what->add_option("--multiple-choice", options->questions,
                        "JSONL of questions as in HellaSwag (ctx, endings, label): accuracy of the likeliest ending");
+  what->add_option("--instructions", options->instructions,
+                   "JSONL of prompts and responses, or messages: loss and perplexity of the responses alone");
   what->require_option(1);
+  add_instruction_options(*command, options->reading);
   command->add_option("--sequence", options->sequence, "tokens per sequence; 0: the model's context")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
-  command->add_option("--sequences", options->limit, "how many sequences from the start of the file; 0: all")
+  command->add_option("--sequences", options->limit, "how many sequences (examples) from the start of the file; 0: all")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
   command->add_option("--logits", options->logits, "also write the logits of every scored token here: f32, row by row")
@@ -159,7 +197,9 @@ void add_evaluate(CLI::App& app, int& exit_code) {
   command->add_option("--threads", options->threads, "0: all CPUs")->capture_default_str()->check(CLI::Range(0, 4096));
   command->add_flag("--json", options->json, "print the result as one JSON object, and nothing else");
   command->callback([options, &exit_code] {
-    exit_code = options->questions.empty() ? evaluate_tokens(*options) : evaluate_questions(*options);
+    exit_code = !options->questions.empty()      ? evaluate_questions(*options)
+                : !options->instructions.empty() ? evaluate_instructions(*options)
+                                                 : evaluate_tokens(*options);
   });
 }
 

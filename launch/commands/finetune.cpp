@@ -5,6 +5,7 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string_view>
 
 #include "core/config/config.h"
@@ -17,6 +18,7 @@
 #include "core/train/stop_signal.h"
 #include "core/train/trainer.h"
 #include "launch/commands/commands.h"
+#include "launch/instruction_data.h"
 #include "launch/model_folder.h"
 #include "launch/run_sinks.h"
 #include "launch/run_world.h"
@@ -25,7 +27,6 @@
 namespace tsugi {
 namespace {
 
-constexpr int32_t kMicroBatches = 4;
 constexpr int64_t kSequenceStep = 32;
 
 struct FinetuneOptions {
@@ -38,12 +39,19 @@ struct FinetuneOptions {
   bool from_scratch = false;
   bool linear_probe = false;
   bool baselines = false;
+  InstructionArguments instructions;
+  double validation_fraction = 0.0;
+  int64_t sequence = 0;
+  bool packed = false;
   int freeze_layers = 0;
   int lora_rank = 0;
   double lora_alpha = 0.0;
   std::string lora_targets;
   double epochs = 10.0;
   int64_t batch = 16;
+  int micro_batches = 4;
+  int64_t checkpoint_every = 0;
+  int64_t evaluate_every = 0;
   double learning_rate = 5e-4;
   double dropout = 0.0;
   double weight_decay = 0.1;
@@ -59,6 +67,7 @@ struct Task {
   std::vector<std::string> labels;
   std::string tokenizer;  ///< file; may be empty
   int64_t train_examples = 0;
+  std::optional<InstructionTask> instructions;
   double majority = 0.0;
   double ngrams = 0.0;
 };
@@ -71,19 +80,20 @@ RunConfig make_config(const FinetuneOptions& options, ModelConfig model, int64_t
   config.set_name("finetune");
   config.mutable_data()->set_train(options.train);
   config.mutable_data()->set_validation(options.validation);
-  const auto rows = static_cast<int32_t>(std::max<int64_t>(options.batch / kMicroBatches, 1));
+  const auto rows = static_cast<int32_t>(std::max<int64_t>(options.batch / options.micro_batches, 1));
   config.mutable_batch()->set_sequence(static_cast<int32_t>(sequence));
   config.mutable_batch()->set_micro_batch(rows);
-  config.mutable_batch()->set_micro_batches(kMicroBatches);
-  const double steps = options.epochs * static_cast<double>(samples) / static_cast<double>(rows * kMicroBatches);
+  config.mutable_batch()->set_micro_batches(options.micro_batches);
+  const double steps =
+      options.epochs * static_cast<double>(samples) / (static_cast<double>(rows) * options.micro_batches);
   config.set_steps(std::max<int64_t>(static_cast<int64_t>(steps), 1));
   config.set_seed(options.seed);
   config.mutable_optimizer()->set_learning_rate(static_cast<float>(options.learning_rate));
   config.mutable_optimizer()->set_weight_decay(static_cast<float>(options.weight_decay));
   config.mutable_schedule()->set_warmup_steps(config.steps() / 10);
   config.mutable_schedule()->set_final_fraction(0.0f);
-  config.mutable_evaluation()->set_every_steps(0);
-  config.mutable_checkpoint()->set_every_steps(0);
+  config.mutable_evaluation()->set_every_steps(options.evaluate_every);
+  config.mutable_checkpoint()->set_every_steps(options.checkpoint_every);
   config.mutable_dist()->set_threads(options.threads);
   config.mutable_adapter()->set_rank(options.lora_rank);
   config.mutable_adapter()->set_alpha(static_cast<float>(options.lora_alpha));
@@ -138,6 +148,39 @@ Task make_language_task(const FinetuneOptions& options, const ModelFolder& opene
   return task;
 }
 
+Task make_instruction_task(const FinetuneOptions& options, const ModelFolder& opened) {
+  Task task;
+  InstructionReading reading{.train = {options.train},
+                             .validation = {},
+                             .validation_fraction = options.validation_fraction,
+                             .sequence = options.sequence,
+                             .packed = options.packed,
+                             .seed = options.seed};
+  if (!options.validation.empty()) reading.validation = {options.validation};
+  task.instructions = read_instruction_task(reading, options.instructions, opened);
+  const InstructionTuning& objective = *task.instructions->objective;
+  task.config = make_config(options, opened.description.model, objective.sequence(), objective.train().rows());
+  if (options.packed) {
+    task.config.mutable_data()->set_documents(DataConfig::APART);
+    task.config.mutable_data()->set_packing(DataConfig::WHOLE_DOCUMENTS);
+  }
+  task.objective = std::move(task.instructions->objective);
+  return task;
+}
+
+Task make_task(const FinetuneOptions& options, const ModelFolder& opened) {
+  if (options.task == "classification") return make_classification(options, opened);
+  return options.task == "instructions" ? make_instruction_task(options, opened) : make_language_task(options, opened);
+}
+
+void add_counts(const InstructionCounts& counts, const std::string& name, nlohmann::ordered_json& json) {
+  json[name] = {{"examples", counts.examples},
+                {"scored_tokens", counts.scored},
+                {"cut", counts.cut},
+                {"too_long", counts.too_long},
+                {"without_response", counts.empty}};
+}
+
 /// Which tensors stay as they are: all but the head, or token and position tables and the blocks below `layers`.
 std::function<bool(const ParameterInfo&)> frozen_tensors(const FinetuneOptions& options, const ModelConfig& model) {
   const TensorNames names = tensor_names(model);
@@ -156,7 +199,9 @@ void print_result(const FinetuneOptions& options, const Task& task, const Traine
   nlohmann::ordered_json json;
   json["task"] = options.task;
   json["steps"] = result.step;
-  json["validation_loss"] = result.evaluation.loss;
+  if (result.first_loss) json["first_validation_loss"] = *result.first_loss;
+  json["validation_loss"] =
+      result.evaluated ? nlohmann::ordered_json(result.evaluation.loss) : nlohmann::ordered_json();
   const bool accuracy = task.objective->has_accuracy();
   const double share = static_cast<double>(result.evaluation.correct) /
                        static_cast<double>(std::max<int64_t>(result.evaluation.targets, 1));
@@ -170,13 +215,23 @@ void print_result(const FinetuneOptions& options, const Task& task, const Traine
     json["majority_accuracy"] = task.majority;
     json["ngram_accuracy"] = task.ngrams;
   }
+  if (task.instructions) {
+    add_counts(task.instructions->train, "train", json);
+    add_counts(task.instructions->validation, "validation", json);
+  }
   json["interrupted"] = result.interrupted;
   json["checkpoint"] = result.checkpoint;
   if (options.json) {
     std::cout << json.dump() << std::endl;
     return;
   }
+  if (!result.evaluated) {
+    std::cout << "done; there was nothing to validate on" << std::endl;
+    return;
+  }
   std::cout << "validation loss " << result.evaluation.loss;
+  if (result.first_loss) std::cout << ", before training " << *result.first_loss;
+  if (task.instructions) std::cout << ", of " << result.evaluation.targets << " tokens of responses";
   if (accuracy) std::cout << ", accuracy " << share << " on " << result.evaluation.targets << " texts";
   if (options.baselines && accuracy) std::cout << " (majority " << task.majority << ", n-grams " << task.ngrams << ")";
   std::cout << std::endl;
@@ -192,8 +247,7 @@ int finetune(World& world, const FinetuneOptions& options) {
       throw Error(ExitCode::kUsage, "--freeze-layers " + std::to_string(options.freeze_layers) + " but " + opened.path +
                                         " has " + std::to_string(opened.description.model.layers()) + " layers");
     }
-    task =
-        options.task == "classification" ? make_classification(options, opened) : make_language_task(options, opened);
+    task = make_task(options, opened);
     const std::string tokenizer = opened.path + "/tokenizer.json";
     if (std::filesystem::exists(tokenizer)) task.tokenizer = tokenizer;
     if (!options.out.empty() && world.rank() == 0) std::filesystem::create_directories(options.out);
@@ -201,6 +255,11 @@ int finetune(World& world, const FinetuneOptions& options) {
   install_stop_signals();
   communicator.barrier();
   const RunLog log(options.out, world.rank());
+  if (task.instructions) {
+    LOG(INFO) << "training: " << describe(task.instructions->train);
+    LOG(INFO) << "validation: " << describe(task.instructions->validation);
+    if (world.rank() == 0 && !options.json) std::cout << "training on " << describe(task.instructions->train) << "\n";
+  }
 
   TrainerOptions trainer;
   trainer.config = task.config;
@@ -208,6 +267,7 @@ int finetune(World& world, const FinetuneOptions& options) {
   trainer.resume = options.out.empty() ? "never" : options.resume;
   if (!options.from_scratch) trainer.initial_weights = opened.path;
   trainer.frozen = frozen_tensors(options, task.config.model());
+  trainer.evaluate_first = options.task != "classification";
   HuggingfaceModel description = opened.description;
   description.model = task.config.model();
   description.labels = task.labels;
@@ -233,12 +293,25 @@ void add_finetune(CLI::App& app, int& exit_code) {
   command->add_option("--checkpoint", options->checkpoint, "checkpoint folder, or run directory (newest)")->required();
   command->add_option("--task", options->task, "what to learn")
       ->capture_default_str()
-      ->check(CLI::IsMember({"classification", "language-modelling"}));
+      ->check(CLI::IsMember({"classification", "instructions", "language-modelling"}));
   command
       ->add_option("--train", options->train,
-                   "classification: JSONL with \"text\" and \"label\"; language-modelling: token file or folder")
+                   "classification: JSONL with \"text\" and \"label\"; instructions: JSONL with \"prompt\" and "
+                   "\"response\", or \"messages\"; language-modelling: token file or folder")
       ->required();
   command->add_option("--validation", options->validation, "the same form, to validate on");
+  command
+      ->add_option("--validation-fraction", options->validation_fraction,
+                   "instructions, without --validation: this part of --train is held out")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 0.9));
+  add_instruction_options(*command, options->instructions);
+  command
+      ->add_option("--sequence", options->sequence,
+                   "instructions: tokens in a row; 0: as the longest example needs, packed the model's context")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  command->add_flag("--packed", options->packed, "instructions: several examples in a row, none of which sees another");
   command->add_option("--out", options->out, "run directory; without it only the result is printed");
   command->add_option("--resume", options->resume, "auto, never, or a checkpoint folder")->capture_default_str();
   CLI::Option* freeze =
@@ -268,6 +341,15 @@ void add_finetune(CLI::App& app, int& exit_code) {
   command->add_option("--batch", options->batch, "examples per step")
       ->capture_default_str()
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  command->add_option("--micro-batches", options->micro_batches, "parts of a step, dealt out to the ranks")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 65536));
+  command->add_option("--checkpoint-every", options->checkpoint_every, "steps; 0: at the end and when asked to stop")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--evaluate-every", options->evaluate_every, "steps; 0: before and after")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
   command->add_option("--learning-rate", options->learning_rate, "peak; linear warm-up over a tenth, then cosine to 0")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 10.0));

@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "core/checkpoint/checkpoint.h"
+#include "core/config/config.h"
+#include "core/data/mixture.h"
 #include "core/data/token_file.h"
 #include "core/model/huggingface.h"
 #include "core/model/transformer.h"
@@ -18,6 +20,22 @@ struct InspectOptions {
   std::string path;
   bool json = false;
 };
+
+/// The proportions of a mixture, and the samples that were taken so far.
+void describe_mixture(const RunState& state, nlohmann::ordered_json& json) {
+  RunConfig config;
+  parse_config(state.config_text, "run.json", {}, config);
+  if (config.data().mixture_size() == 0) return;
+  std::vector<double> weights;
+  for (const MixtureSource& source : config.data().mixture()) weights.push_back(source.weight());
+  const Mixture mixture(weights, config.seed());
+  for (int i = 0; i < config.data().mixture_size(); ++i) {
+    const auto part = static_cast<double>(mixture.parts()[static_cast<size_t>(i)]);
+    json["mixture"].push_back({{"path", config.data().mixture(i).path()},
+                               {"part", part / static_cast<double>(mixture.period())},
+                               {"samples", mixture.taken(i, state.next_sample)}});
+  }
+}
 
 nlohmann::ordered_json describe_checkpoint(const std::string& given) {
   const std::string path = resolve_checkpoint(given);
@@ -46,6 +64,7 @@ nlohmann::ordered_json describe_checkpoint(const std::string& given) {
     json["step"] = state.step;
     json["next_sample"] = state.next_sample;
     json["facts"] = state.facts;
+    describe_mixture(state, json);
   }
   json["verified"] = ours;
   return json;

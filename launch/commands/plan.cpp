@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include "core/config/config.h"
-#include "core/objective/causal_lm.h"
 #include "core/scaling/flops.h"
 #include "core/train/memory_plan.h"
 #include "launch/commands/commands.h"
@@ -63,8 +62,14 @@ int plan(const PlanOptions& options) {
   RunConfig config;
   load_config(options.config, options.overrides, config);
   validate_run(config);
-  if (config.model().vocabulary() == 0) {
-    make_language_objective(find_data(config.data()), config);  // takes the vocabulary of the data
+  std::vector<TrainingData::Share> shares;
+  std::string data;
+  // The vocabulary may be that of the data; proportions and packing need to know it.
+  if (config.model().vocabulary() == 0 || config.data().mixture_size() > 0 ||
+      config.data().packing() != DataConfig::CONTINUOUS) {
+    const auto language = make_language_objective(find_data(config.data()), config);
+    shares = language->training_data().shares(samples_of_run(config));
+    data = describe_data(language->training_data(), config);
   }
   if (options.ranks > config.batch().micro_batches()) {
     throw Error(ExitCode::kUsage, "--ranks " + std::to_string(options.ranks) + " is more than batch.micro_batches, " +
@@ -106,12 +111,21 @@ int plan(const PlanOptions& options) {
                             {"checkpoint_copy", bytes.checkpoint_copy},
                             {"total", bytes.total()}};
   json["checkpoint_bytes"] = store.parameters() * 4 * 3;
+  for (const TrainingData::Share& share : shares) {
+    json["data"].push_back({{"path", share.path},
+                            {"tokens", share.tokens},
+                            {"part", share.part},
+                            {"samples", share.taken},
+                            {"epoch_samples", share.epoch_samples},
+                            {"fullness", share.fullness}});
+  }
   json["ranks_with_equal_work"] = even_world_sizes(config.batch().micro_batches());
   if (options.json) {
     std::cout << json.dump() << std::endl;
     return 0;
   }
-  std::cout << "parameters        " << store.parameters() << " (" << parameters.in_products << " in matrix products)\n"
+  std::cout << data << "parameters        " << store.parameters() << " (" << parameters.in_products
+            << " in matrix products)\n"
             << "tokens            " << tokens << " in " << config.steps() << " steps of " << tokens_per_step << "\n"
             << "FLOPs             " << flops.palm * tokens << " (PaLM), " << flops.causal * tokens << " (causal)\n"
             << "memory per rank   " << bytes_text(bytes.total()) << " with " << options.ranks << " ranks\n"

@@ -53,7 +53,7 @@ int pretrain(World& world, const PretrainOptions& options) {
   Communicator& communicator = world.communicator();
   RunConfig config;
   DataFiles files;
-  std::unique_ptr<Objective> objective;
+  std::unique_ptr<CausalLm> objective;
   std::vector<MultipleChoiceQuestion> questions;
   std::unique_ptr<Tokenizer> tokenizer;
   std::string initial;  // the folder of --init-from
@@ -88,6 +88,7 @@ int pretrain(World& world, const PretrainOptions& options) {
   communicator.barrier();
   const RunLog log(options.out, world.rank());
   LOG(INFO) << world.describe();
+  LOG(INFO) << "training data:\n" << describe_data(objective->training_data(), config);
 
   TrainerOptions trainer;
   trainer.config = config;

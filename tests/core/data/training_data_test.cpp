@@ -98,7 +98,7 @@ TEST(TrainingData, PackedRowsHoldWholeDocuments) {
   int32_t end = 0;
   for (const int64_t length : lengths) last.insert(end += static_cast<int32_t>(length));
   for (const Documents documents : {Documents::kApart, Documents::kJoined}) {
-    const TrainingData data({{file, 1.0}}, Packing::kDocuments, documents, kVocabulary, 9, 4);
+    const TrainingData data({{file, 1.0}}, Packing::kBestFit, documents, kVocabulary, 9, 4);
     const int64_t rows = data.shares()[0].epoch_samples;
     for (uint64_t epoch = 0; epoch < 3; ++epoch) {
       const Batch batch = data.batch(epoch * static_cast<uint64_t>(rows), rows);
@@ -140,12 +140,16 @@ TEST(TrainingData, WhatASourceLacksIsNamed) {
   const auto error = [&](const TokenFile& file, Packing packing, Documents documents) {
     return message_of(ExitCode::kData, [&] { TrainingData({{file, 1.0}}, packing, documents, kVocabulary, 8, 1); });
   };
-  EXPECT_THAT(error(bare, Packing::kDocuments, Documents::kJoined),
-              HasSubstr("small.bin: does not know its documents"));
+  EXPECT_THAT(error(bare, Packing::kBestFit, Documents::kJoined), HasSubstr("small.bin: does not know its documents"));
   EXPECT_THAT(error(bare, Packing::kContinuous, Documents::kApart),
               HasSubstr("small.bin: does not know its documents"));
   EXPECT_THAT(error(bare, Packing::kContinuous, Documents::kJoined), HasSubstr("small.bin: 5 tokens do not fill"));
-  EXPECT_NO_THROW(TrainingData({{small, 1.0}}, Packing::kDocuments, Documents::kJoined, kVocabulary, 8, 1));
+  const TokenFile longer = write_file(folder, "longer.bin", 0, {8, 3, 9});
+  EXPECT_THAT(error(longer, Packing::kWholeDocuments, Documents::kApart),
+              HasSubstr("longer.bin: document 2 (from 0) has 9 tokens, but rows of whole documents have 8"));
+  EXPECT_NO_THROW(TrainingData({{longer, 1.0}}, Packing::kBestFit, Documents::kApart, kVocabulary, 8, 1));
+  EXPECT_NO_THROW(TrainingData({{longer, 1.0}}, Packing::kWholeDocuments, Documents::kApart, kVocabulary, 9, 1));
+  EXPECT_NO_THROW(TrainingData({{small, 1.0}}, Packing::kBestFit, Documents::kJoined, kVocabulary, 8, 1));
 }
 
 }  // namespace

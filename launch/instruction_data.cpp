@@ -1,0 +1,117 @@
+#include "launch/instruction_data.h"
+
+#include <algorithm>
+
+#include "ops/base/error.h"
+
+namespace tsugi {
+namespace {
+
+constexpr int64_t kSequenceStep = 32;
+
+InstructionOptions make_options(const InstructionArguments& arguments, const Tokenizer& tokenizer, int64_t sequence) {
+  InstructionOptions options;
+  options.prompt_field = arguments.prompt_field;
+  options.response_field = arguments.response_field;
+  options.prompt_template = arguments.prompt_template;
+  options.chat = arguments.chat == "chatml"   ? ChatTemplate::chatml()
+                 : arguments.chat == "llama3" ? ChatTemplate::llama3()
+                                              : ChatTemplate::of(tokenizer);
+  options.end_of_text = tokenizer.end_of_text();
+  options.too_long = arguments.too_long == "drop"     ? InstructionOptions::TooLong::kDrop
+                     : arguments.too_long == "refuse" ? InstructionOptions::TooLong::kRefuse
+                                                      : InstructionOptions::TooLong::kCut;
+  options.max_tokens = sequence + 1;
+  return options;
+}
+
+std::vector<ScoredTokens> read(const std::vector<std::string>& inputs, const Tokenizer& tokenizer,
+                               const InstructionOptions& options, int64_t vocabulary, InstructionCounts& counts) {
+  if (inputs.empty()) return {};
+  Instructions data = read_instructions(inputs, tokenizer, options);
+  for (const ScoredTokens& example : data.examples) {
+    const int32_t largest = *std::ranges::max_element(example.ids);
+    if (largest < vocabulary) continue;
+    throw Error(ExitCode::kData,
+                "tokenizer.json gives id " + std::to_string(largest) + ", but the model has a vocabulary of " +
+                    std::to_string(vocabulary),
+                "`tsugi import --vocabulary N` makes a model with more tokens");
+  }
+  counts.cut = data.cut;
+  counts.too_long = data.too_long;
+  counts.empty = data.empty;
+  return std::move(data.examples);
+}
+
+void count(const std::vector<ScoredTokens>& examples, InstructionCounts& counts) {
+  counts.examples = static_cast<int64_t>(examples.size());
+  for (const ScoredTokens& example : examples) {
+    counts.scored += std::count(example.scored.begin() + 1, example.scored.end(), 1);
+  }
+}
+
+}  // namespace
+
+void add_instruction_options(CLI::App& command, InstructionArguments& arguments) {
+  command.add_option("--prompt-field", arguments.prompt_field, "instructions: member with the prompt")
+      ->capture_default_str();
+  command.add_option("--response-field", arguments.response_field,
+                     "instructions: member with the response; default: response or completion");
+  command
+      .add_option("--prompt-template", arguments.prompt_template,
+                  "instructions: what comes before a response, with {prompt} where the prompt goes")
+      ->capture_default_str();
+  command
+      .add_option("--chat-template", arguments.chat,
+                  "instructions: how messages are written; auto: as the tokenizer has the tokens, else chatml as text")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "chatml", "llama3"}));
+  command
+      .add_option("--too-long", arguments.too_long,
+                  "instructions: examples that do not fit lose their end, are left out, or are an error")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"cut", "drop", "refuse"}));
+}
+
+InstructionTask read_instruction_task(const InstructionReading& reading, const InstructionArguments& arguments,
+                                      const ModelFolder& opened) {
+  opened.require_language_model();
+  const ModelConfig& model = opened.description.model;
+  if (reading.sequence > model.context()) {
+    throw Error(ExitCode::kUsage, "--sequence " + std::to_string(reading.sequence) +
+                                      " is longer than the model's context of " + std::to_string(model.context()));
+  }
+  if (reading.packed && model.position() == ModelConfig::LEARNED) {
+    throw Error(ExitCode::kUsage,
+                opened.path + " has learned positions, which would count on through the examples of a packed row",
+                "leave --packed out: one example per row");
+  }
+  const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(opened.path, "fine-tuning on instructions");
+  int64_t sequence = reading.sequence > 0 ? reading.sequence : model.context();
+  const InstructionOptions options = make_options(arguments, *tokenizer, sequence);
+  InstructionTask task;
+  std::vector<ScoredTokens> train = read(reading.train, *tokenizer, options, model.vocabulary(), task.train);
+  std::vector<ScoredTokens> validation =
+      read(reading.validation, *tokenizer, options, model.vocabulary(), task.validation);
+  if (reading.validation.empty()) validation = hold_out(train, reading.validation_fraction, reading.seed);
+  count(train, task.train);
+  count(validation, task.validation);
+  if (!reading.packed && reading.sequence == 0) {
+    int64_t longest = 1;
+    for (const auto* examples : {&train, &validation}) {
+      for (const ScoredTokens& one : *examples) longest = std::max(longest, static_cast<int64_t>(one.ids.size()) - 1);
+    }
+    sequence = std::min((longest + kSequenceStep - 1) / kSequenceStep * kSequenceStep, sequence);
+  }
+  task.objective = std::make_unique<InstructionTuning>(std::move(train), std::move(validation), sequence,
+                                                       reading.packed, reading.seed);
+  return task;
+}
+
+std::string describe(const InstructionCounts& counts) {
+  return std::to_string(counts.examples) + " examples with " + std::to_string(counts.scored) + " tokens to learn; " +
+         std::to_string(counts.cut) + " of them cut, left out " + std::to_string(counts.too_long) + " too long and " +
+         std::to_string(counts.empty) + " without a response";
+}
+
+}  // namespace tsugi
