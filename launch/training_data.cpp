@@ -44,12 +44,27 @@ std::string tokenizer_beside(const std::string& path) {
   return if_exists((fs::is_directory(path) ? fs::path(path) : fs::path(path).parent_path()) / "tokenizer.json");
 }
 
+/// The same token for every id. The files themselves may differ: transformers writes them in its own way.
+bool same_ids(const Tokenizer& a, const Tokenizer& b) {
+  if (a.vocabulary() != b.vocabulary()) return false;
+  for (int64_t id = 0; id < a.vocabulary(); ++id) {
+    const auto token = static_cast<int32_t>(id);
+    std::string of_a;
+    std::string of_b;
+    a.append_token(token, of_a);
+    b.append_token(token, of_b);
+    if (of_a != of_b || a.is_special(token) != b.is_special(token)) return false;
+  }
+  return true;
+}
+
 /// All sources must mean the same by an id.
 void check_tokenizers(const DataFiles& files) {
   for (const DataFiles::Source& source : files.sources) {
     const std::string other = tokenizer_beside(source.path);
     if (files.tokenizer.empty() || other.empty() || other == files.tokenizer) continue;
     if (read_file(other, kMaxTokenizerBytes) == read_file(files.tokenizer, kMaxTokenizerBytes)) continue;
+    if (same_ids(*load_tokenizer(other), *load_tokenizer(files.tokenizer))) continue;
     throw Error(ExitCode::kData, other + " is not the tokenizer of " + files.tokenizer,
                 "prepare all sources of a mixture with one --tokenizer");
   }
