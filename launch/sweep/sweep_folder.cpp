@@ -1,0 +1,165 @@
+#include "launch/sweep/sweep_folder.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "core/config/config.h"
+#include "core/data/file.h"
+#include "core/data/json.h"
+#include "launch/training_data.h"
+#include "ops/base/error.h"
+
+namespace tsugi {
+namespace {
+
+constexpr int64_t kLargestResult = 1 << 20;
+
+std::string shortest(double value) {
+  std::ostringstream text;
+  text.precision(17);
+  text << value;
+  return text.str();
+}
+
+}  // namespace
+
+LoadedSweep load_sweep(const std::string& path, const std::vector<std::string>& overrides) {
+  LoadedSweep loaded;
+  load_config(path, {}, loaded.sweep);
+  RunConfig base;
+  load_config((std::filesystem::path(path).parent_path() / loaded.sweep.base()).lexically_normal().string(), overrides,
+              base);
+  // Its own shape is replaced; what it says of the data is what counts here.
+  RunConfig whole = base;
+  validate_run(whole);
+  const auto objective = make_language_objective(find_data(whole.data()), whole);
+  if (objective->validation_batches(1, 1) == 0) {
+    throw Error(ExitCode::kUsage,
+                loaded.sweep.base() + ": there is nothing to validate on, and a sweep compares losses",
+                "name a token file in data.validation");
+  }
+  base.mutable_model()->set_vocabulary(whole.model().vocabulary());
+  loaded.plan = plan_sweep(loaded.sweep, path, base, objective->fingerprint());
+  return loaded;
+}
+
+std::string SweepFolder::run_folder(const PlannedRun& run) const { return out_ + "/runs/" + run.name + "-" + run.id; }
+
+std::optional<RunResult> SweepFolder::result(const PlannedRun& run) const {
+  const std::string path = run_folder(run) + "/result.json";
+  if (!std::filesystem::exists(path)) return std::nullopt;
+  const JsonValue json = read_json(path, kLargestResult);
+  if (json.require_string("id") != run.id) throw json.require("id").error("is not " + run.id);
+  RunResult result;
+  const std::string status = json.require_string("status");
+  if (status != "done" && status != "diverged") {
+    throw json.require("status").error("is \"" + status + "\", not done or diverged");
+  }
+  result.diverged = status == "diverged";
+  result.loss = result.diverged ? std::numeric_limits<double>::quiet_NaN() : json.require_double("loss");
+  result.learning_rate = json.require_double("learning_rate");
+  result.seconds = json.require_double("seconds");
+  result.tokens_per_second = json.double_or("tokens_per_second", 0.0);
+  result.reason = json.string_or("reason", "");
+  return result;
+}
+
+void SweepFolder::write_result(const PlannedRun& run, const RunResult& result) const {
+  nlohmann::ordered_json json{{"id", run.id}, {"name", run.name}, {"status", result.diverged ? "diverged" : "done"}};
+  if (!result.diverged) {
+    json["loss"] = result.loss;
+    json["tokens_per_second"] = result.tokens_per_second;
+  }
+  json["learning_rate"] = result.learning_rate;
+  json["seconds"] = result.seconds;
+  if (!result.reason.empty()) json["reason"] = result.reason;
+  write_file_durably(run_folder(run) + "/result.json", json.dump(2) + "\n");
+}
+
+void SweepFolder::write_plan(const SweepPlan& plan) const {
+  nlohmann::ordered_json json{{"flops", plan.flops}, {"runs", nlohmann::ordered_json::array()}};
+  for (const PlannedRun& run : plan.runs) json["runs"].push_back(run_json(run));
+  write_file_durably(out_ + "/plan.json", json.dump(2) + "\n");
+}
+
+nlohmann::ordered_json run_json(const PlannedRun& run) {
+  return {{"name", run.name},
+          {"id", run.id},
+          {"size", run.size},
+          {"budget", run.budget},
+          {"held_out", run.held_out},
+          {"seed", run.config.seed()},
+          {"layers", run.config.model().layers()},
+          {"width", run.config.model().width()},
+          {"parameters", run.parameters},
+          {"parameters_in_products", run.parameters_in_products},
+          {"parameters_in_blocks", run.parameters_in_blocks},
+          {"tokens", run.tokens},
+          {"tokens_per_parameter", run.tokens / static_cast<double>(run.parameters_in_products)},
+          {"flops", run.flops},
+          {"flops_6nd", run.flops_6nd},
+          {"steps", run.config.steps()},
+          {"learning_rate", run.config.optimizer().learning_rate()}};
+}
+
+std::string SweepFolder::write_csv(const SweepPlan& plan) const {
+  std::string text =
+      "name,id,status,held_out,budget,size,layers,width,seed,n,n_total,n_blocks,d,c,c_6nd,steps,lr,loss,seconds\n";
+  for (const PlannedRun& run : plan.runs) {
+    const std::optional<RunResult> ended = result(run);
+    if (!ended) continue;
+    const auto field = [&](const std::string& value) { text += value + ","; };
+    field(run.name);
+    field(run.id);
+    field(ended->diverged ? "diverged" : "done");
+    field(run.held_out ? "1" : "0");
+    field(shortest(run.budget));
+    field(run.size);
+    field(std::to_string(run.config.model().layers()));
+    field(std::to_string(run.config.model().width()));
+    field(std::to_string(run.config.seed()));
+    field(std::to_string(run.parameters_in_products));
+    field(std::to_string(run.parameters));
+    field(std::to_string(run.parameters_in_blocks));
+    field(shortest(run.tokens));
+    field(shortest(run.flops));
+    field(shortest(run.flops_6nd));
+    field(std::to_string(run.config.steps()));
+    field(shortest(ended->learning_rate));
+    field(ended->diverged ? "" : shortest(ended->loss));
+    text += shortest(ended->seconds) + "\n";
+  }
+  write_file_durably(out_ + "/runs.csv", text);
+  return out_ + "/runs.csv";
+}
+
+int64_t SweepFolder::step(const PlannedRun& run) const {
+  for (const char* attempt : {"/train-half-rate", "/train"}) {
+    std::ifstream file(run_folder(run) + attempt + "/metrics.jsonl", std::ios::ate);
+    if (!file) continue;
+    constexpr std::streamoff kTail = 4096;
+    file.seekg(std::max<std::streamoff>(0, static_cast<std::streamoff>(file.tellg()) - kTail));
+    const std::string tail{std::istreambuf_iterator<char>(file), {}};
+    const size_t key = tail.rfind("\"step\":");
+    if (key != std::string::npos) return std::atoll(tail.c_str() + key + 7);
+  }
+  return 0;
+}
+
+bool SweepFolder::running(const PlannedRun& run) const {
+  const int lock = open((run_folder(run) + "/lock").c_str(), O_RDONLY | O_CLOEXEC);
+  if (lock < 0) return false;
+  const bool held = flock(lock, LOCK_SH | LOCK_NB) != 0;
+  close(lock);
+  return held;
+}
+
+}  // namespace tsugi

@@ -1,0 +1,60 @@
+// What a sweep keeps on disk, and how several launchers share it.
+//
+//   OUT/plan.json                   the runs, as they were planned last
+//   OUT/runs/NAME-ID/train/         a run directory of `tsugi pretrain`; train-half-rate/ after a diverged attempt
+//   OUT/runs/NAME-ID/log            what the run printed
+//   OUT/runs/NAME-ID/lock           held (flock) while it is trained and until its result is written
+//   OUT/runs/NAME-ID/result.json    appears, whole, when the run has ended; it is never started again
+//   OUT/runs.csv                    the runs that have ended, for `tsugi sweep fit --csv`
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/scaling/plan/sweep_plan.h"
+
+namespace tsugi {
+
+/// The sweep file, its base configuration with `overrides`, and the data's fingerprint, made into a plan.
+struct LoadedSweep {
+  SweepConfig sweep;
+  SweepPlan plan;
+};
+LoadedSweep load_sweep(const std::string& path, const std::vector<std::string>& overrides);
+
+/// What a plan says of a run, as JSON.
+nlohmann::ordered_json run_json(const PlannedRun& run);
+
+/// How a run ended.
+struct RunResult {
+  bool diverged = false;       ///< at half the learning rate too
+  double loss = 0.0;           ///< nats per token on the validation data; NaN if it diverged
+  double learning_rate = 0.0;  ///< of the attempt that ended it
+  double seconds = 0.0;
+  double tokens_per_second = 0.0;
+  std::string reason;  ///< of divergence: the last line of the log
+};
+
+class SweepFolder {
+ public:
+  explicit SweepFolder(std::string out) : out_(std::move(out)) {}
+
+  std::string run_folder(const PlannedRun& run) const;
+  /// Throws Error(kData) when the file is there but is not a result of this run.
+  std::optional<RunResult> result(const PlannedRun& run) const;
+  void write_result(const PlannedRun& run, const RunResult& result) const;
+  void write_plan(const SweepPlan& plan) const;
+  /// runs.csv of all runs that have ended; returns its path.
+  std::string write_csv(const SweepPlan& plan) const;
+  /// The last step in the newest attempt's metrics; 0 before the first.
+  int64_t step(const PlannedRun& run) const;
+  /// Whether a process trains it now.
+  bool running(const PlannedRun& run) const;
+
+ private:
+  std::string out_;
+};
+
+}  // namespace tsugi

@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# A sweep: planned by exact FLOPs, trained side by side, never lost and never trained twice, whoever is killed.
+# Usage: TSUGI=build/release/tsugi tests/cluster/sweep.sh [KILLS]
+. "$(dirname "$0")/lib.sh"
+kills=${1:-5}
+make_corpus "$WORK"
+cat > "$WORK/base.textproto" <<CONFIG
+steps: 1
+model { layers: 1 heads: 1 width: 8 context: 32 }
+data { train: "$WORK/data" }
+batch { micro_batch: 4 }
+optimizer { learning_rate: 1e-3 }
+evaluation { every_steps: 0 sequences: 50 }
+checkpoint { every_steps: 40 keep: 1 }
+CONFIG
+make_sweep() {
+  cat > "$WORK/$1" <<CONFIG
+base: "base.textproto"
+sizes { name: "small" layers: 1 heads: 1 width: 16 }
+sizes { name: "large" layers: 2 heads: 2 width: 32 }
+budgets { flops: 1e9 }
+budgets { flops: 2e9 seeds: 2 }
+budgets { flops: 1e10 sizes: "large" held_out: true }
+learning_rate { value: 4e-3 at_width: 32 width_power: -0.5 }
+$2
+CONFIG
+}
+make_sweep sweep.textproto ""
+sweep() { "$TSUGI" sweep "$1" --config "$WORK/sweep.textproto" "${@:2}"; }
+# What was found, without how long it took.
+outcome() { cut -d, -f1-18 "$1/runs.csv"; }
+
+sweep plan --json > "$WORK/plan"
+[ "$(grep -o '"id":"[0-9a-f]*"' "$WORK/plan" | sort -u | wc -l)" = 7 ] || { cat "$WORK/plan" >&2; fail "not 7 runs"; }
+# 1 layer, width 16, 43 characters: N = 12·16² + 13·16 + 2·16 + V·16; with T = 32: 6 N + 12·16·32 FLOPs per token.
+vocabulary=$(grep -o '"vocabulary_size":[0-9]*\|"vocabulary":[0-9]*' "$WORK/prepared.json" | head -n 1 | grep -o '[0-9]*$')
+awk -v v="$vocabulary" -v line="$(grep -o '"name":"c1e+09-small[^}]*' "$WORK/plan")" 'BEGIN {
+  n = 12*16*16 + 13*16 + 2*16 + v*16; per_step = (6*n + 12*16*32) * 4*32; steps = int(1e9/per_step + 0.5)
+  match(line, /"steps":[0-9]+/); planned = substr(line, RSTART + 8, RLENGTH - 8)
+  match(line, /"parameters_in_products":[0-9]+/); counted = substr(line, RSTART + 25, RLENGTH - 25)
+  if (planned != steps || counted != n) { print line, n, steps; exit 1 } }' || fail "steps are not what the FLOPs say"
+
+sweep run --out "$WORK/undisturbed" > "$WORK/said" || { cat "$WORK/said" >&2; fail "the sweep"; }
+[ "$(wc -l < "$WORK/undisturbed/runs.csv")" = 8 ] || fail "not 7 rows"
+sweep run --out "$WORK/undisturbed" --json | grep -q '"done":0,' || fail "a finished sweep was trained again"
+sweep status --out "$WORK/undisturbed" --json | grep -q '"share":1.0,' || fail "status of a finished sweep"
+# The held-out row is known to the fit, and the laws of its columns hold together.
+"$TSUGI" sweep fit --csv "$WORK/undisturbed/runs.csv" --where 'status == "done"' --hold-out 'held_out == 1' \
+  --form kaplan_n --json > "$WORK/fit" || fail "the fit of the runs"
+grep -q '"held_out"' "$WORK/fit" || fail "nothing is held out"
+
+# Killed again and again, then finished: the same numbers, to the last digit, and no run that had ended began anew.
+mkdir -p "$WORK/killed/runs"
+starts() { find "$1" -name 'generation-*' | sort; }
+for i in $(seq 1 "$kills"); do
+  "$TSUGI" sweep run --config "$WORK/sweep.textproto" --out "$WORK/killed" > /dev/null 2>&1 & launcher=$!
+  sleep "0.$((RANDOM % 9 + 1))"
+  kill -9 "$launcher" 2> /dev/null || true
+  wait "$launcher" 2> /dev/null || true
+  find "$WORK/killed/runs" -name result.json -printf '%h\n' > "$WORK/ended-$i"
+  while read -r run; do starts "$run"; done < "$WORK/ended-$i" > "$WORK/starts-$i"
+done
+sweep run --out "$WORK/killed" > "$WORK/said" || { cat "$WORK/said" >&2; fail "the sweep after $kills kills"; }
+diff <(outcome "$WORK/undisturbed") <(outcome "$WORK/killed") >&2 || fail "killed and undisturbed sweeps differ"
+for i in $(seq 1 "$kills"); do
+  while read -r run; do
+    diff <(starts "$run") <(grep -F "$run/" "$WORK/starts-$i") >&2 ||
+      fail "$run had ended and was started again"
+  done < "$WORK/ended-$i"
+done
+
+# Asked to stop: code 75, and the rest afterwards. Two launchers share what is left.
+"$TSUGI" sweep run --config "$WORK/sweep.textproto" --out "$WORK/shared" --jobs 1 > /dev/null 2>&1 & launcher=$!
+sleep 0.7
+kill -TERM "$launcher"
+code=0; wait "$launcher" || code=$?
+[ "$code" = 75 ] || fail "exit code $code instead of 75"
+before=$(find "$WORK/shared/runs" -name result.json | wc -l)
+sweep run --out "$WORK/shared" --jobs 1 --json > "$WORK/first" & one=$!
+sweep run --out "$WORK/shared" --jobs 1 --json > "$WORK/second" & two=$!
+wait "$one" || fail "the first launcher"
+wait "$two" || fail "the second launcher"
+done_by() { grep -o '"done":[0-9]*' "$1" | grep -o '[0-9]*$'; }
+[ $((before + $(done_by "$WORK/first") + $(done_by "$WORK/second"))) = 7 ] ||
+  { cat "$WORK/first" "$WORK/second" >&2; fail "two launchers did not share the runs"; }
+diff <(outcome "$WORK/undisturbed") <(outcome "$WORK/shared") >&2 || fail "shared and undisturbed sweeps differ"
+
+# A rate at which nothing is learnt: tried at half of it, then kept as diverged, and the sweep goes on.
+sed 's/value: 4e-3/value: 60/' "$WORK/sweep.textproto" > "$WORK/wild.textproto"
+"$TSUGI" sweep run --config "$WORK/wild.textproto" --set optimizer.clip_norm=0 --out "$WORK/wild" > "$WORK/said" 2>&1 ||
+  { cat "$WORK/said" >&2; fail "a sweep of diverging runs"; }
+expect_said "again at half the learning rate"
+[ "$(grep -c ",diverged," "$WORK/wild/runs.csv")" -ge 4 ] || { cat "$WORK/wild/runs.csv" >&2; fail "hardly any diverged"; }
+
+# What cannot be planned.
+make_sweep wrong.textproto 'budgets { flops: 3e9 sizes: "huge" }'
+expect_code 2 "$TSUGI" sweep plan --config "$WORK/wrong.textproto"; expect_said 'wrong.textproto.*3e\+09 names no size.*huge'
+make_sweep wrong.textproto 'budgets { flops: 1e9 }'
+expect_code 2 "$TSUGI" sweep plan --config "$WORK/wrong.textproto"; expect_said 'are the same run'
+make_sweep wrong.textproto 'budgets { flops: 1e7 }'
+expect_code 2 "$TSUGI" sweep plan --config "$WORK/wrong.textproto"; expect_said 'within 1 %'
+make_sweep wrong.textproto 'most_flops: 1e9'
+expect_code 2 "$TSUGI" sweep run --config "$WORK/wrong.textproto" --out "$WORK/capped"; expect_said 'over most_flops'
+[ ! -e "$WORK/capped" ] || fail "a refused sweep left a folder"
+sed 's/value: 4e-3/value: 90/' "$WORK/sweep.textproto" > "$WORK/wrong.textproto"
+expect_code 2 "$TSUGI" sweep plan --config "$WORK/wrong.textproto"; expect_said 'learning_rate is 127.* at most 100'
+make_sweep wrong.textproto 'budget { flops: 1e9 }'
+expect_code 2 "$TSUGI" sweep plan --config "$WORK/wrong.textproto"; expect_said 'budgets'
+echo "sweep: the same $(($(wc -l < "$WORK/undisturbed/runs.csv") - 1)) runs after $kills kills, one stop, two launchers"
