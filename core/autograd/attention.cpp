@@ -87,7 +87,15 @@ Variable self_attention(Tape& tape, Variable qkv, const AttentionOptions& option
 
   // Queries and keys: where they came from, or normed and turned. The norm's backward pass needs what came before it,
   // the rotation's nothing.
-  const Rotary rotary = rotary_of(options, head_dim, cache != nullptr ? cache->length : 0);
+  Rotary rotary = rotary_of(options, head_dim, cache != nullptr ? cache->length : 0);
+  if (cache != nullptr && options.first_key.defined() && rotary.table.defined() && !rotary.positions.defined()) {
+    // Rows of several lengths behind one cache: each counts from where it begins.
+    rotary.positions = context.empty({batch, length}, DType::kI32);
+    for (int64_t i = 0; i < batch * length; ++i) {
+      rotary.positions.data<int32_t>()[i] =
+          static_cast<int32_t>(cache->length + i % length) - options.first_key.data<int32_t>()[i];
+    }
+  }
   Tensor queries_keys = qkv.value;
   Tensor rstd;
   if (rotary.has_norm()) {

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <numeric>
+#include <span>
 
 #include "ops/tensor/philox.h"
 
@@ -11,41 +13,102 @@ namespace {
 
 constexpr uint32_t kSamplingSite = 0x53000000;
 
-/// The model with the caches of one sequence.
+/// The model with the caches of some texts, which end at the same place.
 class Decoder {
  public:
-  Decoder(const Context& context, const Transformer& model)
+  Decoder(const Context& context, const Transformer& model, size_t rows, int64_t capacity)
       : context_(context),
         model_(model),
-        caches_(model.make_caches(context, 1, model.config().context())),
-        rotary_table_(model.rotary_positions(context, model.config().context())) {}
+        rows_(static_cast<int64_t>(rows)),
+        caches_(model.make_caches(context, rows_, capacity)),
+        rotary_table_(model.rotary_positions(context, capacity)),
+        first_(rows) {}
 
-  int64_t length() const { return caches_.front().length; }
-  void clear() {
-    for (KeyValueCache& cache : caches_) cache.length = 0;
+  bool full() const { return caches_.front().length == caches_.front().keys.shape()[1]; }
+
+  /// Reads the texts from their beginnings, of at most `capacity` tokens each. Returns the logits behind each text's
+  /// end: [rows, padded vocabulary].
+  Tensor read(const std::vector<std::span<const int32_t>>& texts) {
+    size_t longest = 0;
+    for (const auto& text : texts) longest = std::max(longest, text.size());
+    Tensor logits;
+    for (size_t row = 0; row < texts.size(); ++row) {
+      const auto length = static_cast<int64_t>(texts[row].size());
+      const auto place = static_cast<int64_t>(longest) - length;
+      first_[row] = static_cast<int32_t>(place);
+      size_t same = 0;
+      while (!std::ranges::equal(texts[same], texts[row])) ++same;
+      if (same < row) {
+        copy_row(same, row, place, length);
+        copy_logits(logits, same, row);
+        continue;
+      }
+      std::vector<KeyValueCache> caches = row_caches(row, place);
+      const Tensor one = forward(texts[row], {1, length}, caches, std::vector<int32_t>(texts[row].size(), first_[row]));
+      const int64_t width = one.shape()[2];
+      const Tensor scores = model_.logits(context_, one.slice((length - 1) * width, {1, width}));
+      if (!logits.defined()) logits = context_.empty({rows_, scores.shape()[1]}, DType::kF32);
+      std::memcpy(logits.slice(static_cast<int64_t>(row) * scores.shape()[1], {1, scores.shape()[1]}).raw(),
+                  scores.raw(), scores.bytes());
+    }
+    for (KeyValueCache& cache : caches_) cache.length = static_cast<int64_t>(longest);
+    return logits;
   }
 
-  /// Feeds the tokens and returns the logits behind the last one.
-  const float* feed(const std::vector<int32_t>& tokens) {
-    const auto count = static_cast<int64_t>(tokens.size());
-    const Tensor input = context_.empty({1, count}, DType::kI32);
-    std::copy(tokens.begin(), tokens.end(), input.data<int32_t>());
-    Tape tape(context_, false);
-    ForwardOptions options;
-    options.caches = &caches_;
-    options.rotary_table = rotary_table_;
-    const Tensor hidden = model_.hidden(tape, input, options).value;
-    const int64_t width = hidden.shape()[2];
-    logits_ = model_.logits(context_, hidden.slice((count - 1) * width, {1, width}));
-    return logits_.data<float>();
+  /// One more token of each text.
+  Tensor step(std::span<const int32_t> tokens) {
+    const Tensor hidden = forward(tokens, {rows_, 1}, caches_, first_);
+    return model_.logits(context_, hidden.reshape({rows_, hidden.shape()[2]}));
   }
 
  private:
+  Tensor forward(std::span<const int32_t> tokens, const Shape& shape, std::vector<KeyValueCache>& caches,
+                 const std::vector<int32_t>& first) const {
+    const Tensor input = context_.empty(shape, DType::kI32);
+    std::ranges::copy(tokens, input.data<int32_t>());
+    ForwardOptions options;
+    options.caches = &caches;
+    options.rotary_table = rotary_table_;
+    if (std::ranges::any_of(first, [](int32_t place) { return place > 0; })) {
+      options.first_key = context_.empty(shape, DType::kI32);
+      std::ranges::copy(first, options.first_key.data<int32_t>());
+    }
+    Tape tape(context_, false);
+    return model_.hidden(tape, input, options).value;
+  }
+
+  static Tensor row_of(const Tensor& all, size_t row) {
+    const Shape& shape = all.shape();
+    return all.slice(static_cast<int64_t>(row) * shape[1] * shape[2], {1, shape[1], shape[2]});
+  }
+
+  std::vector<KeyValueCache> row_caches(size_t row, int64_t length) const {
+    std::vector<KeyValueCache> caches;
+    for (const KeyValueCache& all : caches_) caches.push_back({row_of(all.keys, row), row_of(all.values, row), length});
+    return caches;
+  }
+
+  void copy_row(size_t from, size_t to, int64_t place, int64_t length) const {
+    for (const KeyValueCache& cache : caches_) {
+      for (const Tensor& all : {cache.keys, cache.values}) {
+        const int64_t width = all.shape()[2];
+        const Tensor source = row_of(all, from).slice(place * width, {length, width});
+        std::memcpy(row_of(all, to).slice(place * width, {length, width}).raw(), source.raw(), source.bytes());
+      }
+    }
+  }
+
+  static void copy_logits(const Tensor& logits, size_t from, size_t to) {
+    const auto columns = static_cast<size_t>(logits.shape()[1]);
+    std::copy_n(logits.data<float>() + from * columns, columns, logits.data<float>() + to * columns);
+  }
+
   Context context_;
   const Transformer& model_;
+  int64_t rows_;
   std::vector<KeyValueCache> caches_;
   Tensor rotary_table_;
-  Tensor logits_;
+  std::vector<int32_t> first_;  // of each row: where its text begins
 };
 
 }  // namespace
@@ -78,27 +141,61 @@ int32_t sample_token(const float* logits, int64_t vocabulary, const Sampling& sa
   return ids[size - 1];
 }
 
-std::vector<int32_t> generate(const Context& context, const Transformer& model, const std::vector<int32_t>& prompt,
-                              int64_t count, const Sampling& sampling, const std::function<void(int32_t)>& on_token) {
-  CHECK(!prompt.empty());
-  const auto capacity = static_cast<size_t>(model.config().context());
-  std::vector<int32_t> text = prompt;
-  std::vector<int32_t> fresh = prompt;
-  if (fresh.size() > capacity) fresh.assign(prompt.end() - static_cast<int64_t>(capacity), prompt.end());
-  Decoder decoder(context, model);
-  for (int64_t i = 0; i < count; ++i) {
-    if (static_cast<size_t>(decoder.length()) + fresh.size() > capacity) {
-      const auto window = static_cast<int64_t>(std::max<size_t>(capacity / 2, 1));
-      fresh.assign(text.end() - window, text.end());
-      decoder.clear();
-    }
-    const float* logits = decoder.feed(fresh);
-    const int32_t token = sample_token(logits, model.config().vocabulary(), sampling, static_cast<uint64_t>(i));
-    text.push_back(token);
-    fresh.assign(1, token);
-    if (on_token) on_token(token);
+std::vector<Continuation> generate_rows(const Context& context, const Transformer& model,
+                                        const std::vector<GenerationRow>& rows, const GenerationOptions& options) {
+  const auto window = static_cast<int64_t>(model.config().context());
+  std::vector<Continuation> results(rows.size());
+  if (rows.empty() || options.count <= 0) return results;
+  std::vector<std::vector<int32_t>> texts;
+  std::vector<size_t> begins;  // what the model sees of each text
+  size_t longest = 0;
+  for (size_t row = 0; row < rows.size(); ++row) {
+    CHECK(!rows[row].prompt.empty());
+    texts.push_back(rows[row].prompt);
+    const size_t size = texts.back().size();
+    begins.push_back(size - std::min(size, static_cast<size_t>(window)));
+    if (begins.back() > 0) ++results[row].restarts;
+    longest = std::max(longest, size);
   }
-  return {text.begin() + static_cast<int64_t>(prompt.size()), text.end()};
+  Decoder decoder(context, model, rows.size(), std::min(window, static_cast<int64_t>(longest) + options.count));
+  const auto read = [&] {
+    std::vector<std::span<const int32_t>> seen;
+    for (size_t row = 0; row < rows.size(); ++row) seen.push_back(std::span(texts[row]).subspan(begins[row]));
+    return decoder.read(seen);
+  };
+  std::vector<int32_t> next(rows.size());
+  size_t open = rows.size();
+  Tensor logits = read();
+  for (int64_t i = 0;; ++i) {
+    for (size_t row = 0; row < rows.size(); ++row) {
+      Continuation& result = results[row];
+      if (result.stopped) continue;
+      Sampling sampling = options.sampling;
+      sampling.seed = rows[row].seed;
+      next[row] = sample_token(logits.data<float>() + static_cast<int64_t>(row) * logits.shape()[1],
+                               model.config().vocabulary(), sampling, static_cast<uint64_t>(i));
+      if (std::ranges::find(options.stop, next[row]) != options.stop.end()) {
+        result.stopped = true;
+        --open;
+        continue;
+      }
+      result.ids.push_back(next[row]);
+      if (options.on_token) options.on_token(row, next[row]);
+    }
+    if (open == 0 || i + 1 == options.count) return results;
+    // A text that stopped repeats its last token: it costs its row, and nobody looks.
+    for (size_t row = 0; row < rows.size(); ++row) texts[row].push_back(next[row]);
+    if (!decoder.full()) {
+      logits = decoder.step(next);
+      continue;
+    }
+    for (size_t row = 0; row < rows.size(); ++row) {
+      if (static_cast<int64_t>(texts[row].size() - begins[row]) <= window) continue;
+      begins[row] = texts[row].size() - static_cast<size_t>(std::max<int64_t>(window / 2, 1));
+      if (!results[row].stopped) ++results[row].restarts;
+    }
+    logits = read();
+  }
 }
 
 }  // namespace tsugi

@@ -1,6 +1,7 @@
 #include "core/model/transformer.h"
 
 #include <cmath>
+#include <cstring>
 
 #include "core/config/families.h"
 #include "core/model/names.h"
@@ -63,6 +64,27 @@ Transformer::Transformer(ModelConfig config, ParameterStore& store, bool output_
   embedding_unit_ = store.end_unit();
 }
 
+namespace {
+
+/// embed() of rows behind caches whose texts begin at their first keys: row b's tokens are at positions
+/// place - first_key[b].
+Variable embed_rows(Tape& tape, const Tensor& tokens, const Parameter& token_table, const Parameter& position_table,
+                    int64_t place, const Tensor& first_key) {
+  const int64_t length = tokens.shape()[1];
+  const int64_t width = token_table.value().shape()[1];
+  Variable all =
+      tape.variable(tape.context().empty({tokens.shape()[0], length, width}, token_table.value().dtype()), false);
+  for (int64_t row = 0; row < tokens.shape()[0]; ++row) {
+    const int64_t position = place - first_key.data<int32_t>()[row * length];
+    const Tensor one =
+        embed(tape, tokens.slice(row * length, {1, length}), token_table, position_table, Dropout{}, position).value;
+    std::memcpy(all.value.slice(row * length * width, {1, length, width}).raw(), one.raw(), one.bytes());
+  }
+  return all;
+}
+
+}  // namespace
+
 Variable Transformer::hidden(Tape& tape, const Tensor& tokens, const ForwardOptions& options) const {
   // Backward meets these marks after everything that was recorded behind them.
   const auto mark = [&](int unit) {
@@ -75,7 +97,12 @@ Variable Transformer::hidden(Tape& tape, const Tensor& tokens, const ForwardOpti
   }
   mark(embedding_unit_);
   ResidualStream stream;
-  stream.residual = embed(tape, tokens, token_embedding_, position_embedding_, options.dropout.at(0), first_position);
+  if (options.caches != nullptr && options.first_key.defined() && position_embedding_.defined()) {
+    stream.residual =
+        embed_rows(tape, tokens, token_embedding_, position_embedding_, first_position, options.first_key);
+  } else {
+    stream.residual = embed(tape, tokens, token_embedding_, position_embedding_, options.dropout.at(0), first_position);
+  }
   for (size_t i = 0; i < blocks_.size(); ++i) {
     mark(block_units_[i]);
     KeyValueCache* cache = options.caches != nullptr ? &(*options.caches)[i] : nullptr;

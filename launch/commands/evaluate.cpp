@@ -1,12 +1,16 @@
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
 
+#include "core/checkpoint/weight_folder.h"
 #include "core/data/file.h"
+#include "core/downstream/baselines.h"
+#include "core/downstream/classify.h"
 #include "core/downstream/multiple_choice.h"
 #include "core/objective/causal_lm.h"
 #include "core/train/memory_plan.h"
@@ -26,6 +30,8 @@ struct EvaluateOptions {
   std::string questions;
   std::string instructions;
   InstructionArguments reading;
+  std::string labelled;
+  std::string predictions;
   int64_t sequence = 0;
   int64_t limit = 0;
   std::string logits;
@@ -33,10 +39,90 @@ struct EvaluateOptions {
   bool json = false;
 };
 
-/// Bytes per token where the tokenizer is one id per byte; null where it is not known.
-double bits_per_byte(const std::string& folder, double loss) {
-  if (open_tokenizer(folder, "bits per byte")->vocabulary() != 256) return -1.0;
-  return loss / std::log(2.0);
+/// The bytes of text that scored tokens stand for.
+class ByteCount {
+ public:
+  /// Unknown where the folder has no tokenizer.
+  explicit ByteCount(const std::string& folder) {
+    if (!std::filesystem::exists(folder + "/tokenizer.json")) return;
+    const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(folder, "bits per byte");
+    std::string bytes;
+    for (int32_t id = 0; id < tokenizer->vocabulary(); ++id) {
+      bytes.clear();
+      // The end of a document is no byte of it, though its loss counts.
+      if (!tokenizer->is_special(id)) tokenizer->append_token(id, bytes);
+      lengths_.push_back(static_cast<int64_t>(bytes.size()));
+    }
+  }
+
+  void add(const Tensor& targets) {
+    for (int64_t i = 0; i < targets.elements(); ++i) {
+      const int32_t id = targets.data<int32_t>()[i];
+      if (id == kIgnoreIndex) continue;
+      if (static_cast<size_t>(id) < lengths_.size()) {
+        bytes_ += lengths_[static_cast<size_t>(id)];
+      } else {
+        unknown_ = true;
+      }
+    }
+  }
+
+  /// From the sum of the losses in nats; nothing where bytes are not known.
+  std::optional<double> bits_per_byte(double nats) const {
+    if (unknown_ || bytes_ == 0) return std::nullopt;
+    return nats / std::log(2.0) / static_cast<double>(bytes_);
+  }
+
+ private:
+  std::vector<int64_t> lengths_;  // by id
+  int64_t bytes_ = 0;
+  bool unknown_ = false;
+};
+
+/// Labels texts with a classifier.
+int evaluate_labelled(const EvaluateOptions& options) {
+  const ModelFolder opened = open_model(options.checkpoint, options.threads);
+  std::vector<std::string> labels = opened.description.labels;
+  if (labels.empty()) {
+    throw Error(ExitCode::kData, opened.path + " holds a language model, and --labelled needs a classifier",
+                "make one with tsugi finetune --task classification");
+  }
+  const std::vector<LabelledText> examples = read_labelled_jsonl(options.labelled, labels, false);
+  const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(opened.path, "--labelled");
+  std::vector<std::vector<int32_t>> texts;
+  for (const LabelledText& example : examples) texts.push_back(tokenizer->encode(example.text));
+  const Tensor head =
+      opened.context().empty({static_cast<int64_t>(labels.size()), opened.description.model.width()}, DType::kF32);
+  WeightFolder(opened.path)
+      .read("score.weight", 0, std::span(head.data<float>(), static_cast<size_t>(head.elements())));
+  const std::vector<std::vector<float>> scores =
+      class_scores(opened.context(), *opened.model, head, texts, kQuestionRows);
+
+  std::vector<int> predicted;
+  std::string lines;
+  for (const std::vector<float>& row : scores) {
+    predicted.push_back(static_cast<int>(std::ranges::max_element(row) - row.begin()));
+    double total = 0.0;
+    const double best = row[static_cast<size_t>(predicted.back())];
+    for (const float score : row) total += std::exp(static_cast<double>(score) - best);
+    nlohmann::ordered_json line;
+    line["label"] = labels[static_cast<size_t>(predicted.back())];
+    line["probability"] = 1.0 / total;
+    line["expected"] = labels[static_cast<size_t>(examples[predicted.size() - 1].label)];
+    lines += line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  }
+  if (!options.predictions.empty()) write_file_durably(options.predictions, lines);
+  const double share = accuracy(predicted, examples);
+  if (options.json) {
+    nlohmann::ordered_json json;
+    json["accuracy"] = share;
+    json["texts"] = examples.size();
+    json["labels"] = labels.size();
+    std::cout << json.dump() << std::endl;
+  } else {
+    std::cout << "accuracy " << share << " on " << examples.size() << " texts of " << options.labelled << std::endl;
+  }
+  return 0;
 }
 
 /// Answers multiple-choice questions.
@@ -88,8 +174,9 @@ class LogitsFile {
   const ModelFolder& opened_;
 };
 
-/// The loss of the objective's whole validation data, or of its first rows.
-LossSum evaluate_objective(const EvaluateOptions& options, ModelFolder& opened, const Objective& objective) {
+/// The loss of the objective's whole validation data, or of its first rows; `bytes` (or null) counts what is scored.
+LossSum evaluate_objective(const EvaluateOptions& options, ModelFolder& opened, const Objective& objective,
+                           ByteCount* bytes) {
   const int64_t rows = std::max<int64_t>(1, 1024 / objective.sequence());
   RunConfig config;
   config.mutable_batch()->set_micro_batch(static_cast<int32_t>(rows));
@@ -103,6 +190,7 @@ LossSum evaluate_objective(const EvaluateOptions& options, ModelFolder& opened, 
     const Batch batch = objective.validation_batch(index, rows, options.limit);
     const LossSum loss = objective.evaluate(tape, *opened.model, batch).loss;
     if (logits) logits->add(batch);
+    if (bytes != nullptr) bytes->add(batch.targets);
     total.sum += loss.sum;
     total.count += loss.count;
   }
@@ -128,19 +216,20 @@ int evaluate_tokens(const EvaluateOptions& options) {
                                      " tokens: too few for one sequence of " + std::to_string(sequence));
   }
   const CausalLm objective(file, file, vocabulary, sequence, 0);
-  const LossSum total = evaluate_objective(options, opened, objective);
+  ByteCount byte_count(opened.path);
+  const LossSum total = evaluate_objective(options, opened, objective, &byte_count);
   const double loss = total.sum / static_cast<double>(total.count);
-  const bool bytes = vocabulary == 256 && bits_per_byte(opened.path, loss) >= 0.0;
+  const std::optional<double> bits_per_byte = byte_count.bits_per_byte(total.sum);
   if (options.json) {
     nlohmann::ordered_json json;
     json["loss"] = loss;
     json["perplexity"] = std::exp(loss);
-    json["bits_per_byte"] = bytes ? nlohmann::ordered_json(loss / std::log(2.0)) : nlohmann::ordered_json();
+    json["bits_per_byte"] = bits_per_byte ? nlohmann::ordered_json(*bits_per_byte) : nlohmann::ordered_json();
     json["tokens"] = total.count;
     std::cout << json.dump() << std::endl;
   } else {
     std::cout << "loss " << loss << " nats per token, perplexity " << std::exp(loss);
-    if (bytes) std::cout << ", " << loss / std::log(2.0) << " bits per byte";
+    if (bits_per_byte) std::cout << ", " << *bits_per_byte << " bits per byte";
     std::cout << ", over " << total.count << " tokens of " << options.tokens << std::endl;
   }
   return 0;
@@ -151,7 +240,7 @@ int evaluate_instructions(const EvaluateOptions& options) {
   ModelFolder opened = open_model(options.checkpoint, options.threads);
   const InstructionTask task = read_instruction_task(
       {.train = {}, .validation = {options.instructions}, .sequence = options.sequence}, options.reading, opened);
-  const LossSum total = evaluate_objective(options, opened, *task.objective);
+  const LossSum total = evaluate_objective(options, opened, *task.objective, nullptr);
   const double loss = total.sum / static_cast<double>(total.count);
   if (options.json) {
     nlohmann::ordered_json json;
@@ -175,16 +264,24 @@ int evaluate_instructions(const EvaluateOptions& options) {
 void add_evaluate(CLI::App& app, int& exit_code) {
   auto options = std::make_shared<EvaluateOptions>();
   CLI::App* command = app.add_subcommand(
-      "evaluate", "Loss and perplexity of a checkpoint on a token file, or accuracy on multiple-choice questions");
+      "evaluate", "Loss, perplexity and bits per byte on a token file; accuracy on questions or labelled texts");
   command->add_option("--checkpoint", options->checkpoint, "checkpoint folder, or run directory (newest)")->required();
   CLI::Option_group* what = command->add_option_group("data", "What to evaluate on");
-  what->add_option("--tokens", options->tokens, "token file (.bin): loss and perplexity");
+  what->add_option(
+      "--tokens", options->tokens,
+      "token file (.bin): loss, perplexity, and bits per byte of text where the checkpoint has a tokenizer");
   CLI::Option* questions =
       what->add_option("--multiple-choice", options->questions,
                        "JSONL of questions as in HellaSwag (ctx, endings, label): accuracy of the likeliest ending");
   what->add_option("--instructions", options->instructions,
                    "JSONL of prompts and responses, or messages: loss and perplexity of the responses alone");
+  CLI::Option* labelled =
+      what->add_option("--labelled", options->labelled, "JSONL with \"text\" and \"label\": accuracy of a classifier");
   what->require_option(1);
+  command
+      ->add_option("--predictions", options->predictions,
+                   "also write a line {\"label\", \"probability\", \"expected\"} for each text here")
+      ->needs(labelled);
   add_instruction_options(*command, options->reading);
   command->add_option("--sequence", options->sequence, "tokens per sequence; 0: the model's context")
       ->capture_default_str()
@@ -193,11 +290,13 @@ void add_evaluate(CLI::App& app, int& exit_code) {
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
   command->add_option("--logits", options->logits, "also write the logits of every scored token here: f32, row by row")
-      ->excludes(questions);
+      ->excludes(questions)
+      ->excludes(labelled);
   command->add_option("--threads", options->threads, "0: all CPUs")->capture_default_str()->check(CLI::Range(0, 4096));
   command->add_flag("--json", options->json, "print the result as one JSON object, and nothing else");
   command->callback([options, &exit_code] {
     exit_code = !options->questions.empty()      ? evaluate_questions(*options)
+                : !options->labelled.empty()     ? evaluate_labelled(*options)
                 : !options->instructions.empty() ? evaluate_instructions(*options)
                                                  : evaluate_tokens(*options);
   });

@@ -4,7 +4,8 @@
 Usage: check_families.py TSUGI [SEED] [--models N]   (run by hand; needs torch, transformers, safetensors, tokenizers)
 
 For each model: transformers writes a folder; `tsugi evaluate --logits` must give its logits (fp32, within 1e-4) and
-`tsugi generate` its greedy continuation; `tsugi import` and `tsugi export` must give back the bytes of every tensor and the same config;
+`tsugi generate` its greedy continuation, also of prompts of several lengths together (transformers.generate with padding on
+the left); `tsugi import` and `tsugi export` must give back the bytes of every tensor and the same config;
 transformers must load the export and compute what it did before. Then tsugi trains a model of each family from scratch
 for three steps, and transformers must load that and agree on loss, logits and greedy continuation.
 """
@@ -114,6 +115,35 @@ def compare(folder, name, expect=None):
     assert difference <= 1e-4 and abs(ours["loss"] - loss) < 1e-5 and equal, folder
 
 
+def compare_batch(folder, name):
+    """Several prompts at once: transformers pads on the left, with a mask; we continue a file of prompts."""
+    config = transformers.AutoConfig.from_pretrained(folder)
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=os.path.join(folder, "tokenizer.json"))
+    letters = [c for c in "abcdefghijklmnopqrstuvwxyz" if tokenizer.convert_tokens_to_ids(c) is not None and
+               tokenizer.convert_tokens_to_ids(c) < config.vocab_size]
+    prompts = ["".join(rng.choice(letters) for _ in range(rng.randint(1, 12))) for _ in range(5)]
+    rows = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+    longest = max(map(len, rows))
+    ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
+    new = 8
+    want = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=new, min_new_tokens=new, do_sample=False,
+                          pad_token_id=0, eos_token_id=None)[:, longest:].tolist()
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        file.write("".join(prompt + "\n" for prompt in prompts))
+        file.flush()
+        got = [one["ids"] for one in run("generate", "--checkpoint", folder, "--prompts", file.name, "--tokens", new, "--temperature", 0,
+                                         "--ignore-end", "--json")["continuations"]]
+    for row, ours, theirs_ids in zip(rows, got, want):
+        if ours != theirs_ids:  # a tie within rounding may go either way
+            first = next(i for i in range(new) if ours[i] != theirs_ids[i])
+            with torch.no_grad():
+                logits = model(input_ids=torch.tensor([row + theirs_ids[:first]])).logits[0, -1]
+            assert abs(float(logits[ours[first]] - logits[theirs_ids[first]])) < 1e-4, (folder, ours, theirs_ids)
+    print(f"{name:34s} {len(rows)} prompts of {sorted(map(len, rows))} tokens together: greedy equal")
+
+
 def check_theirs(index, folder):
     config = random_model()
     torch.manual_seed(arguments.seed + index)
@@ -131,6 +161,8 @@ def check_theirs(index, folder):
     files = sum(name.endswith(".safetensors") for name in os.listdir(folder))
     name = f"{config.model_type} {'tied' if config.tie_word_embeddings else 'untied'} {str(dtype)[6:]} {files} file(s){' bare' if bare else ''}"
     compare(folder, name)
+    if config.vocab_size > 100:  # letters are in it
+        compare_batch(folder, name)
     # Round trip: import, then export in several files; every tensor has the same bytes.
     run("import", "--from", folder, "--out", folder + "-in", "--json")
     run("export", "--checkpoint", folder + "-in", "--out", folder + "-out", "--max-shard-bytes", 30000, "--json")

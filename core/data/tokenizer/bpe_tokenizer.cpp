@@ -184,12 +184,13 @@ class BpeTokenizer : public Tokenizer {
     size_ = model_.vocabulary();
     for (const AddedToken& token : added_) {
       size_ = std::max(size_, int64_t{token.id} + 1);
+      decoded_.push_back(token.normalized ? normalizer_.apply(token.content) : token.content);
       if (!token.normalized) {
         original.push_back(token);
         continue;
       }
       normalized.push_back(token);
-      normalized.back().content = normalizer_.apply(token.content);
+      normalized.back().content = decoded_.back();
       if (normalized.back().content.empty() || !contents.insert(normalized.back().content).second) {
         throw document.require("added_tokens")
             .error("\"" + token.content.substr(0, 80) + "\" is empty or another token's when normalized");
@@ -226,7 +227,7 @@ class BpeTokenizer : public Tokenizer {
 
   void append_token(int32_t id, std::string& text) const override {
     const int32_t added = by_id_[static_cast<size_t>(id)];
-    text += added >= 0 ? added_[static_cast<size_t>(added)].content : model_.bytes(id);
+    text += added >= 0 ? decoded_[static_cast<size_t>(added)] : model_.bytes(id);
   }
 
   std::optional<int32_t> find_token(std::string_view content) const override {
@@ -308,8 +309,9 @@ class BpeTokenizer : public Tokenizer {
   PreTokenizer pre_tokenizer_;
   std::optional<SplitPattern> pattern_;
   BpeModel model_;
-  std::vector<AddedToken> added_;  // ascending by id
-  std::vector<int32_t> by_id_;     // index in added_, or -1
+  std::vector<AddedToken> added_;     // ascending by id
+  std::vector<std::string> decoded_;  // of added_: their contents, normalized where they are met so
+  std::vector<int32_t> by_id_;        // index in added_, or -1
   AddedTokenFinder original_;
   AddedTokenFinder normalized_;
   TokenTemplate template_;
