@@ -3,16 +3,22 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <deque>
 #include <filesystem>
 #include <iostream>
 #include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "core/data/file.h"
+#include "core/data/input_stream.h"
 #include "core/data/json.h"
+#include "core/data/prepare/blocks.h"
+#include "core/data/prepare/documents.h"
+#include "core/data/prepare/inputs.h"
 #include "core/data/tokenizer/bpe_trainer.h"
 #include "dist/affinity.h"
 #include "launch/commands/commands.h"
@@ -127,26 +133,13 @@ struct TrainOptions {
   std::vector<std::string> text;
   std::string out;
   std::string pattern = "llama3";
+  std::string field = "text";
   BpeTrainingOptions training;
   PieceCounter::Options pieces;
   bool lines = false;
   int threads = 0;
   bool json = false;
 };
-
-/// The file itself, or the *.txt files below the folder, sorted by path.
-std::vector<std::string> list_text(const std::string& path) {
-  namespace fs = std::filesystem;
-  if (!fs::exists(path)) throw Error(ExitCode::kData, path + ": there is no such file or folder");
-  if (!fs::is_directory(path)) return {path};
-  std::vector<std::string> files;
-  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(path)) {
-    if (entry.is_regular_file() && entry.path().extension() == ".txt") files.push_back(entry.path().string());
-  }
-  if (files.empty()) throw Error(ExitCode::kData, path + ": the folder holds no .txt file");
-  std::ranges::sort(files);
-  return files;
-}
 
 /// Lines with their line feeds.
 std::vector<std::string_view> split_lines(std::string_view text) {
@@ -159,34 +152,64 @@ std::vector<std::string_view> split_lines(std::string_view text) {
   return lines;
 }
 
+/// Documents on their way to the counter. Small ones go in together, so that there is work for all threads.
+class Batch {
+ public:
+  Batch(PieceCounter& counter, bool lines) : counter_(counter), lines_(lines) {}
+
+  /// `text` must live until count().
+  void add(std::string_view text) {
+    if (lines_) {
+      const std::vector<std::string_view> lines = split_lines(text);
+      documents_.insert(documents_.end(), lines.begin(), lines.end());
+    } else {
+      documents_.push_back(text);
+    }
+    bytes_ += text.size();
+  }
+  void add_file(const std::string& path) {
+    files_.emplace_back(path);
+    const std::span<const std::byte> bytes = files_.back().bytes();
+    add({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  }
+  void add_copy(std::string_view text) { add(copies_.emplace_back(text)); }
+
+  bool large() const { return bytes_ >= (size_t{64} << 20); }
+  void count() {
+    counter_.add(documents_);
+    documents_.clear();
+    copies_.clear();
+    files_.clear();
+    bytes_ = 0;
+  }
+
+ private:
+  PieceCounter& counter_;
+  bool lines_;
+  std::vector<std::string_view> documents_;
+  std::vector<MappedFile> files_;
+  std::deque<std::string> copies_;
+  size_t bytes_ = 0;
+};
+
 void count_files(const TrainOptions& options, PieceCounter& counter) {
-  // Small files go in together, so that there is work for all threads.
-  constexpr size_t kBatchBytes = 64 << 20;
-  std::vector<MappedFile> files;
-  std::vector<std::string_view> documents;
-  size_t bytes = 0;
-  const auto count = [&] {
-    counter.add(documents);
-    documents.clear();
-    files.clear();
-    bytes = 0;
-  };
-  for (const std::string& given : options.text) {
-    for (const std::string& path : list_text(given)) {
-      files.emplace_back(path);
-      const std::string_view text(reinterpret_cast<const char*>(files.back().bytes().data()),
-                                  files.back().bytes().size());
-      if (options.lines) {
-        const std::vector<std::string_view> lines = split_lines(text);
-        documents.insert(documents.end(), lines.begin(), lines.end());
-      } else {
-        documents.push_back(text);
-      }
-      bytes += text.size();
-      if (bytes >= kBatchBytes) count();
+  Batch batch(counter, options.lines);
+  for (const InputFile& file : list_inputs(options.text, PrepareOptions::Format::kByName)) {
+    if (!file.lines && without_compression(file.path) == file.path) {
+      batch.add_file(file.path);  // mapped, of any size
+      if (batch.large()) batch.count();
+      continue;
+    }
+    const BlockOptions how;
+    const std::vector<InputFile> one = {file};
+    BlockReader reader(one, how);
+    for (TextBlock block; reader.next(block);) {
+      for_each_document(block, one, options.field, how.max_document_bytes,
+                        [&](const DocumentPiece& piece) { batch.add_copy(piece.text); });
+      if (batch.large()) batch.count();
     }
   }
-  count();
+  batch.count();
 }
 
 void train(TrainOptions options) {
@@ -233,8 +256,12 @@ void train(TrainOptions options) {
 void add_train(CLI::App& tokenizer, int& exit_code) {
   const auto options = std::make_shared<TrainOptions>();
   CLI::App* command = tokenizer.add_subcommand("train", "A byte-level BPE vocabulary from text");
-  command->add_option("--text", options->text, "text files, or folders of .txt files; each file is a document")
+  command
+      ->add_option("--text", options->text,
+                   "what prepare reads: text files, each a document; .jsonl, an object a line; .gz and .zst of both; "
+                   "folders of them, and patterns")
       ->required();
+  command->add_option("--field", options->field, "of JSON lines: the member that is the text")->capture_default_str();
   command->add_option("--out", options->out, "folder to write tokenizer.json to; made if it is not there")->required();
   command->add_option("--vocabulary", options->training.vocabulary, "tokens in all")->capture_default_str();
   command->add_option("--pattern", options->pattern, "how text is cut before pairs are merged")

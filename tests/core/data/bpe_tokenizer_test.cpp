@@ -226,6 +226,14 @@ TEST(BpeTokenizer, SpecialTokens) {
   EXPECT_EQ(make_byte_tokenizer()->end_of_text(), std::nullopt);
 }
 
+TEST(BpeTokenizer, NormalizedAddedTokensAreDecodedAsTheyAreMet) {
+  // As Hugging Face's tokenizers 0.23.3 decode them; this file's normalizer prepends "> " and composes.
+  const auto tokenizer = load_tokenizer(golden_path("next"));
+  const std::optional<int32_t> id = tokenizer->find_token("e\u0301");
+  ASSERT_TRUE(id.has_value());
+  EXPECT_EQ(tokenizer->decode({*id}), "> é");
+}
+
 TEST(BpeTokenizer, ManyThreadsEncodeWithOneTokenizer) {
   const auto tokenizer = load_tokenizer(golden_path("o200k"));
   const std::vector<std::string> texts = golden_texts();
