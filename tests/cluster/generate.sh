@@ -4,6 +4,12 @@
 . "$(dirname "$0")/lib.sh"
 make_corpus "$WORK"
 "$TSUGI" tokenizer train --text "$WORK/text" --out "$WORK/tokenizer" --vocabulary 300 --json > /dev/null
+# The same documents as compressed JSON lines give the same vocabulary.
+for file in "$WORK/text"/*; do
+  sed -z 's/\\/\\\\/g; s/"/\\"/g; s/\n/\\n/g; s/.*/{"body":"&"}\n/' "$file"
+done | gzip > "$WORK/text.jsonl.gz"
+"$TSUGI" tokenizer train --text "$WORK/text.jsonl.gz" --field body --out "$WORK/tokenizer-json" --vocabulary 300 --json > /dev/null
+cmp "$WORK/tokenizer/tokenizer.json" "$WORK/tokenizer-json/tokenizer.json" || fail "JSON lines give another vocabulary"
 "$TSUGI" prepare --input "$WORK/text" --tokenizer "$WORK/tokenizer" --append-eot --out "$WORK/bpe" --json > /dev/null
 generate() { "$TSUGI" generate --checkpoint "$run" "$@"; }
 # One line per continuation.
