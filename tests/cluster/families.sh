@@ -35,7 +35,7 @@ cmp -s "$(last_checkpoint "$WORK/apart")/model.safetensors" "$(last_checkpoint "
   fail "documents, z-loss and label smoothing change nothing"
 head -c 4000 /dev/zero > "$WORK/headerless.bin"
 expect_code 3 "$TSUGI" pretrain --config "$WORK/config" --set data.documents=APART "data.train=$WORK/headerless.bin" model.vocabulary=50 --out "$WORK/no"
-expect_said 'headerless.bin does not know its documents'
+expect_said 'headerless.bin: does not know its documents'
 
 echo "- export, import"
 "$TSUGI" export --checkpoint "$run" --out "$WORK/exported" --max-shard-bytes 20000 --json > "$WORK/said"

@@ -6,6 +6,7 @@
 #include "core/config/config.h"
 #include "core/optim/schedule.h"
 #include "core/scaling/flops.h"
+#include "core/scaling/plan/sweep_plan.h"
 #include "ops/base/error.h"
 
 namespace tsugi {
@@ -20,14 +21,44 @@ RunConfig recipe(const std::string& name, const std::vector<std::string>& overri
   return config;
 }
 
+/// A sweep over bytes.
+SweepPlan sweep(const std::string& name) {
+  const std::string path = kFolder + "/" + name;
+  SweepConfig config;
+  load_config(path, {}, config);
+  RunConfig base;
+  load_config(kFolder + "/sweeps/" + config.base(), {"model.vocabulary=256"}, base);
+  return plan_sweep(config, path, base, {});
+}
+
+TEST(Recipes, TenMinutesOfSweep) {
+  const SweepPlan plan = sweep("sweeps/cpu_10min.textproto");
+  double largest_fitted = 0.0, smallest_held_out = 1e30;
+  for (const PlannedRun& run : plan.runs) {
+    if (run.held_out) {
+      smallest_held_out = std::min(smallest_held_out, run.flops);
+    } else {
+      largest_fitted = std::max(largest_fitted, run.flops);
+    }
+  }
+  EXPECT_GE(smallest_held_out / largest_fitted, 2.4);
+  EXPECT_LT(plan.flops, 2e13);  // ten minutes of 33 GFLOP/s
+}
+
 TEST(Recipes, EachIsAValidRun) {
   int recipes = 0;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(kFolder)) {
     if (entry.path().extension() != ".textproto") continue;
     SCOPED_TRACE(entry.path());
     ++recipes;
+    const std::string name = entry.path().lexically_relative(kFolder).string();
+    const bool is_sweep = name.starts_with("sweeps/") && !name.ends_with("_base.textproto");
     try {
-      recipe(entry.path().lexically_relative(kFolder).string());
+      if (is_sweep) {
+        sweep(name);
+      } else {
+        recipe(name);
+      }
     } catch (const Error& error) {
       ADD_FAILURE() << error.what();
     }

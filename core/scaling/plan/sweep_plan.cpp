@@ -114,6 +114,7 @@ class Planner {
     config.mutable_model()->set_layers(size.layers());
     config.mutable_model()->set_heads(size.heads());
     config.mutable_model()->set_width(size.width());
+    if (size.has_mlp_width()) config.mutable_model()->set_mlp_width(size.mlp_width());
     const double ratio = static_cast<double>(size.width()) / rule.at_width();
     config.mutable_optimizer()->set_learning_rate(
         static_cast<float>(rule.value() * std::pow(ratio, rule.width_power())));
