@@ -17,14 +17,14 @@ struct Addition {
   int right = 0;
 };
 
-/// Forms the sums, in order. Block by block, so that a block stays in the cache until all sums that touch it are
-/// formed.
+/// Forms the sums, in order. On a CPU block by block, so that a block stays in the cache until all sums that touch it
+/// are formed.
 void add(const Context& context, const std::vector<Addition>& additions, const std::vector<Tensor>& buffers) {
   if (additions.empty()) return;  // perhaps there are no buffers either
-  constexpr int64_t kBlockElements = 64 * kChunkElements;
   const int64_t elements = buffers[0].elements();
-  for (int64_t begin = 0; begin < elements; begin += kBlockElements) {
-    const Shape block{std::min(kBlockElements, elements - begin)};
+  const int64_t block_elements = context.operators() == nullptr ? 64 * kChunkElements : elements;
+  for (int64_t begin = 0; begin < elements; begin += block_elements) {
+    const Shape block{std::min(block_elements, elements - begin)};
     for (const Addition& addition : additions) {
       add_in_place(context, buffers[static_cast<size_t>(addition.left)].slice(begin, block),
                    buffers[static_cast<size_t>(addition.right)].slice(begin, block));

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "ops/attention/attention.h"
+#include "ops/base/error.h"
 #include "ops/reduce/reduce.h"
 #include "ops/rotary/rotary.h"
 
@@ -115,6 +116,10 @@ Variable self_attention(Tape& tape, Variable qkv, const AttentionOptions& option
   Variable out = tape.variable(context.empty({batch, length, key_column}, type), qkv.requires_gradient() || train_norm);
   if (cache != nullptr) {
     CHECK(!tape.recording());
+    if (context.operators() != nullptr) {
+      throw Error(ExitCode::kUsage, "CUDA: attention over a cache of keys and values is not built",
+                  "set compute.device: CPU");
+    }
     append(queries_keys, key_column, cache->keys, cache->length);
     append(qkv.value, value_column, cache->values, cache->length);
     cache->length += length;

@@ -1,4 +1,5 @@
-// A copy of a rank's state, from which a checkpoint is written while training goes on.
+// A copy of a rank's state in host memory, from which a checkpoint is written while training goes on, and through which
+// the state of another device is written and read.
 #pragma once
 
 #include <cstdint>
@@ -15,11 +16,20 @@ class StateCopy {
   StateCopy(const Context& context, int64_t elements);
   static int64_t bytes(int64_t elements) { return elements * kBuffers * static_cast<int64_t>(sizeof(float)); }
 
-  /// Copies what the ranges point to; returns the same ranges, pointing into the copy.
+  /// Copies what the ranges point to, on the context's device; returns the same ranges, pointing into the copy.
   std::vector<StateRange> take(const std::vector<StateRange>& ranges);
+
+  /// The same ranges, pointing into the copy, with nothing copied: where a checkpoint is read to …
+  std::vector<StateRange> places(const std::vector<StateRange>& ranges);
+  /// … before this brings it to where the ranges point.
+  void put(const std::vector<StateRange>& ranges);
 
  private:
   static constexpr int64_t kBuffers = 3;  // masters and two moments
+
+  /// Calls f(state, copy, count) for every run of elements, in order.
+  template <class F>
+  void for_each_run(const std::vector<StateRange>& ranges, F&& f);
 
   Context context_;
   Tensor buffer_;

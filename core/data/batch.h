@@ -7,7 +7,7 @@
 #include "core/data/packing.h"
 #include "core/data/sampler.h"
 #include "core/data/token_file.h"
-#include "ops/tensor/tensor.h"
+#include "ops/tensor/context.h"
 
 namespace tsugi {
 
@@ -22,9 +22,6 @@ struct Batch {
   uint64_t first_sample = 0;  ///< global index of row 0: the key of its random numbers
 };
 
-/// A batch without content: what a dry run needs.
-Batch shape_of_batch(int64_t rows, int64_t sequence, bool labels);
-
 /// What the documents of a file mean for a row of its tokens.
 enum class Documents {
   kJoined,  ///< nothing: a row is one text
@@ -32,6 +29,12 @@ enum class Documents {
   /// Megatron-LM's --reset-attention-mask with --eod-mask-loss). The file must know its documents (checked).
   kApart,
 };
+
+/// A batch without content: what a dry run needs.
+Batch shape_of_batch(int64_t rows, int64_t sequence, bool labels, Documents documents = Documents::kJoined);
+
+/// The batch where the context computes (ops/tensor/copy.h).
+Batch on_device(const Context& context, const Batch& batch);
 
 /// A batch of padding in host memory: token 0, target kIgnoreIndex, each token a document by itself.
 Batch padding_batch(int64_t rows, int64_t sequence, Documents documents);

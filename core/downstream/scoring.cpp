@@ -5,7 +5,9 @@
 #include <numeric>
 #include <string>
 
+#include "core/data/batch.h"
 #include "ops/base/error.h"
+#include "ops/tensor/copy.h"
 
 namespace tsugi {
 namespace {
@@ -36,23 +38,22 @@ std::vector<double> score_rows(const Context& context, const Transformer& model,
   for (const Row& row : rows) length = std::max(length, row.inputs());
   length = std::min((length + kLengthStep - 1) / kLengthStep * kLengthStep, int64_t{model.config().context()});
   const auto count = static_cast<int64_t>(rows.size());
-  const Tensor tokens = context.empty({count, length}, DType::kI32);
-  const Tensor targets = context.empty({count, length}, DType::kI32);
-  std::fill_n(tokens.data<int32_t>(), count * length, 0);
-  std::fill_n(targets.data<int32_t>(), count * length, kIgnoreIndex);
+  const Batch batch = padding_batch(count, length, Documents::kJoined);
   for (int64_t i = 0; i < count; ++i) {
     const Row& row = rows[static_cast<size_t>(i)];
-    std::copy_n(row.tokens.begin(), row.inputs(), tokens.data<int32_t>() + i * length);
-    std::copy(row.tokens.begin() + row.begin, row.tokens.end(), targets.data<int32_t>() + i * length + row.begin - 1);
+    std::copy_n(row.tokens.begin(), row.inputs(), batch.tokens.data<int32_t>() + i * length);
+    std::copy(row.tokens.begin() + row.begin, row.tokens.end(),
+              batch.targets.data<int32_t>() + i * length + row.begin - 1);
   }
   Tape tape(context, false);
   const Tensor losses = context.empty({count * length}, DType::kF32);
-  const Variable hidden = model.hidden(tape, tokens, ForwardOptions{});
-  cross_entropy_loss(tape, hidden, model.output_weight(), targets, model.config().vocabulary(), losses,
-                     {.soft_cap = model.config().logit_soft_cap()});
+  const Variable hidden = model.hidden(tape, on_device(context, batch.tokens), ForwardOptions{});
+  cross_entropy_loss(tape, hidden, model.output_weight(), on_device(context, batch.targets),
+                     model.config().vocabulary(), losses, {.soft_cap = model.config().logit_soft_cap()});
+  const Tensor host_losses = on_host(context, losses);
   std::vector<double> scores;
   for (int64_t i = 0; i < count; ++i) {
-    const float* row = losses.data<float>() + i * length;
+    const float* row = host_losses.data<float>() + i * length;
     const int64_t end = rows[static_cast<size_t>(i)].inputs();
     scores.push_back(-std::accumulate(row + rows[static_cast<size_t>(i)].begin - 1, row + end, 0.0));
   }

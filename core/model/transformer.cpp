@@ -123,6 +123,7 @@ Tensor Transformer::logits(const Context& context, const Tensor& hidden) const {
   matmul(context, hidden, weight, scores, {.transpose_b = true});
   const float cap = config_.logit_soft_cap();
   if (cap > 0.0f && !context.meta()) {
+    CHECK(context.operators() == nullptr) << "for generation, which runs on the CPU";
     float* values = scores.data<float>();
     for (int64_t i = 0; i < scores.elements(); ++i) values[i] = cap * std::tanh(values[i] / cap);
   }

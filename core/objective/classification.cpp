@@ -4,6 +4,7 @@
 
 #include "ops/base/error.h"
 #include "ops/matmul/matmul.h"
+#include "ops/tensor/copy.h"
 
 namespace tsugi {
 namespace {
@@ -106,10 +107,12 @@ EvaluationSum Classification::evaluate(Tape& tape, const Transformer& model, con
   const Tensor logits = context.empty({last.value.shape()[0], weight.shape()[0]}, DType::kF32);
   matmul(context, last.value, weight, logits, {.transpose_b = true});
   if (context.meta()) return sum;
+  const Tensor host_logits = on_host(context, logits);
+  const Tensor host_targets = on_host(context, batch.targets);
   for (int64_t row = 0; row < logits.shape()[0]; ++row) {
-    const float* scores = logits.data<float>() + row * logits.shape()[1];
+    const float* scores = host_logits.data<float>() + row * logits.shape()[1];
     const int64_t best = std::max_element(scores, scores + labels_) - scores;
-    sum.correct += best == batch.targets.data<int32_t>()[row];
+    sum.correct += best == host_targets.data<int32_t>()[row];
   }
   return sum;
 }

@@ -5,6 +5,7 @@
 
 #include "core/checkpoint/parameter_ranges.h"
 #include "ops/reduce/reduce.h"
+#include "ops/tensor/copy.h"
 
 namespace tsugi {
 namespace {
@@ -26,6 +27,10 @@ ShardedAdamW::ShardedAdamW(const Context& context, ParameterStore& store, ShardL
     fill_zero(context, master_);
   }
   fill_zero(context, store.working());
+  for (int bucket = 0; bucket < layout_.buckets(); ++bucket) {
+    const ChunkRange shard = layout_.shard(bucket, rank_);
+    shard_rules_.insert(shard_rules_.end(), rules_.begin() + shard.begin, rules_.begin() + shard.end);
+  }
 }
 
 int64_t ShardedAdamW::state_bytes(const ParameterStore& store, const ShardLayout& layout, int rank) {
@@ -45,9 +50,24 @@ Tensor ShardedAdamW::local(const Tensor& shard, int bucket) const {
 
 Tensor ShardedAdamW::master(int bucket) const { return master_.defined() ? local(master_, bucket) : working(bucket); }
 
+void ShardedAdamW::fill_device(uint64_t seed, ChunkRange range, const Tensor& target) const {
+  std::vector<float> values(static_cast<size_t>(range.chunks() * kChunkElements));
+  const int64_t pieces = (range.chunks() + kInitializationChunks - 1) / kInitializationChunks;
+  context_.pool().for_each(pieces, [&](int64_t piece, int) {
+    const int64_t begin = range.begin + piece * kInitializationChunks;
+    const int64_t end = std::min(begin + kInitializationChunks, range.end);
+    store_->initial_values(seed, begin, end, values.data() + (begin - range.begin) * kChunkElements);
+  });
+  if (target.dtype() == DType::kF32) return copy_from_host(context_, values.data(), target);
+  std::vector<bf16> rounded(values.size());
+  for (size_t i = 0; i < values.size(); ++i) rounded[i] = bf16(values[i]);
+  copy_from_host(context_, rounded.data(), target);
+}
+
 void ShardedAdamW::initialize(uint64_t seed) {
   if (context_.meta()) return;
   const auto fill = [&](ChunkRange range, const Tensor& target) {  // target: f32 or the compute type
+    if (context_.operators() != nullptr) return fill_device(seed, range, target);
     const int64_t pieces = (range.chunks() + kInitializationChunks - 1) / kInitializationChunks;
     context_.pool().for_each(pieces, [&](int64_t piece, int worker) {
       const int64_t begin = range.begin + piece * kInitializationChunks;
@@ -69,16 +89,8 @@ void ShardedAdamW::initialize(uint64_t seed) {
 }
 
 std::vector<double> ShardedAdamW::square_sums(const Tensor& shard_gradient) const {
-  std::vector<double> sums(static_cast<size_t>(layout_.local_chunks(rank_)));
-  for (int bucket = 0; bucket < layout_.buckets(); ++bucket) {
-    const ChunkRange shard = layout_.shard(bucket, rank_);
-    if (shard.chunks() == 0) continue;
-    chunk_square_sums(context_,
-                      std::span(rules_).subspan(static_cast<size_t>(shard.begin), static_cast<size_t>(shard.chunks())),
-                      local(shard_gradient, bucket),
-                      std::span(sums).subspan(static_cast<size_t>(layout_.local_offset(bucket, rank_)),
-                                              static_cast<size_t>(shard.chunks())));
-  }
+  std::vector<double> sums(shard_rules_.size());
+  if (!sums.empty()) chunk_square_sums(context_, shard_rules_, shard_gradient, sums);
   return sums;
 }
 
@@ -136,10 +148,10 @@ std::vector<StateRange> ShardedAdamW::ranges(bool moments) const {
       range.length = std::min((end - begin) * kChunkElements, info.elements() - range.offset);
       if (range.length <= 0) continue;
       const int64_t in_shard = (begin - shard.begin) * kChunkElements;
-      range.master = master(bucket).data<float>() + in_shard;
+      range.master = static_cast<float*>(master(bucket).raw()) + in_shard;
       if (moments && !info.frozen) {
-        range.exp_avg = local(exp_avg_, bucket).data<float>() + in_shard;
-        range.exp_avg_sq = local(exp_avg_sq_, bucket).data<float>() + in_shard;
+        range.exp_avg = static_cast<float*>(local(exp_avg_, bucket).raw()) + in_shard;
+        range.exp_avg_sq = static_cast<float*>(local(exp_avg_sq_, bucket).raw()) + in_shard;
       }
       add_saved_ranges(info, range, ranges);
     }

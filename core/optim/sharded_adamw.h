@@ -34,13 +34,16 @@ class ShardedAdamW {
   /// Rounds the masters into the shard's working copy (after loading).
   void refresh_working();
 
-  /// The logical elements of this rank's shard, for checkpoints. With `moments` false: weights only.
+  /// The logical elements of this rank's shard, for checkpoints: addresses on the context's device. With `moments`
+  /// false: weights only.
   std::vector<StateRange> ranges(bool moments) const;
 
   /// Bytes of moments and masters for a rank.
   static int64_t state_bytes(const ParameterStore& store, const ShardLayout& layout, int rank);
 
  private:
+  /// Initial values, made by the host, to f32 or bf16 memory of another device.
+  void fill_device(uint64_t seed, ChunkRange range, const Tensor& target) const;
   Tensor master(int bucket) const;
   Tensor working(int bucket) const;
   Tensor local(const Tensor& shard, int bucket) const;
@@ -49,8 +52,9 @@ class ShardedAdamW {
   ParameterStore* store_;
   ShardLayout layout_;
   int rank_;
-  std::vector<ChunkRule> rules_;
-  Tensor master_;  ///< undefined in f32
+  std::vector<ChunkRule> rules_;        ///< of all chunks
+  std::vector<ChunkRule> shard_rules_;  ///< of this rank's, in the order of the shard
+  Tensor master_;                       ///< undefined in f32
   Tensor exp_avg_;
   Tensor exp_avg_sq_;
 };

@@ -5,6 +5,7 @@
 
 #include "core/checkpoint/parameter_ranges.h"
 #include "core/nn/adapter_names.h"
+#include "dist/staged_communicator.h"
 #include "ops/base/error.h"
 
 namespace tsugi {
@@ -27,6 +28,11 @@ std::vector<double> unpack(const std::string& bytes) {
   return values;
 }
 
+std::unique_ptr<Memory> make_memory(const Device& device) {
+  if (device.operators == nullptr) return std::make_unique<HeapMemory>();
+  return std::make_unique<DeviceMemory>(*device.operators);
+}
+
 DType compute_type(const RunConfig& config) {
   return config.numerics().compute() == NumericsConfig::BF16 ? DType::kBF16 : DType::kF32;
 }
@@ -34,11 +40,13 @@ DType compute_type(const RunConfig& config) {
 }  // namespace
 
 Engine::Engine(ThreadPool& pool, Communicator& communicator, const RunConfig& config, Objective& objective,
-               const std::function<bool(const ParameterInfo&)>& frozen)
+               const std::function<bool(const ParameterInfo&)>& frozen, Device device)
     : communicator_(&communicator),
       config_(config),
       objective_(&objective),
-      heap_context_(Device{}, pool, heap_),
+      device_(device),
+      heap_(make_memory(device)),
+      heap_context_(device, pool, *heap_),
       model_(declare(store_, objective, config, heads_)) {
   if (communicator.size() > config.batch().micro_batches()) {
     throw Error(ExitCode::kUsage,
@@ -46,20 +54,28 @@ Engine::Engine(ThreadPool& pool, Communicator& communicator, const RunConfig& co
                     std::to_string(communicator.size()) + " ranks: every rank needs at least one micro-batch",
                 "set batch.micro_batches to a multiple of the ranks (and lower batch.micro_batch)");
   }
+  if (device.operators != nullptr && communicator.size() > 1) {
+    staged_ = make_staged_communicator(communicator, *device.operators);
+  }
   if (frozen) store_.freeze(frozen);
   if (config.adapter().rank() > 0) {
     const int first_frozen = heads_ > 0 ? 1 : 0;  // heads are the first unit
     store_.freeze([=](const ParameterInfo& info) { return !is_adapter(info.name) && info.unit >= first_frozen; });
   }
   store_.allocate(heap_context_, compute_type(config));
+  rotary_table_ = model_.rotary_positions(heap_context_, objective.sequence());
   ShardLayout layout = make_layout(store_, config.dist(), communicator.size());
-  memory_plan_ = plan_memory(Device{}, store_, model_, objective, config, communicator.size(), communicator.rank());
+  memory_plan_ = plan_memory(device, store_, model_, objective, config, communicator.size(), communicator.rank());
   optimizer_ = std::make_unique<ShardedAdamW>(heap_context_, store_, layout, communicator.rank(),
                                               config.optimizer().weight_decay());
-  reducer_ = std::make_unique<BucketReducer>(heap_context_, communicator, layout, config.batch().micro_batches());
-  training_arena_ = std::make_unique<StaticArena>(plan_training_arena(Device{}, store_, model_, objective, config));
-  evaluation_arena_ = std::make_unique<StaticArena>(plan_evaluation_arena(Device{}, model_, objective, config));
+  reducer_ =
+      std::make_unique<BucketReducer>(heap_context_, device_communicator(), layout, config.batch().micro_batches());
+  training_arena_ =
+      std::make_unique<StaticArena>(plan_training_arena(device, store_, model_, objective, config), *heap_);
+  evaluation_arena_ = std::make_unique<StaticArena>(plan_evaluation_arena(device, model_, objective, config), *heap_);
 }
+
+void Engine::gather() { optimizer_->gather(device_communicator()); }
 
 int64_t Engine::samples_per_step() const {
   return int64_t{config_.batch().micro_batch()} * config_.batch().micro_batches();
@@ -67,15 +83,17 @@ int64_t Engine::samples_per_step() const {
 
 LossSum Engine::run_micro_batch(int64_t leaf, uint64_t first_sample) {
   const int64_t rows = config_.batch().micro_batch();
-  const Batch batch = objective_->training_batch(first_sample + static_cast<uint64_t>(leaf * rows), rows);
+  const Batch host = objective_->training_batch(first_sample + static_cast<uint64_t>(leaf * rows), rows);
   ForwardOptions options;
-  options.dropout = {config_.model().dropout(), config_.seed(), batch.first_sample};
+  options.dropout = {config_.model().dropout(), config_.seed(), host.first_sample};
   options.recompute = config_.numerics().recompute();
+  options.rotary_table = rotary_table_;
   options.on_unit_complete = [this](int unit) {
     reducer_->mark_complete(store_.unit_ends()[static_cast<size_t>(unit)]);
   };
   training_arena_->restart();
-  Tape tape(Context(Device{}, heap_context_.pool(), *training_arena_));
+  Tape tape(Context(device_, heap_context_.pool(), *training_arena_));
+  const Batch batch = on_device(tape.context(), host);
   const LossSum loss = objective_->loss(tape, model_, batch, options);
   tape.backward();
   return loss;
@@ -141,7 +159,7 @@ StepReport Engine::step(int64_t update, uint64_t first_sample, float learning_ra
   adamw.step = update;
   adamw.gradient_scale = static_cast<float>(scale);
   optimizer_->step(adamw, gradient);
-  optimizer_->gather(*communicator_);
+  gather();
   return report;
 }
 
@@ -154,8 +172,8 @@ EvaluationReport Engine::evaluate() {
   for (int64_t index = communicator_->rank(); index < batches; index += ranks) {
     const Batch batch = objective_->validation_batch(index, rows, limit);
     evaluation_arena_->restart();
-    Tape tape(Context(Device{}, heap_context_.pool(), *evaluation_arena_), false);
-    const EvaluationSum sum = objective_->evaluate(tape, model_, batch);
+    Tape tape(Context(device_, heap_context_.pool(), *evaluation_arena_), false);
+    const EvaluationSum sum = objective_->evaluate(tape, model_, on_device(tape.context(), batch));
     mine.insert(mine.end(), {sum.loss.sum, static_cast<double>(sum.loss.count), static_cast<double>(sum.correct)});
   }
   const std::vector<std::string> all = communicator_->all_gather_strings(pack(mine));

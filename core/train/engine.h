@@ -37,13 +37,14 @@ struct EvaluationReport {
 class Engine {
  public:
   /// Builds everything for this rank and takes its memory. `frozen` may be empty. `config` is validated.
-  /// Throws Error(kUsage) when there are more ranks than micro-batches.
+  /// Throws Error(kUsage) when there are more ranks than micro-batches, and for what `device` does not provide.
   Engine(ThreadPool& pool, Communicator& communicator, const RunConfig& config, Objective& objective,
-         const std::function<bool(const ParameterInfo&)>& frozen);
+         const std::function<bool(const ParameterInfo&)>& frozen, Device device = {});
 
   ParameterStore& store() { return store_; }
   const Transformer& model() const { return model_; }
   ShardedAdamW& optimizer() { return *optimizer_; }
+  /// With memory for what lives long.
   const Context& context() const { return heap_context_; }
   /// How many of saved_tensors() are the objective's heads; they come first, and are in no pretrained folder.
   int head_tensors() const { return heads_; }
@@ -56,22 +57,30 @@ class Engine {
   /// The whole validation data (as far as config.evaluation says), its batches dealt out to the ranks. Collective.
   EvaluationReport evaluate();
 
+  /// Brings the shards of the working copy of all ranks together. Collective.
+  void gather();
+
   /// Samples that one step takes.
   int64_t samples_per_step() const;
   /// Seconds of the last step spent waiting for the gradients of others.
   double exposed_seconds() const { return reducer_->exposed_seconds(); }
 
  private:
+  /// Of the memory that computes.
+  Communicator& device_communicator() { return staged_ != nullptr ? *staged_ : *communicator_; }
   LossSum run_micro_batch(int64_t leaf, uint64_t first_sample);
 
-  Communicator* communicator_;
+  Communicator* communicator_;            ///< of host memory
+  std::unique_ptr<Communicator> staged_;  ///< of the device's memory, where there is one and more than one rank
   RunConfig config_;
   Objective* objective_;
-  HeapMemory heap_;
+  Device device_;
+  std::unique_ptr<Memory> heap_;
   Context heap_context_;
   ParameterStore store_;
   int heads_ = 0;  ///< before model_, which sets it
   Transformer model_;
+  Tensor rotary_table_;  ///< of all training passes
   MemoryPlan memory_plan_;
   std::unique_ptr<ShardedAdamW> optimizer_;
   std::unique_ptr<BucketReducer> reducer_;

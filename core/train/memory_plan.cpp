@@ -7,6 +7,12 @@
 namespace tsugi {
 namespace {
 
+Batch batch_shape(const Objective& objective, const RunConfig& config) {
+  const bool apart = !objective.has_accuracy() && config.data().documents() == DataConfig::APART;
+  return shape_of_batch(config.batch().micro_batch(), objective.sequence(), objective.has_accuracy(),
+                        apart ? Documents::kApart : Documents::kJoined);
+}
+
 /// Runs `body` on a meta context and lays out what it allocated.
 template <class F>
 ArenaPlan dry_run(Device device, F&& body) {
@@ -23,27 +29,36 @@ ArenaPlan dry_run(Device device, F&& body) {
 ArenaPlan plan_training_arena(Device device, ParameterStore& store, const Transformer& model,
                               const Objective& objective, const RunConfig& config) {
   store.bind_gradients(Tensor::view(nullptr, {store.chunks() * kChunkElements}, DType::kF32));
-  const Batch batch = shape_of_batch(config.batch().micro_batch(), objective.sequence(), objective.has_accuracy());
+  const Batch batch = batch_shape(objective, config);
   ForwardOptions options;
   options.dropout.p = config.model().dropout();
   options.recompute = config.numerics().recompute();
+  options.rotary_table = shape_of_rotary_table(model, objective);
   return dry_run(device, [&](const Context& context) {
     Tape tape(context);
-    objective.loss(tape, model, batch, options);
+    const Batch there = on_device(context, batch);
+    objective.loss(tape, model, there, options);
     tape.backward();
   });
 }
 
 ArenaPlan plan_evaluation_arena(Device device, const Transformer& model, const Objective& objective,
                                 const RunConfig& config) {
-  const Batch batch = shape_of_batch(config.batch().micro_batch(), objective.sequence(), objective.has_accuracy());
+  const Batch batch = batch_shape(objective, config);
   return dry_run(device, [&](const Context& context) {
     Tape tape(context, false);
-    objective.evaluate(tape, model, batch);
+    objective.evaluate(tape, model, on_device(context, batch));
   });
 }
 
-bool copies_state(const CheckpointConfig& config) { return config.asynchronous() && config.every_steps() > 0; }
+Tensor shape_of_rotary_table(const Transformer& model, const Objective& objective) {
+  if (model.config().position() != ModelConfig::ROTARY) return {};
+  return Tensor::view(nullptr, {objective.sequence(), model.config().head_dim()}, DType::kF32);
+}
+
+bool copies_state(const Device& device, const CheckpointConfig& config) {
+  return device.operators != nullptr || (config.asynchronous() && config.every_steps() > 0);
+}
 
 ShardLayout make_layout(const ParameterStore& store, const DistConfig& config, int ranks) {
   const int64_t bucket_bytes = int64_t{config.bucket_megabytes()} << 20;
@@ -56,9 +71,10 @@ MemoryPlan plan_memory(Device device, ParameterStore& store, const Transformer& 
   const ShardLayout layout = make_layout(store, config.dist(), ranks);
   MemoryPlan plan;
   plan.parameters = store.chunks() * kChunkElements * static_cast<int64_t>(size_of(store.compute_type()));
+  plan.parameters += static_cast<int64_t>(shape_of_rotary_table(model, objective).bytes());
   plan.optimizer = ShardedAdamW::state_bytes(store, layout, rank);
   plan.gradients = BucketReducer::buffer_bytes(layout, rank, config.batch().micro_batches());
-  if (copies_state(config.checkpoint())) {
+  if (copies_state(device, config.checkpoint())) {
     plan.checkpoint_copy = StateCopy::bytes(layout.local_chunks(rank) * kChunkElements);
   }
   plan.training_arena = static_cast<int64_t>(plan_training_arena(device, store, model, objective, config).total_bytes);

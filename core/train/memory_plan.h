@@ -8,14 +8,14 @@
 
 namespace tsugi {
 
-/// Bytes of one rank.
+/// Bytes of one rank, on the device that computes.
 struct MemoryPlan {
-  int64_t parameters = 0;        ///< working copy
+  int64_t parameters = 0;        ///< working copy, and the table of rotary positions
   int64_t optimizer = 0;         ///< moments, and master weights in bf16
   int64_t gradients = 0;         ///< slots of the tree sum and receive buffers
   int64_t training_arena = 0;    ///< activations and temporaries of a step
   int64_t evaluation_arena = 0;  ///< the same for validation
-  int64_t checkpoint_copy = 0;   ///< state that is being written
+  int64_t checkpoint_copy = 0;   ///< state that is being written; in host memory, whatever the device
   int64_t total() const {
     return parameters + optimizer + gradients + training_arena + evaluation_arena + checkpoint_copy;
   }
@@ -28,8 +28,11 @@ ArenaPlan plan_training_arena(Device device, ParameterStore& store, const Transf
 ArenaPlan plan_evaluation_arena(Device device, const Transformer& model, const Objective& objective,
                                 const RunConfig& config);
 
-/// Whether checkpoints are written from a copy of the state.
-bool copies_state(const CheckpointConfig& config);
+/// The table of rotary positions that all training passes share, without content; undefined in models without.
+Tensor shape_of_rotary_table(const Transformer& model, const Objective& objective);
+
+/// Whether the state is copied to be written: always where the host cannot read it.
+bool copies_state(const Device& device, const CheckpointConfig& config);
 
 /// Buckets and shards of a run.
 ShardLayout make_layout(const ParameterStore& store, const DistConfig& config, int ranks);

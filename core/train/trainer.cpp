@@ -57,7 +57,12 @@ class Trainer {
         objective_(objective),
         options_(options),
         config_(options.config),
-        engine_(pool, communicator, config_, objective, options.frozen) {}
+        engine_(pool, communicator, config_, objective, options.frozen, options.device) {
+    if (on_other_device() || (keeps_files() && copies_state(options.device, config_.checkpoint()))) {
+      const int64_t chunks = engine_.optimizer().layout().local_chunks(communicator.rank());
+      state_copy_.emplace(engine_.context(), chunks * kChunkElements);
+    }
+  }
 
   TrainerResult run();
 
@@ -65,9 +70,14 @@ class Trainer {
   bool first() const { return communicator_.rank() == 0; }
   bool names_checkpoint() const { return options_.resume != "auto" && options_.resume != "never"; }
   bool keeps_files() const { return !options_.run_directory.empty(); }
+  bool on_other_device() const { return options_.device.operators != nullptr; }
+  bool saves_beside_training() const { return state_copy_ && config_.checkpoint().asynchronous(); }
   bool trains_adapter() const { return config_.adapter().rank() > 0; }
   void restore();
   void load_initial_weights();
+  /// Calls load(ranges) with ranges that the host can write to, then brings them to the device.
+  template <class F>
+  void read_state(const std::vector<StateRange>& ranges, F&& load);
   SavedState saved_state();
   std::string checkpoint_to_resume();
   void save();
@@ -125,7 +135,8 @@ void Trainer::restore() {
     if (names_checkpoint()) verify_checkpoint(from);
     if (!from.empty()) {
       const SavedState saved = saved_state();
-      const RunState state = load_checkpoint(from, saved.tensors, saved.ranges);
+      RunState state;
+      read_state(saved.ranges, [&](const auto& ranges) { state = load_checkpoint(from, saved.tensors, ranges); });
       result_.start_step = state.step;
       result_.checkpoint = from;
       saved_step_ = state.step;
@@ -147,8 +158,15 @@ void Trainer::restore() {
   }
   agree_on_errors(communicator_, code, failure);
   optimizer.refresh_working();
-  optimizer.gather(communicator_);
+  engine_.gather();
   result_.step = result_.start_step;
+}
+
+template <class F>
+void Trainer::read_state(const std::vector<StateRange>& ranges, F&& load) {
+  if (!on_other_device()) return load(ranges);
+  load(state_copy_->places(ranges));
+  state_copy_->put(ranges);
 }
 
 /// Heads and adapters are not in there.
@@ -164,7 +182,7 @@ void Trainer::load_initial_weights() {
   std::vector<StateRange> ranges = engine_.optimizer().ranges(false);
   std::erase_if(ranges, [&](const StateRange& one) { return place[static_cast<size_t>(one.tensor)] < 0; });
   for (StateRange& one : ranges) one.tensor = place[static_cast<size_t>(one.tensor)];
-  load_weights(options_.initial_weights, tensors, ranges);
+  read_state(ranges, [&](const auto& host) { load_weights(options_.initial_weights, tensors, host); });
 }
 
 /// What this rank keeps in checkpoints.
@@ -185,8 +203,12 @@ void Trainer::save() {
   state.evaluation_due = evaluation_due_;
   state.config_text = to_text(config_);
   state.facts = objective_.fingerprint();
-  state.facts["bf16 products"] = matmul_bf16_path();
   state.facts["objective"] = objective_.name();
+  if (on_other_device()) {
+    state.facts["device"] = options_.device.operators->describe();
+  } else {
+    state.facts["bf16 products"] = matmul_bf16_path();
+  }
   if (result_.first_loss) state.facts[kFirstLoss] = exact_text(*result_.first_loss);
   SavedState kept = saved_state();
   if (state_copy_) kept.ranges = state_copy_->take(kept.ranges);
@@ -195,7 +217,7 @@ void Trainer::save() {
                             std::move(kept.ranges), options_.texts);
   add_retention(*saving_, communicator_, lease_, config_.checkpoint().keep());
   saved_step_ = result_.step;
-  if (state_copy_) {
+  if (saves_beside_training()) {
     saving_->start();
   } else {
     saving_->run(communicator_);
@@ -214,7 +236,7 @@ void Trainer::saved() {
   saving_.reset();
   result_.checkpoint = saving_path_;
   LOG_IF(INFO, first()) << "wrote " << saving_path_ << " in " << seconds_since(saving_since_) << " s"
-                        << (state_copy_ ? " beside training" : "");
+                        << (saves_beside_training() ? " beside training" : "");
 }
 
 void Trainer::evaluate() {
@@ -257,10 +279,6 @@ TrainerResult Trainer::run() {
   if (keeps_files()) lease_ = take_lease(communicator_, options_.run_directory);
   restore();
   if (keeps_files()) record_start(communicator_, lease_, result_.start_step);
-  if (keeps_files() && copies_state(config_.checkpoint())) {
-    const ShardLayout& layout = engine_.optimizer().layout();
-    state_copy_.emplace(engine_.context(), layout.local_chunks(communicator_.rank()) * kChunkElements);
-  }
 
   machine_rate_ =
       all_reduce_sum(communicator_, {measure_matmul_rate(engine_.context(), engine_.store().compute_type())})[0];

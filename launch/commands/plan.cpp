@@ -9,6 +9,7 @@
 #include "core/scaling/flops.h"
 #include "core/train/memory_plan.h"
 #include "launch/commands/commands.h"
+#include "launch/device.h"
 #include "launch/training_data.h"
 #include "ops/base/error.h"
 
@@ -76,7 +77,9 @@ int plan(const PlanOptions& options) {
                                       std::to_string(config.batch().micro_batches()));
   }
   const PlannedLm objective(config.objective().causal_lm(), config.batch().sequence());
-  const Device meta{Device::Kind::kCpu, true};
+  const ChosenDevice chosen = device_to_plan(config.compute());
+  Device meta = chosen.device();
+  meta.meta = true;
   ThreadPool pool(1);
   PlanningMemory memory;
   ParameterStore store;
@@ -103,6 +106,7 @@ int plan(const PlanOptions& options) {
   json["flops_per_token"] = {{"palm", flops.palm}, {"causal", flops.causal}};
   json["flops"] = {{"palm", flops.palm * tokens}, {"causal", flops.causal * tokens}};
   json["ranks"] = options.ranks;
+  json["device"] = chosen.description;
   json["bytes_per_rank"] = {{"parameters", bytes.parameters},
                             {"optimizer", bytes.optimizer},
                             {"gradients", bytes.gradients},
@@ -124,7 +128,8 @@ int plan(const PlanOptions& options) {
     std::cout << json.dump() << std::endl;
     return 0;
   }
-  std::cout << data << "parameters        " << store.parameters() << " (" << parameters.in_products
+  std::cout << "device            " << chosen.description << "\n"
+            << data << "parameters        " << store.parameters() << " (" << parameters.in_products
             << " in matrix products)\n"
             << "tokens            " << tokens << " in " << config.steps() << " steps of " << tokens_per_step << "\n"
             << "FLOPs             " << flops.palm * tokens << " (PaLM), " << flops.causal * tokens << " (causal)\n"

@@ -15,6 +15,7 @@
 #include "core/train/stop_signal.h"
 #include "core/train/trainer.h"
 #include "launch/commands/commands.h"
+#include "launch/device.h"
 #include "launch/model_folder.h"
 #include "launch/run_sinks.h"
 #include "launch/run_world.h"
@@ -58,6 +59,7 @@ int pretrain(World& world, const PretrainOptions& options) {
   std::unique_ptr<Tokenizer> tokenizer;
   std::string initial;  // the folder of --init-from
   HuggingfaceModel description;
+  ChosenDevice chosen;
   on_all_ranks(communicator, [&] {
     load_config(options.config, options.overrides, config);
     if (!options.initial_weights.empty()) {
@@ -71,6 +73,7 @@ int pretrain(World& world, const PretrainOptions& options) {
                   "adapter.rank is " + std::to_string(config.adapter().rank()) + ", but there are no weights to adapt",
                   "name them with --init-from");
     }
+    chosen = choose_device(config.compute(), world);
     files = find_data(config.data());
     objective = make_language_objective(files, config);
     if (!config.evaluation().multiple_choice().empty()) {
@@ -87,11 +90,13 @@ int pretrain(World& world, const PretrainOptions& options) {
   install_stop_signals();
   communicator.barrier();
   const RunLog log(options.out, world.rank());
+  LOG(INFO) << "computes on " << chosen.description;
   LOG(INFO) << world.describe();
   LOG(INFO) << "training data:\n" << describe_data(objective->training_data(), config);
 
   TrainerOptions trainer;
   trainer.config = config;
+  trainer.device = chosen.device();
   trainer.run_directory = options.out;
   trainer.resume = options.resume;
   if (!questions.empty()) {

@@ -1,14 +1,9 @@
 #include "ops/activation/activation.h"
 
 #include "ops/activation/activation_internal.h"
-#include "ops/base/error.h"
 
 namespace tsugi {
 namespace {
-
-void require_cpu(const Context& context) {
-  if (context.device().kind == Device::Kind::kCuda) throw Error(ExitCode::kUsage, "built without CUDA");
-}
 
 void check_alike(const Tensor& x, const Tensor& other) {
   CHECK(x.dtype() == DType::kF32 || x.dtype() == DType::kBF16) << name_of(x.dtype());
@@ -27,8 +22,8 @@ void check_gated(const Tensor& gate_up, const Tensor& half) {
 
 void activation_forward(const Context& context, Activation activation, const Tensor& x, const Tensor& out) {
   check_alike(x, out);
+  if (DeviceOperators* device = context.operators()) return device->activation_forward(context, activation, x, out);
   if (context.meta()) return;
-  require_cpu(context);
   cpu::activation_forward(context, activation, x, out);
 }
 
@@ -36,15 +31,17 @@ void activation_backward(const Context& context, Activation activation, const Te
                          const Tensor& d_out, const Tensor& d_pre) {
   check_alike(pre_activation, d_out);
   check_alike(pre_activation, d_pre);
+  if (DeviceOperators* device = context.operators())
+    return device->activation_backward(context, activation, pre_activation, d_out, d_pre);
   if (context.meta()) return;
-  require_cpu(context);
   cpu::activation_backward(context, activation, pre_activation, d_out, d_pre);
 }
 
 void gated_activation_forward(const Context& context, Activation activation, const Tensor& gate_up, const Tensor& out) {
   check_gated(gate_up, out);
+  if (DeviceOperators* device = context.operators())
+    return device->gated_activation_forward(context, activation, gate_up, out);
   if (context.meta()) return;
-  require_cpu(context);
   cpu::gated_activation_forward(context, activation, gate_up, out);
 }
 
@@ -52,8 +49,9 @@ void gated_activation_backward(const Context& context, Activation activation, co
                                const Tensor& d_out, const Tensor& d_gate_up) {
   check_gated(gate_up, d_out);
   check_alike(gate_up, d_gate_up);
+  if (DeviceOperators* device = context.operators())
+    return device->gated_activation_backward(context, activation, gate_up, d_out, d_gate_up);
   if (context.meta()) return;
-  require_cpu(context);
   cpu::gated_activation_backward(context, activation, gate_up, d_out, d_gate_up);
 }
 

@@ -1,14 +1,10 @@
 // Activations element by element, and the gated forms of feed-forward layers.
 #pragma once
 
+#include "ops/activation/activation_kind.h"
 #include "ops/tensor/context.h"
 
 namespace tsugi {
-
-/// kGelu is x·Φ(x) in its tanh form ("gelu_new", "gelu_pytorch_tanh" of Hugging Face), kGeluErf the exact one ("gelu"):
-/// Hendrycks and Gimpel, "Gaussian error linear units" (2016). kSilu is x·sigmoid(x), kRelu max(x, 0), kReluSquared its
-/// square (So et al., "Primer", 2021, section 4.1).
-enum class Activation { kNone, kGelu, kGeluErf, kSilu, kRelu, kReluSquared };
 
 /// out = f(x), element by element; out may be x. Both of one type (f32 or bf16). GELU in its tanh form is also the
 /// epilogue of matmul(), with the same bits.

@@ -3,7 +3,6 @@
 #include <initializer_list>
 
 #include "ops/attention/attention_internal.h"
-#include "ops/base/error.h"
 
 namespace tsugi {
 namespace {
@@ -46,13 +45,15 @@ void check_shapes(const Context& context, const AttentionShape& shape, const Dro
 void attention_forward(const Context& context, const AttentionShape& shape, const HeadsView& q, const HeadsView& k,
                        const HeadsView& v, const Dropout& dropout, const Tensor& out, const Tensor& log_sum_exp) {
   check_shapes(context, shape, dropout, out, log_sum_exp, {q, k, v});
+  if (DeviceOperators* device = context.operators()) {
+    return device->attention_forward(context, shape, q, k, v, dropout, out, log_sum_exp);
+  }
   const int64_t chunks = (shape.key_tokens + kDecodeChunk - 1) / kDecodeChunk;
   Tensor workspace;
   if (shape.query_tokens == 1 && chunks > 1) {
     workspace = context.empty({shape.batch * shape.heads, chunks, shape.head_dim + 2}, DType::kF32);
   }
   if (context.meta()) return;
-  if (context.device().kind == Device::Kind::kCuda) throw Error(ExitCode::kUsage, "built without CUDA");
   cpu::attention_forward(context, shape, q, k, v, dropout, out, log_sum_exp, workspace);
 }
 
@@ -63,8 +64,10 @@ void attention_backward(const Context& context, const AttentionShape& shape, con
   CHECK(log_sum_exp.defined()) << "the forward pass must save it";
   CHECK(d_out.shape() == out.shape()) << d_out.shape().to_string();
   CHECK(d_out.dtype() == shape.dtype);
+  if (DeviceOperators* device = context.operators()) {
+    return device->attention_backward(context, shape, q, k, v, dropout, out, log_sum_exp, d_out, dq, dk, dv);
+  }
   if (context.meta()) return;
-  if (context.device().kind == Device::Kind::kCuda) throw Error(ExitCode::kUsage, "built without CUDA");
   cpu::attention_backward(context, shape, q, k, v, dropout, out, log_sum_exp, d_out, dq, dk, dv);
 }
 

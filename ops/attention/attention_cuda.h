@@ -36,6 +36,9 @@ struct DeviceAttentionShape {
   const int32_t* end_key = nullptr;
 };
 
+/// Throws Error(kUsage) for what the kernels cannot do.
+void check_attention(const DeviceAttentionShape& shape);
+
 /// out: contiguous [batch, query_tokens, heads·head_dim]; log_sum_exp f32 [batch, heads, query_tokens], +inf for a
 /// query that sees no key; may be null.
 void attention_forward(Stream& stream, const DeviceAttentionShape& shape, const DeviceHeads& q, const DeviceHeads& k,

@@ -186,7 +186,4 @@ TSUGI_DEVICE const bf16* head_of(const DeviceHeads& heads, int batch, int token,
 
 inline unsigned tiles_of(int tokens, int size) { return static_cast<unsigned>((tokens + size - 1) / size); }
 
-/// Throws Error for what the kernels cannot do.
-void check_attention(const DeviceAttentionShape& shape);
-
 }  // namespace tsugi::cuda

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "ops/base/error.h"
 #include "ops/cross_entropy/cross_entropy_internal.h"
 #include "ops/matmul/matmul.h"
 #include "ops/reduce/reduce.h"
@@ -11,7 +10,6 @@
 namespace tsugi {
 namespace {
 
-constexpr int64_t kLogitsPerChunk = int64_t{1} << 24;
 constexpr int64_t kRowStep = 32;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -63,7 +61,7 @@ struct Call {
   /// One chunk: `losses` and `extras`, the gradient of its rows (if defined), and its part of d_weight. With `skip`,
   /// memory is taken as always, so that a planned arena fits, and nothing is computed.
   void run_chunk(const Tensor& hidden, const Tensor& targets, const Tensor& d_hidden, bool skip) const {
-    const Context here(Device{context.device().kind, context.meta() || skip}, context.pool(), context.memory());
+    const Context here(Device{.meta = context.meta() || skip}, context.pool(), context.memory());
     const int64_t count = targets.elements();
     const Tensor chunk_logits = rows_of(logits, 0, count);
     matmul(here, hidden, weight, chunk_logits, {.transpose_b = true});
@@ -157,8 +155,8 @@ LossSum run_without_ignored(const Context& context, const Tensor& hidden, const 
 
 }  // namespace
 
-int64_t cross_entropy_chunk_rows(int64_t rows, int64_t columns) {
-  const int64_t most = std::max(kRowStep, kLogitsPerChunk / columns / kRowStep * kRowStep);
+int64_t cross_entropy_chunk_rows(int64_t rows, int64_t columns, int64_t logits) {
+  const int64_t most = std::max(kRowStep, logits / columns / kRowStep * kRowStep);
   if (rows <= most) return rows;
   const int64_t even = divide_up(rows, divide_up(rows, most));
   return divide_up(even, kRowStep) * kRowStep;
@@ -169,8 +167,9 @@ LossSum linear_cross_entropy(const Context& context, const Tensor& hidden, const
                              const CrossEntropyOptions& options) {
   check_shapes(hidden, weight, targets, vocabulary, row_loss, d_hidden, d_weight);
   check_options(options);
-  if (!context.meta() && context.device().kind == Device::Kind::kCuda) {
-    throw Error(ExitCode::kUsage, "built without CUDA");
+  if (DeviceOperators* device = context.operators()) {
+    return device->linear_cross_entropy(context, hidden, weight, targets, vocabulary, row_loss, d_hidden, d_weight,
+                                        options);
   }
   if (options.skip_ignored) {
     return run_without_ignored(context, hidden, weight, targets, vocabulary, row_loss, d_hidden, d_weight, options);

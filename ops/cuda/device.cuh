@@ -13,7 +13,7 @@
 //   ldmatrix_x4, ldmatrix_x4_transposed, mma_m16n8k16           tensor cores
 //   copy_async_16, copy_async_commit, copy_async_wait<N>        cp.async
 //   load_acquire, store_release, atomic_add, spin_until         between blocks
-//   exp2, log2, rsqrt, sqrt, fma, maximum                       fp32
+//   exp2, log2, erfc, tanh, rsqrt, sqrt, fma, maximum           fp32
 // Below: what is built from them.
 #pragma once
 

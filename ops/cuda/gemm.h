@@ -1,5 +1,4 @@
-// Matrix products on a stream: what the library does on a device (cuBLASLt, still to come) and the reference in the
-// emulator.
+// Matrix products on a stream: cuBLASLt on a device, the reference in the emulator.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +25,11 @@ struct Gemm {
   void* out = nullptr;
 };
 
-/// Sums are formed in at least f32; results are rounded once.
+/// Sums are formed in at least f32; results are rounded once. Algorithms are chosen by the library's heuristic, among
+/// those that give the same bits in every run; all pointers are 16-byte aligned.
 void gemm(Stream& stream, const Gemm& product);
+
+/// The version of the library that forms the products: their bits may depend on it.
+int64_t gemm_library_version();
 
 }  // namespace tsugi::cuda

@@ -35,6 +35,8 @@ TSUGI_DEVICE float log2(float x) {
   asm("lg2.approx.f32 %0, %1;" : "=f"(result) : "f"(x));
   return result;
 }
+TSUGI_DEVICE float erfc(float x) { return erfcf(x); }
+TSUGI_DEVICE float tanh(float x) { return tanhf(x); }
 TSUGI_DEVICE float rsqrt(float x) { return rsqrtf(x); }
 TSUGI_DEVICE float sqrt(float x) { return sqrtf(x); }
 TSUGI_DEVICE double sqrt(double x) { return ::sqrt(x); }

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <string>
 #include <type_traits>
 
 #include "ops/cuda/launch_size.h"
@@ -16,7 +18,35 @@
 
 namespace tsugi::cuda {
 
-/// Device memory, freed on destruction after all work that was issued before.
+/// Devices that this process can use; 0 with the reason in `why`: no driver, no device, a driver that is too old.
+int device_count(std::string& why);
+/// All work of the calling thread goes to device `ordinal` from now on. Throws Error(kUsage) when kernels were not
+/// compiled for its architecture.
+void use_device(int ordinal);
+/// Its name, and the versions of driver and libraries: what bits may depend on.
+std::string describe_device();
+/// The extent of square matrices whose product keeps a large device busy for some tenths of a millisecond.
+int64_t busy_extent();
+
+/// Host memory that devices copy from and to at full speed while streams go on (pinned).
+class HostBuffer {
+ public:
+  HostBuffer() = default;
+  explicit HostBuffer(size_t bytes);
+  ~HostBuffer();
+  HostBuffer(HostBuffer&& other) noexcept;
+  HostBuffer& operator=(HostBuffer&& other) noexcept;
+
+  void* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+/// Device memory, freed on destruction after all work that was issued before. Throws Error(kUsage) where there is not
+/// enough.
 class Buffer {
  public:
   Buffer() = default;

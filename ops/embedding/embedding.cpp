@@ -2,7 +2,6 @@
 
 #include <limits>
 
-#include "ops/base/error.h"
 #include "ops/embedding/embedding_internal.h"
 
 namespace tsugi {
@@ -34,8 +33,10 @@ void embedding_forward(const Context& context, const Tensor& tokens, const Tenso
   CHECK(token_table.dtype() == out.dtype());
   if (position_table.defined()) CHECK(position_table.dtype() == out.dtype());
   CHECK(out.dtype() == DType::kF32 || out.dtype() == DType::kBF16);
+  if (DeviceOperators* device = context.operators()) {
+    return device->embedding_forward(context, tokens, token_table, position_table, first_position, dropout, out);
+  }
   if (context.meta()) return;
-  if (context.device().kind == Device::Kind::kCuda) throw Error(ExitCode::kUsage, "built without CUDA");
   cpu::embedding_forward(context, tokens, token_table, position_table, first_position, dropout, out);
 }
 
@@ -45,10 +46,12 @@ void embedding_backward(const Context& context, const Tensor& tokens, const Drop
   CHECK(d_token_table.dtype() == DType::kF32);
   if (d_position_table.defined()) CHECK(d_position_table.dtype() == DType::kF32);
   CHECK(d_out.dtype() == DType::kF32 || d_out.dtype() == DType::kBF16);
+  if (DeviceOperators* device = context.operators()) {
+    return device->embedding_backward(context, tokens, dropout, d_out, d_token_table, d_position_table);
+  }
   const Tensor starts = context.empty({d_token_table.shape()[0] + 1}, DType::kI32);
   const Tensor order = context.empty({tokens.elements()}, DType::kI32);
   if (context.meta()) return;
-  if (context.device().kind == Device::Kind::kCuda) throw Error(ExitCode::kUsage, "built without CUDA");
   cpu::embedding_backward(context, tokens, dropout, d_out, d_token_table, d_position_table, starts, order);
 }
 

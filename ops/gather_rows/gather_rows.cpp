@@ -25,6 +25,7 @@ int64_t row_index(const Tensor& indices, int64_t n, int64_t rows) {
 // A few rows per step: the copies are too small for threads.
 void gather_rows(const Context& context, const Tensor& x, const Tensor& indices, const Tensor& out) {
   check(x, indices, out);
+  if (DeviceOperators* device = context.operators()) return device->gather_rows(context, x, indices, out);
   if (context.meta()) return;
   const size_t row_bytes = static_cast<size_t>(x.shape()[-1]) * size_of(x.dtype());
   for (int64_t n = 0; n < indices.elements(); ++n) {
@@ -37,6 +38,7 @@ void gather_rows(const Context& context, const Tensor& x, const Tensor& indices,
 
 void gather_rows_backward(const Context& context, const Tensor& indices, const Tensor& d_out, const Tensor& d_x) {
   check(d_x, indices, d_out);
+  if (DeviceOperators* device = context.operators()) return device->gather_rows_backward(context, indices, d_out, d_x);
   fill_zero(context, d_x);
   if (context.meta()) return;
   const int64_t width = d_x.shape()[-1];

@@ -1,6 +1,5 @@
 #include "ops/matmul/matmul.h"
 
-#include "ops/base/error.h"
 #include "ops/matmul/matmul_internal.h"
 
 namespace tsugi {
@@ -60,13 +59,13 @@ void on_cpu(const Context& context, const Sizes& s, const Tiling& tiling, const 
 void matmul(const Context& context, const Tensor& a, const Tensor& b, const Tensor& out, const MatmulOptions& options) {
   const Sizes s = check(a, b, out, options);
   if (s.m == 0 || s.n == 0) return;
+  if (DeviceOperators* device = context.operators()) return device->matmul(context, a, b, out, options);
   const Tiling tiling = matmul_tiling(s.m, s.n, s.k);
   Tensor partial;
   if (tiling.chunks > 1 && !cpu::is_few_rows(s.m, options.transpose_a)) {
     partial = context.empty({tiling.chunks, s.m, s.n}, DType::kF32);
   }
   if (context.meta()) return;
-  if (context.device().kind == Device::Kind::kCuda) throw Error(ExitCode::kUsage, "built without CUDA");
   if (a.dtype() == DType::kF32) {
     on_cpu<float, float>(context, s, tiling, partial, a, b, out, options);
   } else if (out.dtype() == DType::kF32) {

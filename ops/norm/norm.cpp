@@ -2,7 +2,6 @@
 
 #include <initializer_list>
 
-#include "ops/base/error.h"
 #include "ops/norm/norm_internal.h"
 
 namespace tsugi {
@@ -46,10 +45,6 @@ void check_gradients(const Tensor& residual, const Tensor& d_normed, const Dropo
   }
 }
 
-void require_cpu(const Context& context) {
-  if (context.device().kind == Device::Kind::kCuda) throw Error(ExitCode::kUsage, "built without CUDA");
-}
-
 }  // namespace
 
 void residual_layer_norm_forward(const Context& context, const Tensor& x, const Tensor& branch, const Dropout& dropout,
@@ -59,8 +54,11 @@ void residual_layer_norm_forward(const Context& context, const Tensor& x, const 
   CHECK(beta.dtype() == x.dtype());
   CHECK_EQ(beta.elements(), x.shape()[2]);
   check_outputs(x, branch, residual, normed);
+  if (DeviceOperators* device = context.operators()) {
+    return device->residual_norm_forward(context, x, branch, dropout, gamma, beta, epsilon, residual, normed, mean,
+                                         rstd);
+  }
   if (context.meta()) return;
-  require_cpu(context);
   cpu::residual_layer_norm_forward(context, x, branch, dropout, gamma, beta, epsilon, residual, normed, mean, rstd);
 }
 
@@ -70,11 +68,14 @@ void residual_layer_norm_backward(const Context& context, const Tensor& residual
                                   const Tensor& d_branch, const Tensor& d_gamma, const Tensor& d_beta) {
   check_shapes(residual, gamma, {mean, rstd});
   check_gradients(residual, d_normed, dropout, d_residual, d_branch, {d_gamma, d_beta});
+  if (DeviceOperators* device = context.operators()) {
+    return device->residual_norm_backward(context, residual, gamma, mean, rstd, d_normed, dropout, has_d_residual,
+                                          d_residual, d_branch, d_gamma, d_beta);
+  }
   const int64_t width = residual.shape()[2];
   const int64_t chunks = (residual.shape().rows() + cpu::kNormRows - 1) / cpu::kNormRows;
   const Tensor partial = context.empty({chunks, 2, width}, DType::kF32);
   if (context.meta()) return;
-  require_cpu(context);
   cpu::residual_layer_norm_backward(context, residual, gamma, mean, rstd, d_normed, dropout, has_d_residual, d_residual,
                                     d_branch, partial, d_gamma, d_beta);
 }
@@ -84,8 +85,11 @@ void residual_rms_norm_forward(const Context& context, const Tensor& x, const Te
                                const Tensor& rstd) {
   check_shapes(x, gamma, {rstd});
   check_outputs(x, branch, residual, normed);
+  if (DeviceOperators* device = context.operators()) {
+    return device->residual_norm_forward(context, x, branch, dropout, gamma, Tensor(), epsilon, residual, normed,
+                                         Tensor(), rstd);
+  }
   if (context.meta()) return;
-  require_cpu(context);
   cpu::residual_rms_norm_forward(context, x, branch, dropout, gamma, epsilon, residual, normed, rstd);
 }
 
@@ -94,10 +98,13 @@ void residual_rms_norm_backward(const Context& context, const Tensor& residual, 
                                 const Tensor& d_residual, const Tensor& d_branch, const Tensor& d_gamma) {
   check_shapes(residual, gamma, {rstd});
   check_gradients(residual, d_normed, dropout, d_residual, d_branch, {d_gamma});
+  if (DeviceOperators* device = context.operators()) {
+    return device->residual_norm_backward(context, residual, gamma, Tensor(), rstd, d_normed, dropout, has_d_residual,
+                                          d_residual, d_branch, d_gamma, Tensor());
+  }
   const int64_t chunks = (residual.shape().rows() + cpu::kNormRows - 1) / cpu::kNormRows;
   const Tensor partial = context.empty({chunks, residual.shape()[2]}, DType::kF32);
   if (context.meta()) return;
-  require_cpu(context);
   cpu::residual_rms_norm_backward(context, residual, gamma, rstd, d_normed, dropout, has_d_residual, d_residual,
                                   d_branch, partial, d_gamma);
 }

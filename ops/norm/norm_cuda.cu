@@ -67,7 +67,8 @@ struct Group {
   }
 };
 
-template <class T, int V, int Chunks, int Warps>
+/// Centered: LayerNorm; else RMSNorm.
+template <bool Centered, class T, int V, int Chunks, int Warps>
 TSUGI_KERNEL(kThreads, 2)
 forward(Forward<T> p) {
   using G = Group<V, Chunks, Warps>;
@@ -105,7 +106,8 @@ forward(Forward<T> p) {
     TSUGI_UNROLL
     for (int i = 0; i < V; ++i) total += values[chunk][i];
   }
-  const float mean = G::sum(total) / width;
+  float mean = 0.0f;
+  if constexpr (Centered) mean = G::sum(total) / width;
   float squares = 0.0f;
   TSUGI_UNROLL
   for (int chunk = 0; chunk < Chunks; ++chunk) {
@@ -119,7 +121,8 @@ forward(Forward<T> p) {
     const int64_t column = G::column(chunk);
     if (column >= p.width) continue;
     const dev::Vector<T, V> gamma = dev::load_vector<V>(p.gamma + column);
-    const dev::Vector<T, V> beta = dev::load_vector<V>(p.beta + column);
+    dev::Vector<T, V> beta = {};
+    if constexpr (Centered) beta = dev::load_vector<V>(p.beta + column);
     dev::Vector<T, V> normed;
     TSUGI_UNROLL
     for (int i = 0; i < V; ++i) {
@@ -128,13 +131,13 @@ forward(Forward<T> p) {
     dev::store_vector(p.normed + row * p.width + column, normed);
   }
   if (G::thread() == 0) {
-    dev::store(p.mean + row, mean);
+    if constexpr (Centered) dev::store(p.mean + row, mean);
     dev::store(p.rstd + row, rstd);
   }
 }
 
 /// Group g takes rows g, g + groups, … and keeps its part of d_gamma and d_beta in registers.
-template <class T, int V, int Chunks, int Warps>
+template <bool Centered, class T, int V, int Chunks, int Warps>
 TSUGI_KERNEL(kThreads, 2)
 backward(Backward<T> p) {
   using G = Group<V, Chunks, Warps>;
@@ -154,7 +157,8 @@ backward(Backward<T> p) {
     }
   }
   for (int64_t row = group; row < p.rows; row += p.groups) {
-    const float mean = dev::load(p.mean + row);
+    float mean = 0.0f;
+    if constexpr (Centered) mean = dev::load(p.mean + row);
     const float rstd = dev::load(p.rstd + row);
     float hats[Chunks][V], scaled[Chunks][V];
     float sum = 0.0f, product_sum = 0.0f;
@@ -172,12 +176,13 @@ backward(Backward<T> p) {
         hats[chunk][i] = (dev::to_float(x[i]) - mean) * rstd;
         scaled[chunk][i] = gradient * gamma[chunk][i];
         d_gamma[chunk][i] += gradient * hats[chunk][i];
-        d_beta[chunk][i] += gradient;
+        if constexpr (Centered) d_beta[chunk][i] += gradient;
         sum += scaled[chunk][i];
         product_sum += scaled[chunk][i] * hats[chunk][i];
       }
     }
-    const float average = G::sum(sum) / width;
+    float average = 0.0f;
+    if constexpr (Centered) average = G::sum(sum) / width;
     const float product_average = G::sum(product_sum) / width;
     TSUGI_UNROLL
     for (int chunk = 0; chunk < Chunks; ++chunk) {
@@ -210,7 +215,7 @@ backward(Backward<T> p) {
     TSUGI_UNROLL
     for (int i = 0; i < V; ++i) {
       dev::store(p.partial + group * 2 * p.width + column + i, d_gamma[chunk][i]);
-      dev::store(p.partial + (group * 2 + 1) * p.width + column + i, d_beta[chunk][i]);
+      if constexpr (Centered) dev::store(p.partial + (group * 2 + 1) * p.width + column + i, d_beta[chunk][i]);
     }
   }
 }
@@ -227,7 +232,7 @@ void choose_group(int64_t width, F&& f) {
   if (width % kV == 0 && chunks(kV, 32) <= 4) return f(Group<kV, 4, 1>{});
   if (width % kV == 0 && chunks(kV, kThreads) <= 4) return f(Group<kV, 4, 4>{});
   if (chunks(1, kThreads) <= 8) return f(Group<1, 8, 4>{});
-  throw Error(ExitCode::kUsage, "CUDA: LayerNorm over " + std::to_string(width) + " elements",
+  throw Error(ExitCode::kUsage, "CUDA: a norm over " + std::to_string(width) + " elements is not built",
               "the width must be at most 1024, or a multiple of 16 bytes up to 4096 bf16 or 2048 f32");
 }
 
@@ -241,13 +246,17 @@ LaunchSize size_for(int64_t groups) {
 
 }  // namespace
 
-size_t layer_norm_scratch_bytes(const NormShape& shape) {
+void check_norm(const NormShape& shape) {
+  dispatch_compute_type(shape.type, [&]<class T>(T) { choose_group<T>(shape.width, [](auto) {}); });
+}
+
+size_t norm_scratch_bytes(const NormShape& shape) {
   return static_cast<size_t>(groups_of(shape) * 2 * shape.width) * sizeof(float);
 }
 
-void residual_layer_norm_forward(Stream& stream, const NormShape& shape, const void* x, const void* branch,
-                                 const DropoutKey& dropout, const void* gamma, const void* beta, float epsilon,
-                                 void* residual, void* normed, float* mean, float* rstd) {
+void residual_norm_forward(Stream& stream, const NormShape& shape, const void* x, const void* branch,
+                           const DropoutKey& dropout, const void* gamma, const void* beta, float epsilon,
+                           void* residual, void* normed, float* mean, float* rstd) {
   dispatch_compute_type(shape.type, [&]<class T>(T) {
     const Forward<T> p{.x = static_cast<const T*>(x),
                        .branch = static_cast<const T*>(branch),
@@ -263,15 +272,16 @@ void residual_layer_norm_forward(Stream& stream, const NormShape& shape, const v
                        .tokens = shape.tokens,
                        .width = shape.width};
     choose_group<T>(shape.width, [&]<int V, int Chunks, int Warps>(Group<V, Chunks, Warps> group) {
-      launch(stream, forward<T, V, Chunks, Warps>, size_for<decltype(group)>(p.rows), p);
+      launch(stream, beta != nullptr ? forward<true, T, V, Chunks, Warps> : forward<false, T, V, Chunks, Warps>,
+             size_for<decltype(group)>(p.rows), p);
     });
   });
 }
 
-void residual_layer_norm_backward(Stream& stream, const NormShape& shape, const void* residual, const void* gamma,
-                                  const float* mean, const float* rstd, const void* d_normed, const DropoutKey& dropout,
-                                  bool has_d_residual, void* d_residual, void* d_branch, float* scratch, float* d_gamma,
-                                  float* d_beta) {
+void residual_norm_backward(Stream& stream, const NormShape& shape, const void* residual, const void* gamma,
+                            const float* mean, const float* rstd, const void* d_normed, const DropoutKey& dropout,
+                            bool has_d_residual, void* d_residual, void* d_branch, float* scratch, float* d_gamma,
+                            float* d_beta) {
   const int64_t groups = groups_of(shape);
   dispatch_compute_type(shape.type, [&]<class T>(T) {
     const Backward<T> p{.residual = static_cast<const T*>(residual),
@@ -289,11 +299,14 @@ void residual_layer_norm_backward(Stream& stream, const NormShape& shape, const 
                         .width = shape.width,
                         .groups = groups};
     choose_group<T>(shape.width, [&]<int V, int Chunks, int Warps>(Group<V, Chunks, Warps> group) {
-      launch(stream, backward<T, V, Chunks, Warps>, size_for<decltype(group)>(groups), p);
+      launch(stream, mean != nullptr ? backward<true, T, V, Chunks, Warps> : backward<false, T, V, Chunks, Warps>,
+             size_for<decltype(group)>(groups), p);
     });
   });
   add_partial_sums(stream, scratch, groups, 2 * shape.width, shape.width, d_gamma);
-  add_partial_sums(stream, scratch + shape.width, groups, 2 * shape.width, shape.width, d_beta);
+  if (d_beta != nullptr) {
+    add_partial_sums(stream, scratch + shape.width, groups, 2 * shape.width, shape.width, d_beta);
+  }
 }
 
 }  // namespace tsugi::cuda

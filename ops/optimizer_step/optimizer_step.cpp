@@ -1,6 +1,5 @@
 #include "ops/optimizer_step/optimizer_step.h"
 
-#include "ops/base/error.h"
 #include "ops/optimizer_step/optimizer_step_internal.h"
 
 namespace tsugi {
@@ -30,8 +29,10 @@ void adamw_step(const Context& context, const AdamWStep& step, std::span<const C
   CHECK_EQ(working.elements(), master.elements());
   CHECK_GE(step.step, 1) << "the first update is step 1";
   check_rules(chunks);
+  if (DeviceOperators* device = context.operators()) {
+    return device->adamw_step(context, step, chunks, master, exp_avg, exp_avg_sq, gradient, working);
+  }
   if (context.meta()) return;
-  if (context.device().kind == Device::Kind::kCuda) throw Error(ExitCode::kUsage, "built without CUDA");
   cpu::adamw_step(context, step, chunks, master, exp_avg, exp_avg_sq, gradient, working);
 }
 
@@ -40,8 +41,10 @@ void chunk_square_sums(const Context& context, std::span<const ChunkRule> chunks
   check_buffer(buffer, chunks, "buffer");
   CHECK_EQ(sums.size(), chunks.size());
   check_rules(chunks);
+  if (DeviceOperators* device = context.operators()) {
+    return device->chunk_square_sums(context, chunks, buffer, sums);
+  }
   if (context.meta()) return;
-  if (context.device().kind == Device::Kind::kCuda) throw Error(ExitCode::kUsage, "built without CUDA");
   cpu::chunk_square_sums(context, chunks, buffer, sums);
 }
 

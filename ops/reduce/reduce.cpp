@@ -1,14 +1,9 @@
 #include "ops/reduce/reduce.h"
 
-#include "ops/base/error.h"
 #include "ops/reduce/reduce_internal.h"
 
 namespace tsugi {
 namespace {
-
-void require_cpu(const Context& context) {
-  if (context.device().kind == Device::Kind::kCuda) throw Error(ExitCode::kUsage, "built without CUDA");
-}
 
 bool is_compute_type(const Tensor& x) { return x.dtype() == DType::kF32 || x.dtype() == DType::kBF16; }
 
@@ -22,10 +17,10 @@ void column_sum(const Context& context, const Tensor& x, const Tensor& out) {
   CHECK(out.dtype() == DType::kF32);
   CHECK_EQ(out.elements(), columns);
   if (rows == 0 || columns == 0) return;
+  if (DeviceOperators* device = context.operators()) return device->column_sum(context, x, out);
   const int64_t chunks = (rows + cpu::kColumnSumRows - 1) / cpu::kColumnSumRows;
   const Tensor partial = context.empty({chunks, columns}, DType::kF32);
   if (context.meta()) return;
-  require_cpu(context);
   cpu::column_sum(context, x, partial, out);
 }
 
@@ -33,22 +28,22 @@ void add_in_place(const Context& context, const Tensor& a, const Tensor& b) {
   CHECK(is_compute_type(a)) << name_of(a.dtype());
   CHECK(a.dtype() == b.dtype());
   CHECK_EQ(a.elements(), b.elements());
+  if (DeviceOperators* device = context.operators()) return device->add_in_place(context, a, b);
   if (context.meta()) return;
-  require_cpu(context);
   cpu::add_in_place(context, a, b);
 }
 
 void fill_zero(const Context& context, const Tensor& x) {
+  if (DeviceOperators* device = context.operators()) return device->fill_zero(context, x);
   if (context.meta()) return;
-  require_cpu(context);
   cpu::fill_zero(context, x);
 }
 
 void convert(const Context& context, const Tensor& from, const Tensor& to) {
   CHECK(is_compute_type(from) && is_compute_type(to)) << name_of(from.dtype()) << " to " << name_of(to.dtype());
   CHECK_EQ(from.elements(), to.elements());
+  if (DeviceOperators* device = context.operators()) return device->convert(context, from, to);
   if (context.meta()) return;
-  require_cpu(context);
   cpu::convert(context, from, to);
 }
 

@@ -2,7 +2,6 @@
 
 #include <initializer_list>
 
-#include "ops/base/error.h"
 #include "ops/rotary/rotary_internal.h"
 
 namespace tsugi {
@@ -31,7 +30,8 @@ void check(const Context& context, const Rotary& rotary, const Tensor& packed) {
   if (rotary.positions.defined()) {
     CHECK((rotary.positions.shape() == Shape{batch, tokens})) << rotary.positions.shape().to_string();
     CHECK(rotary.positions.dtype() == DType::kI32);
-    for (int64_t i = 0; !context.meta() && rotary.table.defined() && i < batch * tokens; ++i) {
+    const bool readable = !context.meta() && context.operators() == nullptr;
+    for (int64_t i = 0; readable && rotary.table.defined() && i < batch * tokens; ++i) {
       const int32_t position = rotary.positions.data<int32_t>()[i];
       CHECK(position >= 0 && position < rotary.table.shape()[0]) << "position " << position << " of token " << i;
     }
@@ -61,9 +61,9 @@ void rotary_forward(const Context& context, const Rotary& rotary, const Tensor& 
   CHECK(to.shape()[0] == from.shape()[0] && to.shape()[1] == from.shape()[1]) << to.shape().to_string();
   CHECK_GE(to.shape()[2], rotary.heads() * rotary.head_dim);
   check_rstd(rotary, from, rstd);
+  CHECK(context.meta() || !rotary.has_norm() || to.raw() != from.raw()) << "backward needs what came before the norm";
+  if (DeviceOperators* device = context.operators()) return device->rotary_forward(context, rotary, from, to, rstd);
   if (context.meta()) return;
-  if (context.device().kind == Device::Kind::kCuda) throw Error(ExitCode::kUsage, "built without CUDA");
-  CHECK(!rotary.has_norm() || to.raw() != from.raw()) << "backward needs what came before the norm";
   cpu::rotary_forward(context, rotary, from, to, rstd);
 }
 
@@ -71,7 +71,6 @@ void rotary_backward(const Context& context, const Rotary& rotary, const Tensor&
                      const Tensor& gradient, const Tensor& d_query_gamma, const Tensor& d_key_gamma) {
   check(context, rotary, gradient);
   check_rstd(rotary, gradient, rstd);
-  Tensor partial;
   if (rotary.has_norm()) {
     CHECK(from.dtype() == gradient.dtype());
     CHECK(from.shape()[0] == gradient.shape()[0] && from.shape()[1] == gradient.shape()[1]);
@@ -79,11 +78,16 @@ void rotary_backward(const Context& context, const Rotary& rotary, const Tensor&
       CHECK(d_gamma.dtype() == DType::kF32);
       CHECK_EQ(d_gamma.elements(), rotary.head_dim);
     }
+  }
+  if (DeviceOperators* device = context.operators()) {
+    return device->rotary_backward(context, rotary, from, rstd, gradient, d_query_gamma, d_key_gamma);
+  }
+  Tensor partial;
+  if (rotary.has_norm()) {
     const int64_t chunks = (gradient.shape().rows() + cpu::kRotaryTokens - 1) / cpu::kRotaryTokens;
     partial = context.empty({chunks, 2, rotary.head_dim}, DType::kF32);
   }
   if (context.meta()) return;
-  if (context.device().kind == Device::Kind::kCuda) throw Error(ExitCode::kUsage, "built without CUDA");
   cpu::rotary_backward(context, rotary, from, rstd, gradient, partial, d_query_gamma, d_key_gamma);
 }
 

@@ -1,7 +1,9 @@
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "ops/rotary/rotary.h"
+#include "ops/tensor/copy.h"
 
 namespace tsugi {
 namespace {
@@ -82,7 +84,8 @@ Tensor rotary_table(const Context& context, int64_t positions, int64_t dim, doub
   const double factor = rotary_attention_factor(scaling);
   const Tensor table = context.empty({positions, dim}, DType::kF32);
   if (context.meta()) return table;
-  float* cosines = table.data<float>();
+  std::vector<float> values(static_cast<size_t>(context.operators() == nullptr ? 0 : table.elements()));
+  float* cosines = values.empty() ? table.data<float>() : values.data();
   for (int64_t position = 0; position < positions; ++position, cosines += dim) {
     for (size_t i = 0; i < frequencies.size(); ++i) {
       const float angle = static_cast<float>(position) * static_cast<float>(frequencies[i]);
@@ -90,6 +93,7 @@ Tensor rotary_table(const Context& context, int64_t positions, int64_t dim, doub
       cosines[i + frequencies.size()] = static_cast<float>(factor * std::sin(static_cast<double>(angle)));
     }
   }
+  if (!values.empty()) copy_from_host(context, values.data(), table);
   return table;
 }
 

@@ -2,17 +2,20 @@
 #pragma once
 
 #include "ops/base/thread_pool.h"
+#include "ops/tensor/device_operators.h"
 #include "ops/tensor/memory.h"
 #include "ops/tensor/philox.h"
 #include "ops/tensor/tensor.h"
 
 namespace tsugi {
 
-/// A target device. `meta`: shapes and lifetimes as on that device, but nothing is allocated or computed.
+/// A target device: the CPU, or the one behind `operators`. `meta`: shapes and lifetimes as on that device, but nothing
+/// is allocated or computed.
 struct Device {
-  enum class Kind { kCpu, kCuda };
-  Kind kind = Kind::kCpu;
   bool meta = false;
+  DeviceOperators* operators = nullptr;  ///< null: the CPU
+
+  DeviceKind kind() const { return operators == nullptr ? DeviceKind::kCpu : DeviceKind::kCuda; }
 };
 
 /// Passed to every operator. Operators check shapes and allocate first, then return early when meta().
@@ -22,6 +25,8 @@ class Context {
 
   const Device& device() const { return device_; }
   bool meta() const { return device_.meta; }
+  /// Null on the CPU.
+  DeviceOperators* operators() const { return device_.operators; }
   ThreadPool& pool() const { return *pool_; }
   Memory& memory() const { return *memory_; }
 

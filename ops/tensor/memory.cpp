@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "ops/base/error.h"
+#include "ops/tensor/device_operators.h"
 
 namespace tsugi {
 namespace {
@@ -103,8 +104,14 @@ struct StaticArena::Block : Storage {
   ~Block() override { --*live; }
 };
 
-StaticArena::StaticArena(ArenaPlan plan)
-    : plan_(std::move(plan)), memory_(HeapMemory().allocate(plan_.total_bytes)), live_(std::make_shared<int64_t>(0)) {}
+std::shared_ptr<Storage> DeviceMemory::allocate(size_t bytes) { return device_->allocate(bytes); }
+
+StaticArena::StaticArena(ArenaPlan plan, Memory& source)
+    : plan_(std::move(plan)), memory_(source.allocate(plan_.total_bytes)), live_(std::make_shared<int64_t>(0)) {}
+
+StaticArena::StaticArena(ArenaPlan plan) : plan_(std::move(plan)), live_(std::make_shared<int64_t>(0)) {
+  memory_ = HeapMemory().allocate(plan_.total_bytes);
+}
 
 std::shared_ptr<Storage> StaticArena::allocate(size_t bytes) {
   CHECK_LT(next_, plan_.sizes.size()) << "the step allocates more often than its plan";
@@ -112,6 +119,7 @@ std::shared_ptr<Storage> StaticArena::allocate(size_t bytes) {
   auto block = std::make_shared<Block>();
   block->data = memory_->data + plan_.offsets[next_];
   block->bytes = bytes;
+  block->device = memory_->device;
   block->memory = memory_;
   block->live = live_;
   ++*live_;

@@ -18,6 +18,8 @@ inline constexpr size_t kAlignment = 64;
 
 constexpr size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
+class DeviceOperators;
+
 /// A source of storage. Not thread-safe: one thread drives a device.
 class Memory {
  public:
@@ -64,9 +66,22 @@ class PlanningMemory : public Memory {
 /// (Pisarchyk and Lee, "Efficient memory management for deep neural net inference", 2020, section 5.2).
 ArenaPlan plan_arena(const std::vector<Lifetime>& lifetimes);
 
+/// Blocks of a device's own memory. For what lives long: an allocation may cost milliseconds.
+class DeviceMemory : public Memory {
+ public:
+  explicit DeviceMemory(DeviceOperators& device) : device_(&device) {}
+  std::shared_ptr<Storage> allocate(size_t bytes) override;
+
+ private:
+  DeviceOperators* device_;
+};
+
 /// Replays a plan. The n-th allocation since restart() must have the n-th planned size (checked).
 class StaticArena : public Memory {
  public:
+  /// The arena is one block of `source`.
+  StaticArena(ArenaPlan plan, Memory& source);
+  /// On the heap.
   explicit StaticArena(ArenaPlan plan);
   std::shared_ptr<Storage> allocate(size_t bytes) override;
   /// Begins the next step. All tensors of the last one must be gone (checked).

@@ -24,7 +24,7 @@ std::string Shape::to_string() const {
 }
 
 Tensor::Tensor(std::shared_ptr<Storage> storage, Shape shape, DType dtype)
-    : storage_(std::move(storage)), data_(storage_->data), shape_(shape), dtype_(dtype) {
+    : storage_(std::move(storage)), data_(storage_->data), shape_(shape), dtype_(dtype), device_(storage_->device) {
   CHECK_LE(bytes(), storage_->bytes);
 }
 

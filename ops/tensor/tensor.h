@@ -33,10 +33,14 @@ class Shape {
   int rank_ = 0;
 };
 
+/// Where memory lies, and who computes on it.
+enum class DeviceKind : uint8_t { kCpu, kCuda };
+
 /// A block of memory; its destructor gives it back to where it came from. `data` is null on a meta device.
 struct Storage {
   std::byte* data = nullptr;
   size_t bytes = 0;
+  DeviceKind device = DeviceKind::kCpu;
   virtual ~Storage() = default;
 };
 
@@ -46,21 +50,25 @@ class Tensor {
   Tensor() = default;
   Tensor(std::shared_ptr<Storage> storage, Shape shape, DType dtype);
 
-  /// A view of memory that somebody else owns and keeps alive.
+  /// A view of the host's memory that somebody else owns and keeps alive.
   static Tensor view(void* data, Shape shape, DType dtype);
 
   bool defined() const { return shape_.rank() > 0; }
   const Shape& shape() const { return shape_; }
   DType dtype() const { return dtype_; }
+  DeviceKind device() const { return device_; }
   int64_t elements() const { return shape_.elements(); }
   size_t bytes() const { return static_cast<size_t>(elements()) * size_of(dtype_); }
   /// True when nothing else shares the storage, so that it may be changed in place.
   bool unique() const { return storage_ != nullptr && storage_.use_count() == 1; }
 
+  /// The address, on whatever device.
   void* raw() const { return data_; }
+  /// The elements, for the host: the tensor must lie in its memory.
   template <class T>
   T* data() const {
     DCHECK(DTypeOf<T>::value == dtype_) << "tensor holds " << name_of(dtype_);
+    DCHECK(device_ == DeviceKind::kCpu) << "the tensor lies on another device (ops/tensor/copy.h)";
     return static_cast<T*>(raw());
   }
 
@@ -74,6 +82,7 @@ class Tensor {
   std::byte* data_ = nullptr;
   Shape shape_;
   DType dtype_ = DType::kF32;
+  DeviceKind device_ = DeviceKind::kCpu;
 };
 
 }  // namespace tsugi

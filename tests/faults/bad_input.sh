@@ -20,6 +20,11 @@ expect_code 2 "$TSUGI" pretrain --config "$WORK/missing" --out "$WORK/run" || tr
 expect_code 2 "$TSUGI" pretrain --config "$WORK/config"
 expect_said '\-\-out'
 expect_code 2 "$TSUGI" unknown
+# No driver (or no device) here, or not built with CUDA: said before anything begins.
+if ! ls /dev/nvidia[0-9]* > /dev/null 2>&1; then
+  RANKS=1 expect_code 2 pretrain --set compute.device=CUDA
+  expect_said 'compute.device is CUDA, but .*(driver|no device|built without)'
+fi
 [ ! -e "$WORK/run/checkpoints/step-00000005" ] || fail "a refused run wrote a checkpoint"
 
 echo "- data"

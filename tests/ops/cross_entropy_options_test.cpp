@@ -156,7 +156,7 @@ TEST(CrossEntropySkip, APlannedArenaFitsHoweverManyRowsAreIgnored) {
     p.options.skip_ignored = true;
     ThreadPool pool(2);
     PlanningMemory planning;
-    p.run(Context({.kind = Device::Kind::kCpu, .meta = true}, pool, planning));
+    p.run(Context(Device{.meta = true}, pool, planning));
     StaticArena arena(plan_arena(planning.lifetimes()));  // CHECKs every allocation against the plan
     for (const int64_t every : {1, 2, 9, 700, 2000}) {
       ignore_most(p, every);

@@ -290,7 +290,7 @@ TEST(CrossEntropy, MetaAllocatesTheSameAndComputesNothing) {
     Problem p(cpu, {97, 8, 200000, 200000}, type);
     ThreadPool pool(1);
     PlanningMemory planning;
-    const LossSum nothing = p.run(Context({.kind = Device::Kind::kCpu, .meta = true}, pool, planning));
+    const LossSum nothing = p.run(Context(Device{.meta = true}, pool, planning));
     EXPECT_EQ(nothing.sum, 0.0);
     StaticArena arena(plan_arena(planning.lifetimes()));  // CHECKs every allocation against the plan
     const LossSum loss = p.run(Context(Device{}, pool, arena));

@@ -151,7 +151,7 @@ TEST(Embedding, BitsDoNotDependOnTheThreads) {
 TEST(Embedding, MetaAllocatesTheSameAndComputesNothing) {
   ThreadPool pool(1);
   PlanningMemory planning;
-  const Context meta({.kind = Device::Kind::kCpu, .meta = true}, pool, planning);
+  const Context meta(Device{.meta = true}, pool, planning);
   const auto step = [](const Context& context) {
     const Tensor tokens = context.empty({2, 8}, DType::kI32);
     const Tensor d_out = context.empty({2, 8, 16}, DType::kF32);

@@ -360,19 +360,5 @@ TEST(MatmulDeathTest, ShapesThatDoNotFitAreABug) {
   EXPECT_DEATH(matmul(context, a, fits, out), "bf16");
 }
 
-TEST(Matmul, SaysThatThisBuildHasNoCuda) {
-  ThreadPool pool(1);
-  HeapMemory memory;
-  const Context context({.kind = Device::Kind::kCuda}, pool, memory);
-  const Tensor a = context.empty({2, 2}, DType::kF32);
-  try {
-    matmul(context, a, a, context.empty({2, 2}, DType::kF32));
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ExitCode::kUsage);
-    EXPECT_STREQ(error.what(), "built without CUDA");
-  }
-}
-
 }  // namespace
 }  // namespace tsugi

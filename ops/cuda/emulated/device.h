@@ -33,6 +33,8 @@ inline uint32_t float_to_bits(float x) { return std::bit_cast<uint32_t>(x); }
 inline bf16 to_bf16(float x) { return bf16(x); }
 inline float exp2(float x) { return std::exp2(x); }
 inline float log2(float x) { return std::log2(x); }
+inline float erfc(float x) { return std::erfc(x); }
+inline float tanh(float x) { return std::tanh(x); }
 inline float rsqrt(float x) { return 1.0f / std::sqrt(x); }
 inline float sqrt(float x) { return std::sqrt(x); }
 inline double sqrt(double x) { return std::sqrt(x); }

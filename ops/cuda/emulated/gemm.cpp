@@ -55,6 +55,8 @@ void run(const Gemm& p) {
 
 }  // namespace
 
+int64_t gemm_library_version() { return 0; }
+
 void gemm(Stream& stream, const Gemm& product) {
   const bool plain = product.bias == nullptr && product.pre_activation == nullptr && product.out_type == DType::kF32;
   if (product.accumulate && !plain) throw emulated::Fault("gemm: only a plain f32 result can be accumulated");

@@ -1,9 +1,13 @@
 #include "ops/cuda/emulated/global_memory.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <map>
+
+#include "ops/cuda/emulated/use_of_global_memory.h"
 
 namespace tsugi::emulated {
 namespace {
@@ -25,18 +29,41 @@ struct Range {
 Range recent[4];
 unsigned next_recent = 0;
 
+size_t total_of(size_t bytes) { return (bytes + kGuard - 1) / kGuard * kGuard + 2 * kGuard; }
+
+/// How many pieces of work run that may use device memory.
+int users = 0;
+
+void protect(const std::byte* data, size_t bytes, int access) {
+  if (mprotect(const_cast<std::byte*>(data) - kGuard, total_of(bytes), access) != 0) throw Fault("mprotect");
+}
+
+void protect_all(int access) {
+  for (const auto& [data, bytes] : allocations()) protect(data, bytes, access);
+}
+
 bool is_poison(const std::byte* begin, size_t bytes) {
   return std::all_of(begin, begin + bytes, [](std::byte b) { return b == std::byte{kPoison}; });
 }
 
 }  // namespace
 
+UseOfGlobalMemory::UseOfGlobalMemory() {
+  if (users++ == 0) protect_all(PROT_READ | PROT_WRITE);
+}
+
+UseOfGlobalMemory::~UseOfGlobalMemory() {
+  if (--users == 0) protect_all(PROT_NONE);
+}
+
 void* allocate_global(size_t bytes) {
-  const size_t total = (bytes + kGuard - 1) / kGuard * kGuard + 2 * kGuard;
-  auto* memory = static_cast<std::byte*>(std::aligned_alloc(kGuard, total));
-  if (memory == nullptr) throw Fault("no memory for " + std::to_string(bytes) + " bytes");
+  const size_t total = total_of(bytes);
+  void* const mapped = mmap(nullptr, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  auto* memory = static_cast<std::byte*>(mapped);
+  if (mapped == MAP_FAILED) throw Fault("no memory for " + std::to_string(bytes) + " bytes");
   std::memset(memory, kPoison, total);
   allocations()[memory + kGuard] = bytes;
+  if (users == 0) protect(memory + kGuard, bytes, PROT_NONE);
   return memory + kGuard;
 }
 
@@ -47,9 +74,10 @@ void free_global(void* address) {
   allocations().erase(found);
   for (Range& range : recent) range = {};
   auto* data = static_cast<std::byte*>(address);
+  protect(data, bytes, PROT_READ | PROT_WRITE);
   const size_t tail = (bytes + kGuard - 1) / kGuard * kGuard + kGuard - bytes;
   const bool clean = is_poison(data - kGuard, kGuard) && is_poison(data + bytes, tail);
-  std::free(data - kGuard);
+  munmap(data - kGuard, total_of(bytes));
   if (!clean) throw Fault("device memory was written outside an allocation of " + std::to_string(bytes) + " bytes");
 }
 

@@ -4,6 +4,7 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <utility>
@@ -11,6 +12,7 @@
 
 #include "ops/cuda/emulated/global_memory.h"
 #include "ops/cuda/emulated/machine.h"
+#include "ops/cuda/emulated/use_of_global_memory.h"
 
 namespace tsugi::cuda {
 
@@ -92,6 +94,7 @@ bool can_run(const StreamState& stream) {
 /// far ahead of, or far behind, the others.
 template <class F>
 void pump(F&& done) {
+  const emulated::UseOfGlobalMemory use;
   StreamState* current = nullptr;
   std::vector<StreamState*> ready;
   while (!done()) {
@@ -119,6 +122,21 @@ void pump_all() {
 }
 
 }  // namespace
+
+int device_count(std::string&) { return 1; }
+void use_device(int) {}
+std::string describe_device() { return "emulated CUDA"; }
+int64_t busy_extent() { return 8; }
+
+HostBuffer::HostBuffer(size_t bytes) : data_(std::aligned_alloc(64, (bytes + 64) / 64 * 64)), bytes_(bytes) {}
+HostBuffer::~HostBuffer() { std::free(data_); }
+HostBuffer::HostBuffer(HostBuffer&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+HostBuffer& HostBuffer::operator=(HostBuffer&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
 
 Buffer::Buffer(size_t bytes) : data_(emulated::allocate_global(bytes)), bytes_(bytes) {}
 

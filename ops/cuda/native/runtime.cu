@@ -27,7 +27,64 @@ void check(cudaError_t status, const char* what) {
 
 cudaStream_t native(const Stream& stream) { return stream.state().stream; }
 
-Buffer::Buffer(size_t bytes) : bytes_(bytes) { check(cudaMalloc(&data_, bytes), "allocation of device memory"); }
+int device_count(std::string& why) {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status == cudaSuccess && count > 0) return count;
+  why = status == cudaSuccess ? "there is no device" : cudaGetErrorString(status);
+  return 0;
+}
+
+void use_device(int ordinal) {
+  cudaDeviceProp properties;
+  check(cudaGetDeviceProperties(&properties, ordinal), "a device");
+  if (properties.major < 8) {
+    throw Error(ExitCode::kUsage,
+                std::string("CUDA: ") + properties.name + " has compute capability " +
+                    std::to_string(properties.major) + "." + std::to_string(properties.minor) +
+                    ", the kernels need 8.0",
+                "use a device of the Ampere generation or later, or compute.device: CPU");
+  }
+  check(cudaSetDevice(ordinal), "a device");
+}
+
+std::string describe_device() {
+  int device = 0, driver = 0, runtime = 0;
+  cudaDeviceProp properties;
+  check(cudaGetDevice(&device), "a device");
+  check(cudaGetDeviceProperties(&properties, device), "a device");
+  check(cudaDriverGetVersion(&driver), "the driver's version");
+  check(cudaRuntimeGetVersion(&runtime), "the runtime's version");
+  const auto version = [](int number) {
+    return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10);
+  };
+  return std::string(properties.name) + ", CUDA " + version(runtime) + ", driver " + version(driver);
+}
+
+int64_t busy_extent() { return 4096; }
+
+HostBuffer::HostBuffer(size_t bytes) : bytes_(bytes) { check(cudaMallocHost(&data_, bytes), "pinned host memory"); }
+HostBuffer::~HostBuffer() { cudaFreeHost(data_); }
+HostBuffer::HostBuffer(HostBuffer&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+HostBuffer& HostBuffer::operator=(HostBuffer&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+Buffer::Buffer(size_t bytes) : bytes_(bytes) {
+  const cudaError_t status = cudaMalloc(&data_, bytes);
+  if (status == cudaErrorMemoryAllocation) {
+    size_t available = 0, total = 0;
+    cudaMemGetInfo(&available, &total);
+    throw Error(ExitCode::kUsage,
+                "CUDA: out of memory: " + std::to_string(bytes) + " bytes were needed at once, " +
+                    std::to_string(available) + " of " + std::to_string(total) + " are free",
+                "see what `tsugi plan` says, then lower batch.micro_batch, or set numerics.recompute");
+  }
+  check(status, "allocation of device memory");
+}
 Buffer::~Buffer() { cudaFree(data_); }
 Buffer::Buffer(Buffer&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}

@@ -37,15 +37,15 @@ TEST_P(CudaNorm, EqualsTheReference) {
     const DeviceArray dd_gamma(d_gamma, DType::kF32), dd_beta(d_beta, DType::kF32);
     const DeviceArray residual(count, type), normed(count, type), d_branch(count, type);
     const DeviceArray mean(shape.rows(), DType::kF32), rstd(shape.rows(), DType::kF32);
-    const cuda::Buffer scratch(cuda::layer_norm_scratch_bytes(shape));
+    const cuda::Buffer scratch(cuda::norm_scratch_bytes(shape));
     Stream stream;
-    cuda::residual_layer_norm_forward(stream, shape, dx.data(), dbranch.data(), cuda::dropout_key(dropout),
-                                      dgamma.data(), dbeta.data(), static_cast<float>(kEpsilon), residual.data(),
-                                      normed.data(), mean.floats(), rstd.floats());
-    cuda::residual_layer_norm_backward(stream, shape, residual.data(), dgamma.data(), mean.floats(), rstd.floats(),
-                                       dd_normed.data(), cuda::dropout_key(dropout), true, dlater.data(),
-                                       dropping ? d_branch.data() : nullptr, scratch.as<float>(), dd_gamma.floats(),
-                                       dd_beta.floats());
+    cuda::residual_norm_forward(stream, shape, dx.data(), dbranch.data(), cuda::dropout_key(dropout), dgamma.data(),
+                                dbeta.data(), static_cast<float>(kEpsilon), residual.data(), normed.data(),
+                                mean.floats(), rstd.floats());
+    cuda::residual_norm_backward(stream, shape, residual.data(), dgamma.data(), mean.floats(), rstd.floats(),
+                                 dd_normed.data(), cuda::dropout_key(dropout), true, dlater.data(),
+                                 dropping ? d_branch.data() : nullptr, scratch.as<float>(), dd_gamma.floats(),
+                                 dd_beta.floats());
 
     const std::vector<double> factors = factors_of(dropout, shape.batch, shape.tokens * shape.width);
     std::vector<double> sum = x;
@@ -77,13 +77,12 @@ TEST(CudaNormAlone, NormalisesXAndIgnoresWhatTheGradientHeld) {
   const DeviceArray dx(x, DType::kBF16), dgamma(gamma, DType::kBF16), dbeta(beta, DType::kBF16), dd(d, DType::kBF16);
   const DeviceArray normed(count, DType::kBF16), d_x(count, DType::kBF16);  // d_x holds NaN
   const DeviceArray mean(7, DType::kF32), rstd(7, DType::kF32), d_gamma(zeros, DType::kF32), d_beta(zeros, DType::kF32);
-  const cuda::Buffer scratch(cuda::layer_norm_scratch_bytes(shape));
+  const cuda::Buffer scratch(cuda::norm_scratch_bytes(shape));
   Stream stream;
-  cuda::residual_layer_norm_forward(stream, shape, dx.data(), nullptr, {}, dgamma.data(), dbeta.data(), 1e-5f, nullptr,
-                                    normed.data(), mean.floats(), rstd.floats());
-  cuda::residual_layer_norm_backward(stream, shape, dx.data(), dgamma.data(), mean.floats(), rstd.floats(), dd.data(),
-                                     {}, false, d_x.data(), nullptr, scratch.as<float>(), d_gamma.floats(),
-                                     d_beta.floats());
+  cuda::residual_norm_forward(stream, shape, dx.data(), nullptr, {}, dgamma.data(), dbeta.data(), 1e-5f, nullptr,
+                              normed.data(), mean.floats(), rstd.floats());
+  cuda::residual_norm_backward(stream, shape, dx.data(), dgamma.data(), mean.floats(), rstd.floats(), dd.data(), {},
+                               false, d_x.data(), nullptr, scratch.as<float>(), d_gamma.floats(), d_beta.floats());
   std::vector<double> exact(x.size()), exact_d_x(x.size()), g(136), b(136);
   reference::layer_norm_forward(7, 136, x, gamma, beta, 1e-5, exact);
   reference::layer_norm_backward(7, 136, x, gamma, 1e-5, d, exact_d_x, g, b);
@@ -94,10 +93,10 @@ TEST(CudaNormAlone, NormalisesXAndIgnoresWhatTheGradientHeld) {
 TEST(CudaNormAlone, SaysWhatItCannotDo) {
   const DeviceArray x(8, DType::kF32);
   Stream stream;
-  EXPECT_THROW(cuda::residual_layer_norm_forward(stream, {.type = DType::kF32, .batch = 1, .tokens = 1, .width = 5001},
-                                                 x.data(), nullptr, {}, x.data(), x.data(), 1e-5f, nullptr, x.data(),
-                                                 x.floats(), x.floats()),
-               std::exception);
+  EXPECT_THROW(
+      cuda::residual_norm_forward(stream, {.type = DType::kF32, .batch = 1, .tokens = 1, .width = 5001}, x.data(),
+                                  nullptr, {}, x.data(), x.data(), 1e-5f, nullptr, x.data(), x.floats(), x.floats()),
+      std::exception);
 }
 
 }  // namespace

@@ -71,8 +71,8 @@ TEST(CudaGelu, EqualsTheReference) {
       if (count > 1) x[0] = -300.0;  // the exponential overflows: the derivative is 0, not NaN
       const DeviceArray dx(x, type), dd(d, type), out(count, type);
       Stream stream;
-      cuda::gelu_forward(stream, type, dx.data(), out.data(), count);
-      cuda::gelu_backward(stream, type, dx.data(), dd.data(), dd.data(), count);
+      cuda::activation_forward(stream, Activation::kGelu, type, dx.data(), out.data(), count);
+      cuda::activation_backward(stream, Activation::kGelu, type, dx.data(), dd.data(), dd.data(), count);
       std::vector<double> exact, exact_d;
       for (size_t i = 0; i < x.size(); ++i) {
         exact.push_back(reference::activation(Activation::kGelu, x[i]));

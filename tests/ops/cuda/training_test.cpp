@@ -293,7 +293,6 @@ class CudaBackend : public Backend {
   enum class Forget { kNothing, kGradientReady, kGradientRead };
   CudaBackend(const Data& data, Forget forget) : forget_(forget), tokens_(data.tokens), targets_(data.targets) {
     logits_ = make({kRows, kVocabulary}, DType::kBF16);
-    losses_ = make({kRows}, DType::kF32);
     scratch_ = cuda::Buffer(1 << 20);
     side_scratch_ = cuda::Buffer(1 << 18);
   }
@@ -314,18 +313,18 @@ class CudaBackend : public Backend {
   }
   void norm(const Tensor& x, const Tensor& branch, const Tensor& gamma, const Tensor& beta, const Tensor& residual,
             const Tensor& normed, const Tensor& mean, const Tensor& rstd) override {
-    cuda::residual_layer_norm_forward(main, norm_shape(), x.raw(), branch.defined() ? branch.raw() : nullptr, {},
-                                      gamma.raw(), beta.raw(), kEpsilon, residual.raw(), normed.raw(),
-                                      mean.data<float>(), rstd.data<float>());
+    cuda::residual_norm_forward(main, norm_shape(), x.raw(), branch.defined() ? branch.raw() : nullptr, {}, gamma.raw(),
+                                beta.raw(), kEpsilon, residual.raw(), normed.raw(), mean.data<float>(),
+                                rstd.data<float>());
   }
   void norm_backward(const Tensor& residual, const Tensor& gamma, const Tensor& mean, const Tensor& rstd,
                      const Tensor& d_normed, bool has_d_residual, const Tensor& d_residual, const Tensor& d_gamma,
                      const Tensor& d_beta) override {
     // The other stream still reads what is overwritten here.
     if (forget_ != Forget::kGradientRead) main.wait(side_done_);
-    cuda::residual_layer_norm_backward(main, norm_shape(), residual.raw(), gamma.raw(), mean.data<float>(),
-                                       rstd.data<float>(), d_normed.raw(), {}, has_d_residual, d_residual.raw(),
-                                       nullptr, scratch_.as<float>(), d_gamma.data<float>(), d_beta.data<float>());
+    cuda::residual_norm_backward(main, norm_shape(), residual.raw(), gamma.raw(), mean.data<float>(),
+                                 rstd.data<float>(), d_normed.raw(), {}, has_d_residual, d_residual.raw(), nullptr,
+                                 scratch_.as<float>(), d_gamma.data<float>(), d_beta.data<float>());
   }
   void product(const Tensor& a, const Tensor& b, const Tensor& out, const MatmulOptions& o) override {
     const auto raw = [](const Tensor& t) { return t.defined() ? t.raw() : nullptr; };
@@ -349,7 +348,7 @@ class CudaBackend : public Backend {
     side.record(side_done_);
   }
   void gelu_backward(const Tensor& pre, const Tensor& d) override {
-    cuda::gelu_backward(main, DType::kBF16, pre.raw(), d.raw(), d.raw(), d.elements());
+    cuda::activation_backward(main, Activation::kGelu, DType::kBF16, pre.raw(), d.raw(), d.raw(), d.elements());
   }
   void attend(const Tensor& qkv, const Tensor& out, const Tensor& log_sum_exp) override {
     cuda::attention_forward(main, attention(), part(qkv, 0), part(qkv, 1), part(qkv, 2), {}, out.data<bf16>(),
@@ -364,9 +363,9 @@ class CudaBackend : public Backend {
   void cross_entropy(const Tensor& hidden, const Tensor& table, const Tensor& d_hidden,
                      const Tensor& d_table) override {
     product(hidden, table, logits_, {.transpose_b = true});
-    cuda::softmax_cross_entropy(main, DType::kBF16, logits_.raw(), targets_.data(), kRows, kVocabulary, kVocabulary,
-                                losses_.data<float>());
-    cuda::add_losses(main, losses_.data<float>(), targets_.data(), kRows, loss.data());
+    cuda::softmax_cross_entropy(main, DType::kBF16, {}, true, logits_.raw(), targets_.data(), kRows, kVocabulary,
+                                kVocabulary, losses_.data());
+    cuda::add_losses(main, losses_.data(), targets_.data(), kRows, loss.data(), nullptr);
     product(logits_, table, d_hidden, {});
     add_product(main, logits_, hidden, d_table);
   }
@@ -401,7 +400,8 @@ class CudaBackend : public Backend {
   std::vector<cuda::Buffer> buffers_;
   DeviceVector<int32_t> tokens_, targets_;
   cuda::Buffer scratch_, side_scratch_;
-  Tensor logits_, losses_;
+  Tensor logits_;
+  DeviceVector<cuda::DeviceRowLoss> losses_{kRows};
   cuda::Event ready_, side_done_;
 };
 

@@ -119,13 +119,14 @@ TEST(CudaCrossEntropy, EqualsTheReference) {
       for (int64_t row = 0; row < s.rows; ++row) {
         targets.push_back(row == 1 ? kIgnoreIndex : static_cast<int32_t>(row * 17 % s.vocabulary));
       }
-      const DeviceArray x(logits, type), losses(s.rows, DType::kF32);
+      const DeviceArray x(logits, type), row_losses(s.rows, DType::kF32);
+      const DeviceVector<cuda::DeviceRowLoss> losses(static_cast<size_t>(s.rows));
       const DeviceVector<int32_t> dtargets(targets);
-      const DeviceVector<cuda::DeviceLossSum> sum(std::vector<cuda::DeviceLossSum>{{1.0, 2}});
+      const DeviceVector<cuda::DeviceLossSum> sum(std::vector<cuda::DeviceLossSum>{{.sum = 1.0, .count = 2}});
       Stream stream;
-      cuda::softmax_cross_entropy(stream, type, x.data(), dtargets.data(), s.rows, s.vocabulary, s.columns,
-                                  losses.floats());
-      cuda::add_losses(stream, losses.floats(), dtargets.data(), s.rows, sum.data());
+      cuda::softmax_cross_entropy(stream, type, {}, true, x.data(), dtargets.data(), s.rows, s.vocabulary, s.columns,
+                                  losses.data());
+      cuda::add_losses(stream, losses.data(), dtargets.data(), s.rows, sum.data(), row_losses.floats());
 
       std::vector<double> exact(logits.size(), 0.0), plain(logits.size(), 0.0), exact_losses;
       double total = 1.0;
@@ -144,7 +145,7 @@ TEST(CudaCrossEntropy, EqualsTheReference) {
         ++count;
       }
       expect_within_twice(x.read(stream), plain, exact, type);
-      EXPECT_LE(max_difference(losses.read(stream), exact_losses), 1e-5 * std::max(1.0, max_abs(exact_losses)));
+      EXPECT_LE(max_difference(row_losses.read(stream), exact_losses), 1e-5 * std::max(1.0, max_abs(exact_losses)));
       EXPECT_NEAR(sum.read(stream)[0].sum, total, 1e-5 * total);
       EXPECT_EQ(sum.read(stream)[0].count, count);
       const std::vector<double> gradient = x.read(stream);

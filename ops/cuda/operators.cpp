@@ -1,0 +1,88 @@
+#include "ops/cuda/operators.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "ops/base/error.h"
+#include "ops/cuda/gemm.h"
+
+namespace tsugi::cuda {
+namespace {
+
+constexpr size_t kStagingBytes = size_t{16} << 20;
+
+template <class B>
+struct BufferStorage : Storage {
+  BufferStorage(size_t size, DeviceKind kind) : buffer(std::max(size, kAlignment)) {
+    data = static_cast<std::byte*>(buffer.data());
+    bytes = size;
+    device = kind;
+  }
+  B buffer;
+};
+
+}  // namespace
+
+void refuse(const std::string& what, const std::string& hint) {
+  throw Error(ExitCode::kUsage, "CUDA: " + what + " is not built", hint);
+}
+
+Stream& Operators::stream() {
+  if (!stream_) stream_.emplace();
+  return *stream_;
+}
+
+std::string Operators::describe() const {
+  return describe_device() + ", products by version " + std::to_string(gemm_library_version());
+}
+
+int64_t Operators::busy_extent() const { return cuda::busy_extent(); }
+
+std::shared_ptr<Storage> Operators::allocate(size_t bytes) {
+  return std::make_shared<BufferStorage<Buffer>>(bytes, DeviceKind::kCuda);
+}
+
+std::shared_ptr<Storage> Operators::allocate_host(size_t bytes) {
+  return std::make_shared<BufferStorage<HostBuffer>>(bytes, DeviceKind::kCpu);
+}
+
+void Operators::copy_to_device(void* to, const void* from, size_t bytes) {
+  auto* target = static_cast<std::byte*>(to);
+  const auto* source = static_cast<const std::byte*>(from);
+  if (staging_.data() == nullptr) staging_ = HostBuffer(kStagingBytes);
+  while (bytes > 0) {
+    if (staged_ == staging_.bytes()) synchronize();
+    const size_t piece = std::min(bytes, staging_.bytes() - staged_);
+    std::byte* const stage = static_cast<std::byte*>(staging_.data()) + staged_;
+    std::memcpy(stage, source, piece);
+    stream().copy(target, stage, piece);
+    staged_ = std::min(staging_.bytes(), staged_ + aligned(piece));
+    target += piece;
+    source += piece;
+    bytes -= piece;
+  }
+}
+
+void Operators::copy_to_host(void* to, const void* from, size_t bytes) {
+  stream().copy(to, from, bytes);
+  synchronize();
+}
+
+void Operators::synchronize() {
+  stream().synchronize();
+  staged_ = 0;
+}
+
+void* Operators::keep(Buffer& buffer, size_t bytes) {
+  if (buffer.bytes() < bytes) buffer = Buffer(bytes);
+  return buffer.data();
+}
+
+std::unique_ptr<DeviceOperators> make_operators(int ordinal) {
+  use_device(ordinal);
+  return std::make_unique<Operators>();
+}
+
+std::unique_ptr<DeviceOperators> make_planning_operators() { return std::make_unique<Operators>(); }
+
+}  // namespace tsugi::cuda

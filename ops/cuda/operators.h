@@ -1,0 +1,106 @@
+// The operators of ops/*/ on a CUDA device: what stands behind DeviceOperators. Each room binds its own in
+// <op>_on_cuda.cpp, which is compiled once, by the host's compiler, and linked with the CUDA runtime or its emulation.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "ops/cuda/runtime.h"
+#include "ops/tensor/context.h"
+
+namespace tsugi::cuda {
+
+/// The address of a device tensor's elements; null if undefined.
+template <class T>
+T* pointer(const Tensor& tensor) {
+  CHECK(!tensor.defined() || tensor.raw() == nullptr || tensor.device() == DeviceKind::kCuda)
+      << "a tensor of the host among those of the device";
+  return static_cast<T*>(tensor.raw());
+}
+
+/// Throws Error(kUsage): this is not built.
+[[noreturn]] void refuse(const std::string& what, const std::string& hint);
+
+/// All work goes through one stream, in the order of the calls.
+class Operators final : public DeviceOperators {
+ public:
+  std::string describe() const override;
+  int64_t busy_extent() const override;
+  std::shared_ptr<Storage> allocate(size_t bytes) override;
+  std::shared_ptr<Storage> allocate_host(size_t bytes) override;
+  void copy_to_device(void* to, const void* from, size_t bytes) override;
+  void copy_to_host(void* to, const void* from, size_t bytes) override;
+  void synchronize() override;
+
+  void matmul(const Context& context, const Tensor& a, const Tensor& b, const Tensor& out,
+              const MatmulOptions& options) override;
+  void activation_forward(const Context& context, Activation activation, const Tensor& x, const Tensor& out) override;
+  void activation_backward(const Context& context, Activation activation, const Tensor& pre_activation,
+                           const Tensor& d_out, const Tensor& d_pre) override;
+  void gated_activation_forward(const Context& context, Activation activation, const Tensor& gate_up,
+                                const Tensor& out) override;
+  void gated_activation_backward(const Context& context, Activation activation, const Tensor& gate_up,
+                                 const Tensor& d_out, const Tensor& d_gate_up) override;
+  void residual_norm_forward(const Context& context, const Tensor& x, const Tensor& branch, const Dropout& dropout,
+                             const Tensor& gamma, const Tensor& beta, float epsilon, const Tensor& residual,
+                             const Tensor& normed, const Tensor& mean, const Tensor& rstd) override;
+  void residual_norm_backward(const Context& context, const Tensor& residual, const Tensor& gamma, const Tensor& mean,
+                              const Tensor& rstd, const Tensor& d_normed, const Dropout& dropout, bool has_d_residual,
+                              const Tensor& d_residual, const Tensor& d_branch, const Tensor& d_gamma,
+                              const Tensor& d_beta) override;
+  void rotary_forward(const Context& context, const Rotary& rotary, const Tensor& from, const Tensor& to,
+                      const Tensor& rstd) override;
+  void rotary_backward(const Context& context, const Rotary& rotary, const Tensor& from, const Tensor& rstd,
+                       const Tensor& gradient, const Tensor& d_query_gamma, const Tensor& d_key_gamma) override;
+  void attention_forward(const Context& context, const AttentionShape& shape, const HeadsView& q, const HeadsView& k,
+                         const HeadsView& v, const Dropout& dropout, const Tensor& out,
+                         const Tensor& log_sum_exp) override;
+  void attention_backward(const Context& context, const AttentionShape& shape, const HeadsView& q, const HeadsView& k,
+                          const HeadsView& v, const Dropout& dropout, const Tensor& out, const Tensor& log_sum_exp,
+                          const Tensor& d_out, const HeadsView& dq, const HeadsView& dk, const HeadsView& dv) override;
+  void embedding_forward(const Context& context, const Tensor& tokens, const Tensor& token_table,
+                         const Tensor& position_table, int64_t first_position, const Dropout& dropout,
+                         const Tensor& out) override;
+  void embedding_backward(const Context& context, const Tensor& tokens, const Dropout& dropout, const Tensor& d_out,
+                          const Tensor& d_token_table, const Tensor& d_position_table) override;
+  LossSum linear_cross_entropy(const Context& context, const Tensor& hidden, const Tensor& weight,
+                               const Tensor& targets, int64_t vocabulary, const Tensor& row_loss,
+                               const Tensor& d_hidden, const Tensor& d_weight,
+                               const CrossEntropyOptions& options) override;
+  void gather_rows(const Context& context, const Tensor& x, const Tensor& indices, const Tensor& out) override;
+  void gather_rows_backward(const Context& context, const Tensor& indices, const Tensor& d_out,
+                            const Tensor& d_x) override;
+  void take_columns(const Context& context, const Tensor& x, int64_t first, float scale, const Tensor& out) override;
+  void add_to_columns(const Context& context, const Tensor& addend, int64_t first, float scale,
+                      const Tensor& x) override;
+  void column_sum(const Context& context, const Tensor& x, const Tensor& out) override;
+  void add_in_place(const Context& context, const Tensor& a, const Tensor& b) override;
+  void fill_zero(const Context& context, const Tensor& x) override;
+  void convert(const Context& context, const Tensor& from, const Tensor& to) override;
+  void adamw_step(const Context& context, const AdamWStep& step, std::span<const ChunkRule> chunks,
+                  const Tensor& master, const Tensor& exp_avg, const Tensor& exp_avg_sq, const Tensor& gradient,
+                  const Tensor& working) override;
+  void chunk_square_sums(const Context& context, std::span<const ChunkRule> chunks, const Tensor& buffer,
+                         std::span<double> sums) override;
+
+ private:
+  /// `bytes` of the device that are free once the next call of the same operator begins.
+  void* keep(Buffer& buffer, size_t bytes);
+  void* upload_rules(std::span<const ChunkRule> chunks);
+
+  /// Made when work is first queued: a plan needs no device.
+  Stream& stream();
+
+  std::optional<Stream> stream_;
+  HostBuffer staging_;
+  size_t staged_ = 0;  ///< of it, bytes that copies under way may still read
+  Buffer rules_, adamw_, sums_;
+};
+
+/// The operators on device `ordinal` of those that this process sees.
+std::unique_ptr<DeviceOperators> make_operators(int ordinal);
+/// The same for meta devices alone, which plan what a device would need: works without one.
+std::unique_ptr<DeviceOperators> make_planning_operators();
+
+}  // namespace tsugi::cuda

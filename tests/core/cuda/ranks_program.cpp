@@ -1,0 +1,69 @@
+// Trains on emulated CUDA on every rank of mpirun, then alone, and compares bytes: losses, and the weights at the end.
+//   mpirun -np 2 cuda_ranks_program TOKENS.bin
+#include <cstring>
+#include <iostream>
+
+#include "core/config/config.h"
+#include "core/objective/causal_lm.h"
+#include "core/train/engine.h"
+#include "dist/world.h"
+#include "ops/cuda/operators.h"
+#include "ops/tensor/copy.h"
+
+namespace {
+
+using namespace tsugi;
+
+constexpr int64_t kVocabulary = 37;
+constexpr int64_t kSequence = 12;
+
+/// Losses of three steps and the weights after them, as bytes.
+std::string train(Communicator& communicator, const std::string& tokens) {
+  RunConfig config;
+  parse_config(R"(
+      steps: 3
+      model { layers: 2 heads: 2 width: 16 context: 12 vocabulary: 37 dropout: 0.1 }
+      data { train: "unused" }
+      batch { micro_batch: 1 micro_batches: 5 }
+      optimizer { learning_rate: 1e-2 }
+      numerics { compute: BF16 }
+      dist { bucket_megabytes: 1 }
+  )",
+               "test", {}, config);
+  validate_run(config);
+  ThreadPool pool(1);
+  const std::unique_ptr<DeviceOperators> cuda = cuda::make_operators(0);
+  CausalLm objective(TokenFile::open(tokens), TokenFile::open(tokens), kVocabulary, kSequence, config.seed());
+  Engine engine(pool, communicator, config, objective, {}, {.operators = cuda.get()});
+  engine.optimizer().initialize(config.seed());
+  std::string result;
+  for (int64_t step = 0; step < config.steps(); ++step) {
+    const StepReport report = engine.step(step + 1, static_cast<uint64_t>(step * engine.samples_per_step()), 1e-2f);
+    result.append(reinterpret_cast<const char*>(&report.loss), sizeof(report.loss));
+  }
+  const Tensor weights = on_host(engine.context(), engine.store().working());
+  return result.append(static_cast<const char*>(weights.raw()), weights.bytes());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 2) return 2;
+  World world({.timeout_seconds = 60});
+  const std::string path = std::string(argv[1]) + "." + std::to_string(world.rank());
+  {
+    TokenFileWriter writer(path, kVocabulary);
+    std::vector<int32_t> tokens;
+    for (int i = 0; i < 2000; ++i) tokens.push_back((i * i + 3 * i) % kVocabulary);
+    writer.add_document(tokens);
+    writer.finish();
+  }
+  const std::string together = train(world.communicator(), path);
+  const std::string alone = train(*make_local_communicator(), path);
+  if (together != alone) {
+    std::cerr << "rank " << world.rank() << ": " << world.size() << " ranks give other bits than one\n";
+    world.abort(1);
+  }
+  world.communicator().barrier();
+  return 0;
+}

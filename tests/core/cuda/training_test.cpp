@@ -1,0 +1,197 @@
+// The real trainer on CUDA, beside the CPU: config to engine to steps to checkpoints. On the emulator, and on a device
+// (device_tests).
+//
+// In the emulator device memory cannot be touched by the host while nothing runs (emulated/global_memory.h): an
+// operator, or the trainer, that reads it there ends the test.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "core/config/config.h"
+#include "core/objective/causal_lm.h"
+#include "core/train/trainer.h"
+#include "ops/base/error.h"
+#include "tests/ops/cuda/context.h"
+#include "tests/ops/cuda/low_precision.h"
+#ifndef TSUGI_ON_DEVICE
+#include "ops/cuda/emulated/machine.h"
+#endif
+
+namespace tsugi {
+namespace {
+
+constexpr int64_t kVocabulary = 37;
+
+std::string folder() { return ::testing::TempDir() + "cuda_training." + std::to_string(getpid()); }
+
+/// Tokens with a pattern that can be learnt, in documents.
+std::string make_tokens() {
+  const std::string path = folder() + ".bin";
+  TokenFileWriter writer(path, kVocabulary);
+  std::vector<int32_t> document;
+  for (int i = 0; i < 2000; ++i) {
+    document.push_back((i * i + 3 * i) % kVocabulary);
+    if (i % 23 != 22) continue;
+    writer.add_document(document);
+    document.clear();
+  }
+  writer.finish();
+  return path;
+}
+
+RunConfig make_config(const std::string& overrides) {
+  RunConfig config;
+  parse_config(R"(
+      steps: 4
+      data { train: "unused" }
+      batch { micro_batch: 2 micro_batches: 3 }
+      optimizer { learning_rate: 1e-2 }
+      schedule { kind: CONSTANT }
+      numerics { compute: BF16 }
+      evaluation { every_steps: 2 sequences: 4 }
+      checkpoint { every_steps: 2 }
+  )" + overrides,
+               "test", {}, config);
+  validate_run(config);
+  return config;
+}
+
+constexpr const char* kGpt2 = "model { layers: 2 heads: 2 width: 16 context: 12 vocabulary: 37 dropout: 0.1 } ";
+
+/// The losses of every step, then those of the evaluations.
+class Recorder : public MetricsSink {
+ public:
+  Recorder(std::vector<double>& losses, std::vector<double>& evaluations)
+      : losses_(losses), evaluations_(evaluations) {}
+  void step(const StepMetrics& metrics) override { losses_.push_back(metrics.loss); }
+  void evaluation(const EvaluationMetrics& metrics) override { evaluations_.push_back(metrics.loss); }
+  void flush() override {}
+
+ private:
+  std::vector<double>& losses_;
+  std::vector<double>& evaluations_;
+};
+
+struct Outcome {
+  std::vector<double> losses, evaluations;
+  TrainerResult result;
+};
+
+struct Where {
+  DeviceOperators* device = nullptr;
+  std::string run_directory = {};
+};
+
+Outcome run(const RunConfig& config, const Where& where) {
+  const std::string tokens = make_tokens();
+  const std::unique_ptr<Communicator> communicator = make_local_communicator();
+  ThreadPool pool(1);
+  const Documents documents = config.data().documents() == DataConfig::APART ? Documents::kApart : Documents::kJoined;
+  CausalLm objective(TokenFile::open(tokens), TokenFile::open(tokens), kVocabulary, config.batch().sequence(),
+                     config.seed(), config.objective().causal_lm(), documents);
+  Outcome outcome;
+  TrainerOptions options;
+  options.config = config;
+  options.device = {.operators = where.device};
+  options.run_directory = where.run_directory;
+  options.make_sinks = [&](int64_t) {
+    std::vector<std::unique_ptr<MetricsSink>> sinks;
+    sinks.push_back(std::make_unique<Recorder>(outcome.losses, outcome.evaluations));
+    return sinks;
+  };
+  outcome.result = train(*communicator, pool, objective, options);
+  return outcome;
+}
+
+/// Trains on CUDA and, in both precisions, on the CPU.
+void expect_equal_to_the_cpu(DeviceOperators* device, const std::string& overrides,
+                             DataConfig::Documents documents = DataConfig::JOINED, bool recompute = false) {
+  RunConfig config = make_config(overrides);
+  config.mutable_data()->set_documents(documents);
+  config.mutable_numerics()->set_recompute(recompute);
+  const Outcome actual = run(config, {device});
+  const Outcome plain = run(config, {});
+  config.mutable_numerics()->set_compute(NumericsConfig::FP32);
+  const Outcome exact = run(config, {});
+  EXPECT_LT(exact.losses.back(), exact.losses.front() - 0.1) << "it learns";
+  testing::expect_within_twice(actual.losses, plain.losses, exact.losses, DType::kBF16);
+  testing::expect_within_twice(actual.evaluations, plain.evaluations, exact.evaluations, DType::kBF16);
+  EXPECT_EQ(actual.evaluations.size(), 2u);
+}
+
+class CudaTrainer : public testing::OnCuda {};
+
+/// Another order of execution.
+void use_order([[maybe_unused]] uint64_t seed) {
+#ifndef TSUGI_ON_DEVICE
+  emulated::options().seed = seed;
+#endif
+}
+
+TEST_F(CudaTrainer, Gpt2EqualsTheCpuWithinTheBoundOfBf16) { expect_equal_to_the_cpu(device(), kGpt2); }
+
+TEST_F(CudaTrainer, LlamaWithGroupedHeadsWindowsAndDocumentsApart) {
+  expect_equal_to_the_cpu(
+      device(),
+      "model { family: LLAMA layers: 2 heads: 4 key_heads: 2 head_dim: 8 width: 24 mlp_width: 40 context: 12 "
+      "vocabulary: 37 sliding_window: 7 dropout: 0.1 logit_soft_cap: 20 "
+      "rope_scaling { kind: LLAMA3 factor: 4 low_frequency_factor: 1 high_frequency_factor: 4 original_context: 8 } } "
+      "objective { causal_lm { z_loss: 1e-3 label_smoothing: 0.1 } }",
+      DataConfig::APART);
+}
+
+TEST_F(CudaTrainer, Qwen3WithNormsOfHeadsAndRecomputation) {
+  expect_equal_to_the_cpu(
+      device(),
+      "model { family: QWEN3 layers: 2 heads: 2 key_heads: 1 head_dim: 16 width: 24 mlp_width: 40 context: 12 "
+      "vocabulary: 37 }",
+      DataConfig::JOINED, true);
+}
+
+TEST_F(CudaTrainer, ResumesBitForBit) {
+  const RunConfig config = make_config(kGpt2);
+  const Outcome whole = run(config, {device()});
+
+  const std::string directory = folder() + ".run";
+  RunConfig half = config;
+  half.set_steps(2);
+  const Outcome first = run(half, {device(), directory});
+  use_order(5);
+  const Outcome second = run(config, {device(), directory});
+  use_order(1);
+  EXPECT_EQ(second.result.start_step, 2);
+  std::vector<double> losses = first.losses;
+  losses.insert(losses.end(), second.losses.begin(), second.losses.end());
+  EXPECT_EQ(losses, whole.losses);
+  EXPECT_EQ(second.result.evaluation.loss, whole.result.evaluation.loss);
+
+  // The CPU goes on from a device's checkpoint.
+  RunConfig longer = config;
+  longer.set_steps(5);
+  const Outcome on_cpu = run(longer, {nullptr, directory});
+  EXPECT_EQ(on_cpu.result.start_step, 4);
+  EXPECT_LT(on_cpu.losses.back(), whole.losses.front());
+  std::filesystem::remove_all(directory);
+}
+
+TEST_F(CudaTrainer, RefusesWhatIsNotBuilt) {
+  const auto message = [&](const RunConfig& config) -> std::string {
+    try {
+      run(config, {device()});
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kUsage);
+      return error.what();
+    }
+    return "no error";
+  };
+  RunConfig fp32 = make_config(kGpt2);
+  fp32.mutable_numerics()->set_compute(NumericsConfig::FP32);
+  EXPECT_THAT(message(fp32), ::testing::HasSubstr("attention in f32"));
+  EXPECT_THAT(message(make_config("model { layers: 1 heads: 1 width: 12 context: 8 vocabulary: 37 }")),
+              ::testing::HasSubstr("heads of 12"));
+}
+
+}  // namespace
+}  // namespace tsugi
