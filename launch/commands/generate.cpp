@@ -99,7 +99,7 @@ Generated generate_all(const GenerateOptions& options, const ModelFolder& opened
 
 nlohmann::ordered_json to_json(const Continuation& one, const Tokenizer* tokenizer) {
   nlohmann::ordered_json json;
-  if (tokenizer != nullptr) json["text"] = tokenizer->decode(one.ids);
+  if (tokenizer != nullptr) json["text"] = tokenizer->decode(one.ids, true);
   json["ids"] = one.ids;
   json["stopped"] = one.stopped;
   json["context_restarts"] = one.restarts;
@@ -131,7 +131,7 @@ void print_text(const GenerateOptions& options, const std::vector<std::string>& 
       std::cout << "--- prompt " << i / samples + 1 << ", sample " << i % samples + 1 << "\n";
     }
     if (tokenizer != nullptr) {
-      std::cout << prompts[i / samples] << tokenizer->decode(all.continuations[i].ids);
+      std::cout << prompts[i / samples] << tokenizer->decode(all.continuations[i].ids, true);
     } else {
       for (const int32_t id : all.continuations[i].ids) std::cout << id << ' ';
     }
@@ -171,7 +171,7 @@ int run_generate(const GenerateOptions& options) {
   const bool stream = !options.json && tokenizer != nullptr && ids.size() == 1 && options.samples == 1;
   std::optional<StreamDecoder> decoder;
   if (stream) {
-    decoder.emplace(*tokenizer);
+    decoder.emplace(*tokenizer, false, true);
     std::cout << prompts[0] << std::flush;
     how.on_token = [&](size_t /*row*/, int32_t token) {
       // The model may have more ids than its tokenizer.

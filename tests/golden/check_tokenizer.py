@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Our byte-level BPE against Hugging Face `tokenizers`: the same ids for the same tokenizer.json, the same text back, and
+"""Our BPE against Hugging Face `tokenizers`: the same ids for the same tokenizer.json, the same text back, and
 the same merges from the same text.
 
     check_tokenizer.py TSUGI [--lines 20000] [--seed 0] [--text FILE…] [--write]
@@ -35,6 +35,7 @@ DEEPSEEK = (r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\
             r" ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 PATTERNS = {"gpt2": None, "llama3": LLAMA3, "qwen2": QWEN2, "o200k": O200K}
 SPECIAL = ["<|endoftext|>", "<|begin_of_text|>"]
+BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 
 
 def byte_level(regex, prefix=False):
@@ -92,6 +93,71 @@ def finish(name, tokenizer):
             processors.TemplateProcessing(
                 single="<|begin_of_text|> $A", pair="<|begin_of_text|> $A <|begin_of_text|> $B:1",
                 special_tokens=[("<|begin_of_text|>", tokenizer.token_to_id("<|begin_of_text|>"))])])
+
+
+def fallback_forms():
+    """Name → a tokenizer without a vocabulary, of characters with byte_fallback: Llama 2 and Mistral as converted at first
+    and since, and Gemma."""
+    replace = normalizers.Replace(" ", "▁")
+    plain = {
+        "llama2": (normalizers.Sequence([normalizers.Prepend("▁"), replace]), None, True),
+        "metaspace": (None, pre_tokenizers.Metaspace("▁", "first", False), True),
+        "words": (None, pre_tokenizers.Metaspace("▁", "always", True), True),
+        "gemma": (replace, pre_tokenizers.Split(" ", "merged_with_previous"), False),
+    }
+    result = {}
+    for name, (normalizer, pre_tokenizer, strip) in plain.items():
+        tokenizer = Tokenizer(models.BPE(byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
+        if normalizer is not None:
+            tokenizer.normalizer = normalizer
+        if pre_tokenizer is not None:
+            tokenizer.pre_tokenizer = pre_tokenizer
+        steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+        tokenizer.decoder = decoders.Sequence(steps + [decoders.Strip(" ", 1, 0)] * strip)
+        result[name] = tokenizer
+    return result
+
+
+def train_fallback(tokenizer, lines, size, characters):
+    """By their trainer, with the tokens of the bytes in the vocabulary but not in added_tokens, as published files are."""
+    special = ["<unk>", "<s>", "</s>"]
+    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=special + BYTES, show_progress=False,
+                                  limit_alphabet=characters, max_token_length=16)
+    tokenizer.train_from_iterator((line for text in lines for line in text.split("\n")), trainer)
+    document = json.loads(tokenizer.to_str())
+    document["added_tokens"] = document["added_tokens"][:len(special)]
+    trained = Tokenizer.from_str(json.dumps(document))
+    trained.add_tokens([AddedToken("<mask>", normalized=False, lstrip=True), AddedToken("tokeñ", normalized=False)])
+    trained.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A <s> $B:1", special_tokens=[("<s>", trained.token_to_id("<s>"))])
+    return trained
+
+
+def check_fallback(tsugi, folder, corpus, lines, seed):
+    """Lines alone and joined (without a pre-tokenizer a text is one piece), and ids that no text gives."""
+    rng = random.Random(seed)
+    long = ["".join(lines[at:at + 50]) for at in range(0, len(lines), 50)]
+    for name, tokenizer in fallback_forms().items():
+        tokenizer = train_fallback(tokenizer, corpus, 3000, 1200)
+        path = folder / f"{name}.json"
+        tokenizer.save(str(path))
+        compare(tsugi, f"{name} (their vocabulary)", path, lines + long)
+        # A character's bytes stay together: of bytes that are no text theirs makes a U+FFFD each, also of whole
+        # characters beside them, where ours are the bytes.
+        size = tokenizer.get_vocab_size()
+        bytes_at = tokenizer.token_to_id("<0x00>")
+        ids = []
+        for _ in range(2000):
+            one = []
+            for _ in range(rng.randrange(12)):
+                at = rng.randrange(size)
+                whole = chr(rng.randrange(0xD800)).encode()
+                one += [bytes_at + byte for byte in whole] if bytes_at <= at < bytes_at + 256 or rng.random() < 0.3 else [at]
+            ids.append(one)
+        texts = [value["text"] for value in run(tsugi, "decode", path, [{"ids": one} for one in ids])]
+        for one, got in zip(ids, texts):
+            assert got == tokenizer.decode(one, skip_special_tokens=False), (name, one, got)
+        print(f"{name}: {len(ids)} lists of random ids decoded alike")
 
 
 def lines_of(count, seed, files):
@@ -229,10 +295,13 @@ def write_golden(files):
     """Files for the C++ tests: texts, and for each form a vocabulary trained on them with the ids of other texts."""
     corpus = lines_of(300, 7, files)
     (HERE / "tokenizer_bpe_text.json").write_text(json.dumps(corpus) + "\n")
-    for name in (*PATTERNS, "deepseek", "digits", "next", "removed"):
-        tokenizer = forms()[name]
-        train_theirs(tokenizer, corpus, 450)
-        finish(name, tokenizer)
+    for name in (*PATTERNS, "deepseek", "digits", "next", "removed", "llama2", "metaspace"):
+        if name in fallback_forms():
+            tokenizer = train_fallback(fallback_forms()[name], corpus, 600, 150)
+        else:
+            tokenizer = forms()[name]
+            train_theirs(tokenizer, corpus, 450)
+            finish(name, tokenizer)
         (HERE / f"tokenizer_bpe_{name}.json").write_text(tokenizer.to_str() + "\n")
         texts = lines_of(60, 8, files)
         cases = [{"text": text, "ids": tokenizer.encode(text).ids, "decoded": tokenizer.decode(
@@ -260,6 +329,7 @@ def main():
             path = folder / f"{name}.json"
             tokenizer.save(str(path))
             compare(arguments.tsugi, f"{name} (their vocabulary)", path, lines)
+        check_fallback(arguments.tsugi, folder, corpus, lines, arguments.seed)
         check_training(arguments.tsugi, folder, corpus[:5000], lines)
         check_transformers(arguments.tsugi, folder, corpus, lines[:2000])
 

@@ -8,6 +8,7 @@
 #include <limits>
 #include <queue>
 
+#include "core/data/utf8.h"
 #include "ops/base/error.h"
 
 namespace tsugi {
@@ -15,6 +16,7 @@ namespace {
 
 constexpr size_t kCacheEntries = 1 << 16;
 constexpr size_t kShort = 256;  // bytes; pieces up to here are merged by searching, longer ones with a queue
+constexpr size_t kCodePoints = 0x110000;
 constexpr size_t kMostMerges = size_t{1} << 24;
 constexpr uint32_t kNoKey = std::numeric_limits<uint32_t>::max();  // of no pair: the last place has none
 constexpr uint32_t kTagBits = 0xFF000000;
@@ -60,13 +62,36 @@ BpeModel::BpeModel(BpeModel&&) noexcept = default;
 
 BpeModel::BpeModel(std::vector<Token> tokens, std::vector<BpeMerge> merges, bool ignore_merges)
     : tokens_(std::move(tokens)), merges_(std::move(merges)), ignore_merges_(ignore_merges) {
-  ids_.reserve(tokens_.size());
+  index();
   std::ranges::fill(bytes_, -1);
+  for (const auto& [bytes, id] : ids_) {
+    if (bytes.size() == 1) bytes_[static_cast<uint8_t>(bytes[0])] = id;
+  }
+  characters_ = WholeCharacters(
+      merges_, bytes_, [this](int32_t id) -> std::string_view { return bytes(id); },
+      [this](int32_t left, int32_t right) {
+        const BpeMerge* const found = find_merge(left, right);
+        return found == nullptr ? WholeCharacters::kNone : static_cast<uint32_t>(found - merges_.data());
+      });
+}
+
+BpeModel::BpeModel(std::vector<Token> tokens, std::vector<BpeMerge> merges, bool ignore_merges,
+                   const std::array<int32_t, 256>& fallback)
+    : tokens_(std::move(tokens)), merges_(std::move(merges)), ignore_merges_(ignore_merges) {
+  index();
+  std::ranges::copy(fallback, bytes_);
+  by_code_point_.assign(kCodePoints, -1);
+  for (const auto& [text, id] : ids_) {
+    const CodePoint first = text.empty() ? CodePoint{} : code_point_at(text, 0);
+    if (first.bytes > 0 && static_cast<size_t>(first.bytes) == text.size()) by_code_point_[first.value] = id;
+  }
+}
+
+void BpeModel::index() {
+  ids_.reserve(tokens_.size());
   for (size_t i = 0; i < tokens_.size(); ++i) {
     if (!tokens_[i].text) continue;
-    const std::string& bytes = tokens_[i].bytes;
-    CHECK(ids_.emplace(bytes, static_cast<int32_t>(i)).second) << "token " << i << " stands twice";
-    if (bytes.size() == 1) bytes_[static_cast<uint8_t>(bytes[0])] = static_cast<int32_t>(i);
+    CHECK(ids_.emplace(tokens_[i].bytes, static_cast<int32_t>(i)).second) << "token " << i << " stands twice";
   }
   CHECK_LT(merges_.size(), kMostMerges);
   size_t capacity = 16;
@@ -81,12 +106,6 @@ BpeModel::BpeModel(std::vector<Token> tokens, std::vector<BpeMerge> merges, bool
     while (slots_[slot] != kEmpty) slot = (slot + 1) & mask_;
     slots_[slot] = tag_of(hash) | static_cast<uint32_t>(rank);
   }
-  characters_ = WholeCharacters(
-      merges_, bytes_, [this](int32_t id) -> std::string_view { return bytes(id); },
-      [this](int32_t left, int32_t right) {
-        const BpeMerge* const found = find_merge(left, right);
-        return found == nullptr ? WholeCharacters::kNone : static_cast<uint32_t>(found - merges_.data());
-      });
 }
 
 bool BpeModel::complete() const {
@@ -154,6 +173,19 @@ void BpeModel::encode_uncached(std::string_view piece, std::vector<int32_t>& ids
 
 size_t BpeModel::first_symbols(std::string_view piece, int32_t* symbols) const {
   size_t n = 0;
+  if (!by_code_point_.empty()) {
+    for (size_t at = 0; at < piece.size();) {
+      const CodePoint point = code_point_at(piece, at);
+      const int32_t whole = point.bytes > 0 ? by_code_point_[point.value] : -1;
+      const size_t end = at + static_cast<size_t>(std::max(point.bytes, 1));
+      if (whole >= 0) {
+        symbols[n++] = whole;
+        at = end;
+      }
+      while (at < end) symbols[n++] = byte_token(piece[at++]);
+    }
+    return n;
+  }
   for (size_t at = 0; at < piece.size();) {
     size_t bytes = 1;
     if (static_cast<uint8_t>(piece[at]) >= 0x80) {

@@ -1,6 +1,7 @@
 // Byte-pair encoding of one piece of text: Sennrich et al. 2016, arXiv:1508.07909, on bytes as in GPT-2.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -25,6 +26,9 @@ class BpeModel {
   /// merges have the same pair. With `ignore_merges` a piece that is a token is that token, even where the merges would
   /// not lead to it.
   BpeModel(std::vector<Token> tokens, std::vector<BpeMerge> merges, bool ignore_merges);
+  /// Merging starts from characters instead of bytes; one that is no token is the tokens of its bytes, `fallback`.
+  BpeModel(std::vector<Token> tokens, std::vector<BpeMerge> merges, bool ignore_merges,
+           const std::array<int32_t, 256>& fallback);
   ~BpeModel();
   BpeModel(BpeModel&&) noexcept;
 
@@ -39,6 +43,7 @@ class BpeModel {
   void encode(std::string_view piece, BpeCache& cache, std::vector<int32_t>& ids) const;
 
  private:
+  void index();
   const BpeMerge* find_merge(int32_t left, int32_t right) const;
   /// Writes the symbols that merging starts from; returns how many: at most one for each byte.
   size_t first_symbols(std::string_view piece, int32_t* symbols) const;
@@ -52,6 +57,7 @@ class BpeModel {
   int32_t bytes_[256];
   std::vector<BpeMerge> merges_;  // by rank
   WholeCharacters characters_;
+  std::vector<int32_t> by_code_point_;  // the token of a character, or -1; empty where merging starts from bytes
   /// Open addressing, a power of two: 8 bits of the pair's hash and 24 of its rank. Most questions are for pairs that
   /// are not there; four bytes a slot, almost always enough to say so, keep the table in the second-level cache.
   std::vector<uint32_t> slots_;

@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "core/data/tokenizer/bpe_model.h"
+#include "core/data/tokenizer/byte_fallback.h"
 #include "core/data/tokenizer/byte_level.h"
 #include "core/data/tokenizer/forms.h"
 #include "core/data/tokenizer/normalizer.h"
@@ -28,7 +29,8 @@ struct Vocabulary {
   std::vector<BpeMerge> merges;
 };
 
-void read_vocabulary(const JsonValue& element, Vocabulary& vocabulary) {
+/// With `fallback` names are texts; else they are byte-level.
+void read_vocabulary(const JsonValue& element, bool fallback, Vocabulary& vocabulary) {
   const int64_t size = element.size();
   if (size == 0) throw element.error("is empty");
   if (size > kMaxTokens) throw element.error("has more than " + std::to_string(kMaxTokens) + " tokens");
@@ -51,7 +53,7 @@ void read_vocabulary(const JsonValue& element, Vocabulary& vocabulary) {
   }
   vocabulary.tokens.reserve(names.size());
   for (const std::string* name : names) {
-    std::optional<std::string> bytes = from_byte_names(*name);
+    std::optional<std::string> bytes = fallback ? *name : from_byte_names(*name);
     const bool text = bytes.has_value();
     vocabulary.tokens.push_back({text ? std::move(*bytes) : *name, text});
   }
@@ -95,22 +97,37 @@ void read_merges(const JsonValue& merges, Vocabulary& vocabulary) {
   }
 }
 
-BpeModel read_model(const JsonValue& model, Vocabulary& vocabulary) {
+/// The tokens of the 256 bytes.
+std::array<int32_t, 256> read_fallback(const JsonValue& model, const Vocabulary& vocabulary) {
+  std::array<int32_t, 256> ids{};
+  for (size_t byte = 0; byte < ids.size(); ++byte) {
+    const std::string name = fallback_name(static_cast<uint8_t>(byte));
+    const auto found = vocabulary.ids.find(name);
+    if (found == vocabulary.ids.end()) {
+      throw model.require("byte_fallback").error("is true, but " + name + " is not in the vocabulary");
+    }
+    ids[byte] = found->second;
+  }
+  return ids;
+}
+
+BpeModel read_model(const JsonValue& model, bool fallback, Vocabulary& vocabulary) {
   model.require_only({"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
                       "byte_fallback", "ignore_merges", "vocab", "merges"});
   if (model.double_or("dropout", 0.0) != 0.0) throw model.require("dropout").error("is not supported; must be null");
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     if (!model.string_or(key, "").empty()) throw model.require(key).error("is not supported; must be null");
   }
-  if (model.bool_or("byte_fallback", false)) {
-    throw model.require("byte_fallback").error("is not supported", "tsugi reads byte-level BPE (GPT-2, Llama 3, Qwen)");
-  }
   model.bool_or("fuse_unk", false);
   const bool ignore_merges = model.bool_or("ignore_merges", false);
-  read_vocabulary(model.require_object("vocab"), vocabulary);
+  read_vocabulary(model.require_object("vocab"), fallback, vocabulary);
   read_merges(model.require_array("merges"), vocabulary);
-  BpeModel result(std::move(vocabulary.tokens), std::move(vocabulary.merges), ignore_merges);
   // With all bytes there, nothing is ever unknown.
+  if (fallback) {
+    const std::array<int32_t, 256> bytes = read_fallback(model, vocabulary);
+    return BpeModel(std::move(vocabulary.tokens), std::move(vocabulary.merges), ignore_merges, bytes);
+  }
+  BpeModel result(std::move(vocabulary.tokens), std::move(vocabulary.merges), ignore_merges);
   if (!model.string_or("unk_token", "").empty() && !result.complete()) {
     throw model.require("unk_token").error("is not supported in a vocabulary that lacks some of the 256 bytes");
   }
@@ -172,12 +189,20 @@ class BpeTokenizer : public Tokenizer {
  public:
   BpeTokenizer(const JsonValue& document, std::string text)
       : text_(std::move(text)),
+        fallback_(document.require_object("model").bool_or("byte_fallback", false)),
         normalizer_(document.require("normalizer")),
-        pre_tokenizer_(document.require("pre_tokenizer")),
+        pre_tokenizer_(document.require("pre_tokenizer"), !fallback_),
         pattern_(pre_tokenizer_.only_pattern()),
-        model_(read_model(document.require_object("model"), vocabulary_)),
+        model_(read_model(document.require_object("model"), fallback_, vocabulary_)),
         added_(read_added_tokens(document.require_array("added_tokens"), vocabulary_, model_.vocabulary())) {
-    check_decoder(document.require("decoder"));
+    std::optional<FallbackDecoder> decoder;
+    if (fallback_) {
+      decoder.emplace(document.require("decoder"));
+      leading_spaces_ = decoder->leading_spaces();
+      for (int32_t id = 0; id < model_.vocabulary(); ++id) texts_.push_back(decoder->apply(model_.bytes(id)));
+    } else {
+      check_decoder(document.require("decoder"));
+    }
     std::vector<AddedToken> original;
     std::vector<AddedToken> normalized;
     std::set<std::string> contents;
@@ -196,6 +221,9 @@ class BpeTokenizer : public Tokenizer {
             .error("\"" + token.content.substr(0, 80) + "\" is empty or another token's when normalized");
       }
     }
+    if (decoder) {
+      for (std::string& one : decoded_) one = decoder->apply(one);
+    }
     original_ = AddedTokenFinder(std::move(original));
     normalized_ = AddedTokenFinder(std::move(normalized));
     template_ = read_template(document.require("post_processor"), *this);
@@ -212,7 +240,7 @@ class BpeTokenizer : public Tokenizer {
     if (options.template_tokens) work.ids = template_.before;
     for (size_t at = 0; at < text.size();) {
       const size_t valid = valid_utf8_prefix(text.substr(at));
-      if (valid > 0) encode_valid(text.substr(at, valid), work);
+      if (valid > 0) encode_valid(text.substr(at, valid), at == 0, work);
       at += valid;
       // What is no UTF-8 is a piece of its own.
       size_t end = at;
@@ -227,8 +255,14 @@ class BpeTokenizer : public Tokenizer {
 
   void append_token(int32_t id, std::string& text) const override {
     const int32_t added = by_id_[static_cast<size_t>(id)];
-    text += added >= 0 ? decoded_[static_cast<size_t>(added)] : model_.bytes(id);
+    if (added >= 0) {
+      text += decoded_[static_cast<size_t>(added)];
+    } else {
+      text += fallback_ ? texts_[static_cast<size_t>(id)] : model_.bytes(id);
+    }
   }
+
+  size_t leading_spaces() const override { return leading_spaces_; }
 
   std::optional<int32_t> find_token(std::string_view content) const override {
     for (const AddedToken& token : added_) {
@@ -253,13 +287,17 @@ class BpeTokenizer : public Tokenizer {
     bool skip_special;
   };
 
-  void encode_valid(std::string_view text, Work& work) const {
+  /// `start`: nothing stands before `text`.
+  void encode_valid(std::string_view text, bool start, Work& work) const {
     const auto on_token = [&work](int32_t id) { work.ids.push_back(id); };
-    const auto plain = [&](std::string_view part) { encode_plain(part, work); };
-    const auto normalize = [&](std::string_view part) {
-      if (normalizer_.empty()) return find(normalized_, part, work, plain, on_token);
-      const std::string changed = normalizer_.apply(part);
-      find(normalized_, changed, work, plain, on_token);
+    const auto normalize = [&](std::string_view section) {
+      const std::string changed = normalizer_.empty() ? "" : normalizer_.apply(section);
+      const std::string_view normal = normalizer_.empty() ? section : changed;
+      const bool first = start && section.data() == text.data();
+      const auto plain = [&](std::string_view part) {
+        encode_plain(part, first && part.data() == normal.data(), work);
+      };
+      find(normalized_, normal, work, plain, on_token);
     };
     find(original_, text, work, normalize, on_token);
   }
@@ -274,7 +312,7 @@ class BpeTokenizer : public Tokenizer {
     }
   }
 
-  void encode_plain(std::string_view text, Work& work) const {
+  void encode_plain(std::string_view text, bool start, Work& work) const {
     if (pattern_) {
       const char* const end = text.data() + text.size();
       for (const char* p = text.data(); p < end;) {
@@ -285,7 +323,7 @@ class BpeTokenizer : public Tokenizer {
       return;
     }
     std::list<std::string> store;
-    for (const std::string_view piece : pre_tokenizer_.split(text, store)) {
+    for (const std::string_view piece : pre_tokenizer_.split(text, start, store)) {
       model_.encode(piece, *work.cache, work.ids);
     }
   }
@@ -303,7 +341,8 @@ class BpeTokenizer : public Tokenizer {
     caches_.push_back(std::move(cache));
   }
 
-  std::string text_;       // the file
+  std::string text_;  // the file
+  bool fallback_;
   Vocabulary vocabulary_;  // while reading
   Normalizer normalizer_;
   PreTokenizer pre_tokenizer_;
@@ -312,6 +351,8 @@ class BpeTokenizer : public Tokenizer {
   std::vector<AddedToken> added_;     // ascending by id
   std::vector<std::string> decoded_;  // of added_: their contents, normalized where they are met so
   std::vector<int32_t> by_id_;        // index in added_, or -1
+  std::vector<std::string> texts_;    // with fallback_: what the model's tokens are decoded to
+  size_t leading_spaces_ = 0;
   AddedTokenFinder original_;
   AddedTokenFinder normalized_;
   TokenTemplate template_;

@@ -20,10 +20,14 @@ bool is_numeric(char32_t c) {
 
 }  // namespace
 
-PreTokenizer::PreTokenizer(const JsonValue& element) {
-  if (element.is_null()) throw element.error("is null; a byte-level vocabulary needs ByteLevel");
+PreTokenizer::PreTokenizer(const JsonValue& element, bool byte_level) : wants_byte_level_(byte_level) {
+  if (element.is_null()) {
+    if (byte_level) throw element.error("is null; a byte-level vocabulary needs ByteLevel");
+    return;
+  }
   read(element);
-  if (!byte_level_) throw element.error("has no ByteLevel, and only byte-level vocabularies are supported");
+  if (byte_level && !byte_level_)
+    throw element.error("has no ByteLevel, which a vocabulary without byte_fallback needs");
 }
 
 void PreTokenizer::read(const JsonValue& element) {
@@ -35,7 +39,7 @@ void PreTokenizer::read(const JsonValue& element) {
   }
   if (byte_level_) throw element.error("stands after ByteLevel, where the text is bytes already: not supported");
   Step step;
-  if (type == "ByteLevel") {
+  if (type == "ByteLevel" && wants_byte_level_) {
     element.require_only({"type", "add_prefix_space", "trim_offsets", "use_regex"});
     byte_level_ = true;
     element.bool_or("trim_offsets", true);
@@ -55,9 +59,12 @@ void PreTokenizer::read(const JsonValue& element) {
     step.digits = true;
     step.behaviour = element.require_bool("individual_digits") ? Behaviour::kIsolated : Behaviour::kContiguous;
     steps_.push_back(std::move(step));
+  } else if (type == "Metaspace" && !wants_byte_level_) {
+    read_metaspace(element);
   } else {
-    throw element.require("type").error("\"" + type.substr(0, 80) + "\" is not supported",
-                                        "tsugi reads Split, Digits, ByteLevel and Sequence");
+    throw element.require("type").error(
+        "\"" + type.substr(0, 80) + "\" is not supported",
+        "tsugi reads Split, Digits and Sequence, ByteLevel without and Metaspace with byte_fallback");
   }
 }
 
@@ -85,6 +92,40 @@ void PreTokenizer::read_split(const JsonValue& element) {
     step.regex.emplace(read_pattern(pattern));
   }
   steps_.push_back(std::move(step));
+}
+
+void PreTokenizer::read_metaspace(const JsonValue& element) {
+  element.require_only({"type", "replacement", "prepend_scheme", "split"});
+  const std::string scheme = element.require_string("prepend_scheme");
+  Step step;
+  step.metaspace = element.require_string("replacement");
+  if (step.metaspace.empty() || static_cast<size_t>(code_point_at(step.metaspace, 0).bytes) != step.metaspace.size()) {
+    throw element.require("replacement").error("is not a character");
+  }
+  step.metaspace_always = scheme == "always";
+  step.metaspace_start = scheme == "first";
+  if (!step.metaspace_always && !step.metaspace_start && scheme != "never") {
+    throw element.require("prepend_scheme").error("must be always, first or never");
+  }
+  Step split;
+  split.regex.emplace(Regex::literal(step.metaspace));
+  split.behaviour = Behaviour::kMergedWithNext;
+  steps_.push_back(std::move(step));
+  if (element.require_bool("split")) steps_.push_back(std::move(split));
+}
+
+std::string PreTokenizer::with_metaspace(const Step& step, std::string_view text, bool start) {
+  std::string result;
+  const bool begins = text[0] == ' ' || text.starts_with(step.metaspace);
+  if (!begins && (step.metaspace_always || (step.metaspace_start && start))) result = step.metaspace;
+  for (const char c : text) {
+    if (c == ' ') {
+      result += step.metaspace;
+    } else {
+      result += c;
+    }
+  }
+  return result;
 }
 
 std::optional<SplitPattern> PreTokenizer::only_pattern() const {
@@ -172,12 +213,17 @@ std::vector<PreTokenizer::Part> PreTokenizer::combine(const Step& step, std::vec
   return result;
 }
 
-std::vector<std::string_view> PreTokenizer::split(std::string_view text, std::list<std::string>& store) const {
+std::vector<std::string_view> PreTokenizer::split(std::string_view text, bool start,
+                                                  std::list<std::string>& store) const {
   std::vector<std::string_view> pieces;
   if (!text.empty()) pieces.push_back(text);
   for (const Step& step : steps_) {
     std::vector<std::string_view> next;
     for (std::string_view piece : pieces) {
+      if (!step.metaspace.empty()) {
+        next.push_back(store.emplace_back(with_metaspace(step, piece, start && next.empty())));
+        continue;
+      }
       if (step.prefix_space) {
         if (piece[0] != ' ') piece = store.emplace_back(" ").append(piece);
         next.push_back(piece);

@@ -15,16 +15,16 @@ namespace tsugi {
 
 class PreTokenizer {
  public:
-  /// Split, Digits, ByteLevel and Sequence of them, with one ByteLevel and it last. Anything else is an Error(kData)
-  /// that names it.
-  explicit PreTokenizer(const JsonValue& element);
+  /// Split, Digits and Sequence of them; `byte_level`: with one ByteLevel and it last; else also Metaspace, and null is
+  /// none. Anything else is an Error(kData) that names it.
+  PreTokenizer(const JsonValue& element, bool byte_level);
 
   /// The pattern, when splitting by it is all that is done.
   std::optional<SplitPattern> only_pattern() const;
 
-  /// The pieces of `text`, valid UTF-8, in order; none is empty. They point into `text` or into `store`, which holds
-  /// text that was changed. Matches of Split with behaviour Removed are in no piece.
-  std::vector<std::string_view> split(std::string_view text, std::list<std::string>& store) const;
+  /// The pieces of `text`, valid UTF-8, in order; none is empty. `start`: the text begins there. They point into `text`
+  /// or into `store`, which holds text that was changed. Matches of Split with behaviour Removed are in no piece.
+  std::vector<std::string_view> split(std::string_view text, bool start, std::list<std::string>& store) const;
 
  private:
   enum class Behaviour { kRemoved, kIsolated, kMergedWithPrevious, kMergedWithNext, kContiguous };
@@ -36,17 +36,23 @@ class PreTokenizer {
   struct Step {
     std::optional<SplitPattern> pattern;  ///< isolated matches of a known pattern
     std::optional<Regex> regex;
-    bool digits = false;        ///< matches are single digits
-    bool prefix_space = false;  ///< a space before what does not begin with one
+    bool digits = false;            ///< matches are single digits
+    bool prefix_space = false;      ///< a space before what does not begin with one
+    std::string metaspace;          ///< if any, instead of spaces, and before what does not begin with it …
+    bool metaspace_always = false;  ///< … always
+    bool metaspace_start = false;   ///< … at the start of the text
     bool invert = false;
     Behaviour behaviour = Behaviour::kIsolated;
   };
   void read(const JsonValue& element);
   void read_split(const JsonValue& element);
+  void read_metaspace(const JsonValue& element);
+  static std::string with_metaspace(const Step& step, std::string_view text, bool start);
   static std::vector<Part> parts(const Step& step, std::string_view text);
   static std::vector<Part> combine(const Step& step, std::vector<Part> parts);
 
   std::vector<Step> steps_;
+  bool wants_byte_level_;
   bool byte_level_ = false;
 };
 

@@ -1,5 +1,6 @@
 #include "core/data/tokenizer/tokenizer.h"
 
+#include <algorithm>
 #include <array>
 #include <exception>
 #include <nlohmann/json.hpp>
@@ -36,7 +37,7 @@ void check_id(int32_t id, int64_t vocabulary, const std::string& where) {
 
 }  // namespace
 
-std::string Tokenizer::decode(const std::vector<int32_t>& ids) const {
+std::string Tokenizer::decode(const std::vector<int32_t>& ids, bool continues) const {
   const int64_t size = vocabulary();
   std::string text;
   text.reserve(ids.size());
@@ -44,6 +45,7 @@ std::string Tokenizer::decode(const std::vector<int32_t>& ids) const {
     if (ids[i] < 0 || ids[i] >= size) check_id(ids[i], size, " at position " + std::to_string(i));
     append_token(ids[i], text);
   }
+  if (!continues) text.erase(0, std::min(leading_spaces(), std::min(text.find_first_not_of(' '), text.size())));
   return text;
 }
 
@@ -62,6 +64,14 @@ std::string StreamDecoder::push(int32_t id) {
   check_id(id, tokenizer_.vocabulary(), "");
   if (skip_special_ && tokenizer_.is_special(id)) return {};
   tokenizer_.append_token(id, pending_);
+  // Nothing has been said as long as these may be dropped.
+  for (; leading_spaces_ > 0 && !pending_.empty(); --leading_spaces_) {
+    if (pending_[0] != ' ') {
+      leading_spaces_ = 0;
+      break;
+    }
+    pending_.erase(0, 1);
+  }
   std::string text;
   size_t at = 0;
   while (at < pending_.size()) {
@@ -166,8 +176,9 @@ std::unique_ptr<Tokenizer> parse_tokenizer(std::string text, const std::string& 
   const std::string type = model.string_or("type", "BPE");
   if (type == "WordLevel") return read_character_tokenizer(document);
   if (type != "BPE") {
-    throw model.require("type").error("\"" + type.substr(0, 80) + "\" is not supported",
-                                      "tsugi reads byte-level BPE and WordLevel of single characters");
+    throw model.require("type").error(
+        "\"" + type.substr(0, 80) + "\" is not supported",
+        "tsugi reads BPE, byte-level or with byte_fallback, and WordLevel of single characters");
   }
   if (auto bytes = read_byte_tokenizer(document)) return bytes;
   return read_bpe_tokenizer(document, std::move(text));

@@ -33,8 +33,9 @@ class Tokenizer {
   /// The ids that Hugging Face's encode() gives.
   std::vector<int32_t> encode(std::string_view text) const { return encode(text, EncodeOptions()); }
   /// Special tokens are in the text by their content, so that decode(encode(x)) is x where no normalizer, prefix space
-  /// or template changes it. Ids out of range throw Error(kData).
-  std::string decode(const std::vector<int32_t>& ids) const;
+  /// or template changes it. Ids out of range throw Error(kData). `continues`: the text follows other text, so that it
+  /// keeps a space at its start that leading_spaces() would drop.
+  std::string decode(const std::vector<int32_t>& ids, bool continues = false) const;
   /// Appends the bytes of one token, which need not be whole characters; 0 ≤ id < vocabulary().
   virtual void append_token(int32_t id, std::string& text) const = 0;
   /// The token with this content (added tokens) or these bytes.
@@ -46,14 +47,18 @@ class Tokenizer {
   std::optional<int32_t> end_of_text() const;
   /// The text of tokenizer.json; transformers' PreTrainedTokenizerFast reads it and gives the same ids.
   virtual std::string to_json() const = 0;
+  /// How many spaces a decoded text loses at its start at most (Llama 2: the one that encoding put there).
+  virtual size_t leading_spaces() const { return 0; }
 };
 
 /// Text from ids that come one by one: gives characters when they are complete.
 class StreamDecoder {
  public:
-  /// `tokenizer` must outlive it. With `skip_special` special tokens leave no trace.
-  explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special = false)
-      : tokenizer_(tokenizer), skip_special_(skip_special) {}
+  /// `tokenizer` must outlive it. With `skip_special` special tokens leave no trace. `continues`: as for decode().
+  explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special = false, bool continues = false)
+      : tokenizer_(tokenizer),
+        skip_special_(skip_special),
+        leading_spaces_(continues ? 0 : tokenizer.leading_spaces()) {}
   /// What can be said after one more token: valid UTF-8. What can never become a character is U+FFFD, as
   /// Python's decode(errors="replace") has it. Ids out of range throw Error(kData).
   std::string push(int32_t id);
@@ -63,7 +68,8 @@ class StreamDecoder {
  private:
   const Tokenizer& tokenizer_;
   bool skip_special_;
-  std::string pending_;  // the beginning of a character
+  size_t leading_spaces_;  // that may still be dropped
+  std::string pending_;    // the beginning of a character
 };
 
 /// Each document on its own, in parallel. An error is the one of the first document that has any.
@@ -77,8 +83,8 @@ std::unique_ptr<Tokenizer> make_byte_tokenizer();
 std::unique_ptr<Tokenizer> make_character_tokenizer(std::string_view text);
 /// The same from the code points themselves, in the order of their ids; none twice.
 std::unique_ptr<Tokenizer> make_character_tokenizer(std::vector<char32_t> code_points);
-/// Reads tokenizer.json: as written by to_json(), and byte-level BPE as Hugging Face writes it (GPT-2, Llama 3, Qwen 2
-/// …). What it does not know is an Error(kData) that names the element.
+/// Reads tokenizer.json: as written by to_json(), and BPE as Hugging Face writes it, byte-level (GPT-2, Llama 3, Qwen 2
+/// …) or of characters with byte_fallback (Llama 2 …). What it does not know is an Error(kData) that names the element.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& path);
 /// The same from the text; errors name `origin`.
 std::unique_ptr<Tokenizer> parse_tokenizer(std::string text, const std::string& origin);
