@@ -1,6 +1,9 @@
 // Streams, events and graphs of the emulation: right programs run right in every order, wrong ones are caught.
 #include "ops/cuda/runtime.h"
 
+#include <csignal>
+
+#include "ops/cuda/emulated/use_of_global_memory.h"
 #include "tests/ops/cuda/testing.h"
 
 namespace tsugi {
@@ -126,10 +129,20 @@ TEST(SeededBugs, WrongCaptures) {
               HasSubstr("the host waits"));
 }
 
+TEST(SeededBugs, TheHostCannotTouchDeviceMemory) {
+  EXPECT_EXIT(
+      {
+        cuda::Buffer buffer(40);
+        buffer.as<char>()[3] = 1;
+      },
+      testing::KilledBySignal(SIGSEGV), "");
+}
+
 TEST(SeededBugs, WritesOutsideAnAllocationAreSeenWhenItIsFreed) {
   EXPECT_DEATH(
       {
         cuda::Buffer buffer(40);
+        const emulated::UseOfGlobalMemory use;
         buffer.as<char>()[41] = 1;
       },
       "written outside an allocation of 40 bytes");
