@@ -11,6 +11,7 @@ void add_sweep(CLI::App& app, int& exit_code) {
   add_sweep_run(*sweep, exit_code);
   add_sweep_fit(*sweep, exit_code);
   add_sweep_predict(*sweep, exit_code);
+  add_sweep_report(*sweep, exit_code);
 }
 
 }  // namespace tsugi

@@ -1,0 +1,235 @@
+#include "launch/report/sweep_report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <thread>
+
+#include "core/data/file.h"
+#include "core/data/json.h"
+#include "core/scaling/fit/fit_file.h"
+#include "launch/commands/sweep.h"
+#include "launch/sweep/fit_json.h"
+#include "launch/sweep/other_fits.h"
+#include "ops/base/error.h"
+
+namespace tsugi {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+struct ReportCommand {
+  std::string csv;
+  SweepColumns columns;
+  std::string form = "auto";
+  std::string fit;
+  std::vector<std::string> predictions;
+  std::vector<double> budgets;
+  SweepFitOptions options;
+  std::string title;
+  std::string out;
+  int threads = 0;
+  bool json = false;
+};
+
+/// A report draws loss over size, tokens and compute: every run must have all three.
+void require_sizes(const SweepTable& table) {
+  const auto check = [&](const SweepRun& run) {
+    if (std::isfinite(run.n) && std::isfinite(run.d) && std::isfinite(run.c)) return;
+    throw Error(ExitCode::kData,
+                table.runs.origin + ": " + run.name + ": a report needs two of n, d and c of every run",
+                "name the columns: --columns n=COLUMN,d=COLUMN,loss=COLUMN");
+  };
+  for (const SweepRun& run : table.runs.runs) check(run);
+  for (const SweepRun& run : table.filtered_out) check(run);
+}
+
+std::vector<ExcludedRun> excluded_runs(const CsvTable& csv, const SweepTable& table, const SweepColumns& columns) {
+  std::set<std::string> used;
+  for (const SweepRun& run : table.runs.runs) used.insert(run.name);
+  for (const SweepRun& run : table.filtered_out) used.insert(run.name);
+  const int64_t name = csv.find_column("name"), status = csv.find_column("status");
+  std::vector<ExcludedRun> excluded;
+  for (size_t row = 0; row < csv.rows.size(); ++row) {
+    const std::string line = "line " + std::to_string(csv.lines[row]);
+    const std::string called = name < 0 ? line : csv.rows[row][static_cast<size_t>(name)];
+    if (used.contains(line) || used.contains(called)) continue;
+    std::string reason = "does not satisfy " + columns.where;
+    if (status >= 0) reason += " (status " + csv.rows[row][static_cast<size_t>(status)] + ")";
+    excluded.push_back({called, reason});
+  }
+  for (const SweepRun& run : table.filtered_out) {
+    excluded.push_back({run.name, "not fitted: does not satisfy " + columns.filter});
+  }
+  return excluded;
+}
+
+/// The run of that size and length, within 1 %.
+const SweepRun* run_like(const SweepTable& table, double n, double d) {
+  const SweepRun* found = nullptr;
+  double nearest = 0.01;
+  for (const SweepRun& run : table.runs.runs) {
+    const double distance = std::max(std::abs(run.n / n - 1.0), std::abs(run.d / d - 1.0));
+    if (distance > nearest) continue;
+    nearest = distance;
+    found = &run;
+  }
+  return found;
+}
+
+WrittenPrediction read_prediction(const std::string& path, const SweepTable& table) {
+  WrittenPrediction prediction;
+  prediction.file = fs::path(path).filename().string();
+  const JsonValue json = read_json(path, int64_t{1} << 20);
+  prediction.time = json.require_string("time");
+  prediction.form = json.require_object("fit").require_string("form");
+  prediction.fit_hash = json.require_object("fit").require_string("hash");
+  prediction.n = json.require_double("n");
+  prediction.d = json.require_double("d");
+  prediction.c = json.require_double("c");
+  prediction.loss = json.require_double("loss");
+  prediction.level = json.require_double("level");
+  for (const double value : {prediction.n, prediction.d, prediction.c, prediction.loss}) {
+    if (!(value > 0.0)) throw json.error("n, d, c and loss must be positive", "a file that sweep predict --out wrote");
+  }
+  const JsonValue interval = json.require_array("interval");
+  if (interval.size() != 2) throw interval.error("is not two numbers");
+  const auto end = [&](int64_t i) {
+    return interval.at(i).is_null() ? RunPoint::kUnknown : interval.at(i).as_double();
+  };
+  prediction.interval = {end(0), end(1)};
+  if (const SweepRun* run = run_like(table, prediction.n, prediction.d)) {
+    prediction.run = run->name;
+    prediction.actual = run->loss;
+  }
+  return prediction;
+}
+
+void require_law_of_both(const Law& law) {
+  if ((law.inputs & (kInputN | kInputD)) == (kInputN | kInputD) && (law.inputs & (kInputSteps | kInputBatch)) == 0) {
+    return;
+  }
+  throw Error(ExitCode::kUsage,
+              std::string("a report needs a law of n and d, and ") + law.name + " is one of " + inputs_text(law.inputs),
+              "--form chinchilla, or auto");
+}
+
+SweepReport analyse(const ReportCommand& command, ThreadPool& pool) {
+  SweepReport report;
+  const CsvTable csv = read_csv(command.csv);
+  report.table = read_sweep(csv, command.columns);
+  require_sizes(report.table);
+  report.title = command.title.empty() ? "Scaling report: " + fs::path(command.csv).filename().string() : command.title;
+  report.excluded = excluded_runs(csv, report.table, command.columns);
+  const std::vector<SweepRun> runs = fitted_runs(report.table.runs), held_out = held_out_runs(report.table.runs);
+
+  FitOptions quick = command.options.fit;
+  quick.starts = std::min(quick.starts, 32);
+  report.ranking = backtest(comparable_laws(runs), runs, held_out, quick, pool);
+  if (command.fit.empty()) {
+    const BacktestForm& best = report.ranking.forms.front();
+    if (command.form == "auto" && !best.refused.empty()) {
+      throw Error(ExitCode::kData, command.csv + ": " + best.refused, "more runs, of more sizes and token counts");
+    }
+    const Law& law = command.form == "auto" ? *best.law : law_by_name(command.form);
+    require_law_of_both(law);
+    report.fit = fit_sweep(law, report.table.runs, command.options, pool);
+  } else {
+    const FitFile file = load_fit(command.fit);
+    require_law_of_both(*file.fit.fit.law);
+    report.fit = file.fit;
+    report.fit_hash = file.hash;
+  }
+  try {
+    report.isoflop = fit_isoflop(runs, {command.options.bootstraps, command.options.seed, command.options.level}, pool);
+  } catch (const Error& error) {  // a grid or a ladder has no budgets: the page says so where the curves would be
+    if (error.code() != ExitCode::kData) throw;
+    report.isoflop_refusal = error.what();
+  }
+  double largest = 0.0;
+  for (const SweepRun& run : runs) largest = std::max(largest, run.c);
+  for (const double c : command.budgets) report.advice.push_back(advise(report.fit, c, largest));
+  for (const std::string& path : command.predictions) {
+    report.predictions.push_back(read_prediction(path, report.table));
+  }
+  follow_optimum(report);
+  return report;
+}
+
+int run_report(const ReportCommand& command) {
+  if (command.form != "auto") require_law_of_both(law_by_name(command.form));
+  ThreadPool pool(command.threads > 0 ? command.threads
+                                      : static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
+  const SweepReport report = analyse(command, pool);
+  const RenderedReport rendered = render_report(report);
+  const fs::path out(command.out);
+  const fs::path folder = out.parent_path() / (out.stem().string() + "_data");
+  std::error_code failed;
+  fs::create_directories(folder, failed);
+  if (failed) throw Error(ExitCode::kInputOutput, "cannot create " + folder.string() + ": " + failed.message());
+  for (const auto& [name, text] : rendered.data) write_file_durably((folder / name).string(), text);
+  write_file_durably(command.out, rendered.html);
+
+  const std::vector<SweepRun> held_out = held_out_runs(report.table.runs);
+  ordered_json json = fit_json(report.fit);
+  json["error"]["fitted"] = error_json(relative_error(report.fit.fit, fitted_runs(report.table.runs)));
+  if (!held_out.empty()) json["error"]["held_out"] = error_json(relative_error(report.fit.fit, held_out));
+  json["backtest"] = backtest_json(report.ranking);
+  if (report.isoflop) json["isoflop"] = compute_optimal_json(*report.isoflop, report.fit.level);
+  json["out"] = command.out;
+  json["data"] = folder.string();
+  if (command.json) {
+    std::cout << json.dump() << std::endl;
+    return 0;
+  }
+  print_fit(std::cout, report.fit);
+  for (const SweepRun& run : held_out) {
+    const Prediction prediction = predict_loss(report.fit, run);
+    std::cout << "held out " << run.name << ": loss " << short_number(run.loss) << ", predicted "
+              << short_number(prediction.loss) << " " << short_interval(prediction.interval) << ", "
+              << percent(prediction.loss / run.loss - 1.0) << "\n";
+  }
+  print_backtest(std::cout, report.ranking);
+  for (const Advice& advice : report.advice) print_advice(std::cout, advice);
+  if (!report.isoflop) std::cout << "no isoFLOP curves: " << report.isoflop_refusal << "\n";
+  std::cout << "written to " << command.out << ", its numbers to " << folder.string() << "/\n";
+  return 0;
+}
+
+}  // namespace
+
+void add_sweep_report(CLI::App& sweep, int& exit_code) {
+  auto command = std::make_shared<ReportCommand>();
+  CLI::App* app = sweep.add_subcommand("report", "Plots and tables of a sweep as one HTML page");
+  app->add_option("--csv", command->csv, "one row per run")->required();
+  app->add_option("--out", command->out, "the page; its numbers go to a folder beside it, NAME_data/")->required();
+  app->add_option("--columns", command->columns.columns, "as for sweep fit: ROLE=COLUMN,…");
+  app->add_option("--where", command->columns.where, "rows to read; the others are listed as left out");
+  app->add_option("--hold-out", command->columns.hold_out, "rows to predict and never fit: \"c > 1e21\"");
+  app->add_option("--filter", command->columns.filter, "rows to fit; the others are drawn as rings");
+  app->add_option("--form", command->form, "auto (best by back-test), or a law of n and d")->capture_default_str();
+  CLI::Option* fit = app->add_option("--fit", command->fit, "what sweep fit --out wrote, instead of fitting now");
+  fit->excludes(app->get_option("--form"));
+  app->add_option("--prediction", command->predictions, "what sweep predict --out wrote: before and after");
+  app->add_option("--budget", command->budgets, "FLOPs to advise on")->check(CLI::PositiveNumber)->take_all();
+  app->add_option("--title", command->title, "of the page");
+  app->add_option("--bootstraps", command->options.bootstraps, "resampled refits for the intervals")
+      ->check(CLI::Range(20, 100000))
+      ->capture_default_str();
+  app->add_option("--seed", command->options.seed, "of the resampling")->capture_default_str();
+  app->add_option("--level", command->options.level, "of the intervals")
+      ->check(CLI::Range(0.5, 0.999))
+      ->capture_default_str();
+  app->add_option("--threads", command->threads, "0: all cores; results do not depend on it")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  app->add_flag("--json", command->json, "print the result as one JSON object, and nothing else");
+  app->callback([command, &exit_code] { exit_code = run_report(*command); });
+}
+
+}  // namespace tsugi

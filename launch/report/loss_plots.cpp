@@ -1,0 +1,223 @@
+// Loss over compute, the fitted surface, what the fit leaves over, and what it would have foretold.
+#include <algorithm>
+#include <cmath>
+
+#include "launch/report/page.h"
+#include "launch/report/svg.h"
+#include "launch/report/table.h"
+#include "launch/sweep/fit_json.h"
+
+namespace tsugi {
+namespace {
+
+const Axis kParameters{"parameters N", true, TickText::kCount};
+const Axis kTokens{"training tokens D", true, TickText::kCount};
+const Axis kCompute{"training compute C (FLOP)", true, TickText::kScientific};
+
+std::string signed_percent(double value) { return (value > 0.0 ? "+" : "") + percent(value); }
+
+std::string run_title(const SweepRun& run, double predicted) {
+  return run.name + "\nN " + count_text(run.n) + ", D " + count_text(run.d) + ", C " + scientific_text(run.c) +
+         "\nloss " + short_number(run.loss) + ", predicted " + short_number(predicted) + " (" +
+         signed_percent(predicted / run.loss - 1.0) + ")";
+}
+
+/// ln D with L(N, D) = loss: L falls with D. NaN when it is not within the bounds.
+double tokens_for_loss(const Fit& fit, double n, double loss, double low, double high) {
+  const auto at = [&](double d) {
+    SweepRun run;
+    run.n = n;
+    run.d = d;
+    run.c = 6.0 * n * d;
+    run.unique = d;
+    return fit.predict(run);
+  };
+  if (at(low) < loss || at(high) > loss) return RunPoint::kUnknown;
+  for (int i = 0; i < 60; ++i) {
+    const double middle = std::sqrt(low * high);
+    (at(middle) > loss ? low : high) = middle;
+  }
+  return std::sqrt(low * high);
+}
+
+}  // namespace
+
+ReportSection loss_section(const SweepReport& report) {
+  ReportSection section{"Loss over compute", "", {}};
+  Plot plot("loss-compute", "Loss over training compute", kCompute, {"loss", true, TickText::kPlain}, 1040, 520);
+  std::vector<double> c, low, high;
+  std::vector<PlotPoint> frontier;
+  for (const Advice& one : report.along_compute) {
+    c.push_back(one.best.c);
+    low.push_back(one.loss.low);
+    high.push_back(one.loss.high);
+    frontier.push_back({one.best.c, one.best.loss});
+  }
+  plot.band(c, low, high, 0);
+  plot.line(frontier, 0, false, "compute-optimal loss");
+  std::vector<SweepRun> runs = fitted_runs(report.table.runs);
+  std::stable_sort(runs.begin(), runs.end(), [](const SweepRun& a, const SweepRun& b) { return a.c < b.c; });
+  std::vector<PlotPoint> envelope;
+  double best = HUGE_VAL;
+  for (const SweepRun& run : runs) {
+    if (run.loss >= best) continue;
+    if (!envelope.empty()) envelope.push_back({run.c, best});
+    best = run.loss;
+    envelope.push_back({run.c, best});
+  }
+  plot.line(envelope, kMuted, true, "lowest loss so far");
+  DataTable data({"run", "N", "D", "C", "loss", "predicted", "low", "high", "error", "kind"});
+  const auto add = [&](const SweepRun& run, const char* kind) {
+    const Prediction prediction = predict_loss(report.fit, run);
+    data.add({run.name, run.n, run.d, run.c, run.loss, prediction.loss, prediction.interval.low,
+              prediction.interval.high, prediction.loss / run.loss - 1.0, kind});
+    return prediction;
+  };
+  for (const SweepRun& run : runs)
+    plot.point({run.c, run.loss}, 0, Mark::kDot, run_title(run, add(run, "fitted").loss));
+  for (const SweepRun& run : report.table.filtered_out) {
+    plot.point({run.c, run.loss}, kMuted, Mark::kRing, run_title(run, add(run, "filtered out").loss));
+  }
+  const std::vector<SweepRun> held_out = held_out_runs(report.table.runs);
+  for (const SweepRun& run : held_out) {
+    const Prediction prediction = add(run, "held out");
+    const std::string title = run_title(run, prediction.loss);
+    plot.vertical_bar(run.c, prediction.interval.low, prediction.interval.high, 1, title);
+    plot.point({run.c, run.loss}, 1, Mark::kStar, title, signed_percent(prediction.loss / run.loss - 1.0));
+  }
+  plot.legend(0, "runs, and the optimal loss of " + std::string(report.fit.fit.law->name) + " with its " +
+                     short_number(100.0 * report.fit.level) + " % prediction band");
+  plot.legend(kMuted, "lowest loss up to this compute", true);
+  if (!held_out.empty()) plot.legend(1, "held-out runs; bars: their predicted intervals");
+  if (!report.table.filtered_out.empty()) plot.legend(kMuted, "filtered out (rings)");
+  section.html = figure(plot.html(), held_out.empty()
+                                         ? "Every run, the lower envelope and the fitted frontier."
+                                         : "Stars: runs that the fit has not seen, with the error of its prediction.");
+  section.data.emplace_back("runs.csv", data.csv());
+  return section;
+}
+
+ReportSection surface_section(const SweepReport& report) {
+  ReportSection section{"The fitted surface L(N, D)", "", {}};
+  Plot plot("surface", "Contours of the fitted loss over parameters and tokens", kParameters, kTokens, 1040, 560);
+  const Fit& fit = report.fit.fit;
+  double low_n = HUGE_VAL, high_n = 0.0, low_d = HUGE_VAL, high_d = 0.0, low = HUGE_VAL, high = 0.0;
+  for (const SweepRun& run : report.table.runs.runs) {
+    low_n = std::min(low_n, run.n / 1.5);
+    high_n = std::max(high_n, run.n * 1.5);
+    low_d = std::min(low_d, run.d / 1.5);
+    high_d = std::max(high_d, run.d * 1.5);
+    low = std::min(low, run.loss);
+    high = std::max(high, run.loss);
+  }
+  DataTable data({"loss", "N", "D"});
+  constexpr int kLevels = 10, kSteps = 80;
+  for (int level = 0; level < kLevels; ++level) {
+    const double loss = low * std::pow(high / low, (level + 0.5) / kLevels);
+    std::vector<PlotPoint> contour;
+    for (int i = 0; i <= kSteps; ++i) {
+      const double n = low_n * std::pow(high_n / low_n, static_cast<double>(i) / kSteps);
+      const double d = tokens_for_loss(fit, n, loss, low_d, high_d);
+      if (std::isnan(d)) continue;
+      contour.push_back({n, d});
+      data.add({loss, n, d});
+    }
+    plot.line(contour, kMuted, false, "loss " + short_number(loss));
+    if (!contour.empty()) plot.label(contour[contour.size() / 2], short_number(loss), kMuted);
+  }
+  std::vector<PlotPoint> frontier;
+  for (const Advice& one : report.along_compute) frontier.push_back({one.best.n, one.best.d});
+  plot.line(frontier, 1, false, "efficient frontier", false);
+  for (const SweepRun& run : report.table.runs.runs) {
+    plot.point({run.n, run.d}, run.held_out ? 1 : 0, run.held_out ? Mark::kStar : Mark::kDot,
+               run_title(run, fit.predict(run)));
+  }
+  plot.legend(kMuted, "equal loss");
+  plot.legend(1, "efficient frontier; stars: held out");
+  plot.legend(0, "fitted runs");
+  section.html = figure(plot.html(), "Lines of equal fitted loss, the cheapest way down, and where the runs lie.");
+  section.data.emplace_back("surface.csv", data.csv());
+  return section;
+}
+
+ReportSection residual_section(const SweepReport& report) {
+  ReportSection section{"What the fit leaves over", "<div class=\"figures\">\n", {}};
+  struct View {
+    const char* id;
+    Axis axis;
+    double (*value)(const SweepRun&);
+  };
+  const View views[] = {{"residual-n", kParameters, [](const SweepRun& run) { return run.n; }},
+                        {"residual-d", kTokens, [](const SweepRun& run) { return run.d; }},
+                        {"residual-c", kCompute, [](const SweepRun& run) { return run.c; }},
+                        {"residual-ratio",
+                         {"tokens per parameter D/N", true, TickText::kCount},
+                         [](const SweepRun& run) { return run.d / run.n; }}};
+  for (const View& view : views) {
+    Plot plot(view.id, "Residuals over " + view.axis.label, view.axis,
+              {"predicted over measured loss, - 1", false, TickText::kPercent}, 560, 330);
+    double low = HUGE_VAL, high = 0.0;
+    for (const SweepRun& run : report.table.runs.runs) {
+      const double predicted = report.fit.fit.predict(run);
+      low = std::min(low, view.value(run));
+      high = std::max(high, view.value(run));
+      plot.point({view.value(run), 100.0 * (predicted / run.loss - 1.0)}, run.held_out ? 1 : 0,
+                 run.held_out ? Mark::kStar : Mark::kDot, run_title(run, predicted));
+    }
+    plot.line({{low, 0.0}, {high, 0.0}}, kInk, true);
+    section.html += figure(plot.html(), "");
+  }
+  section.html +=
+      "</div>\n<p>A trend here is something that the law does not know. Stars: held-out runs. "
+      "The values are in runs.csv.</p>\n";
+  return section;
+}
+
+ReportSection backtest_section(const SweepReport& report) {
+  ReportSection section{"Which form to believe: the back-test", "", {}};
+  const Backtest& ranking = report.ranking;
+  DataTable data({"form", "cut C", "fitted", "predicted", "mean |error|", "largest |error|", "bias"});
+  Plot plot("backtest", "Error of the forms on dearer runs over the compute they were fitted to",
+            {"largest compute fitted (FLOP)", true, TickText::kScientific},
+            {"mean |error| on dearer runs", false, TickText::kPercent}, 1040, 400);
+  plot.include_y(0.0);
+  DataTable table({"rank", "form", "mean |error| of the back-test", "on the fitted runs", "on held-out runs", ""});
+  int colour = 0;
+  for (const BacktestForm& form : ranking.forms) {
+    if (!form.refused.empty()) {
+      table.add({"-", form.law->name, RunPoint::kUnknown, RunPoint::kUnknown, RunPoint::kUnknown, form.refused});
+      continue;
+    }
+    std::vector<PlotPoint> line;
+    for (size_t i = 0; i < form.cuts.size(); ++i) {
+      const RelativeError& error = form.cuts[i];
+      if (error.runs == 0) continue;
+      const BacktestCut& cut = ranking.cuts[i];
+      data.add({form.law->name, cut.c, static_cast<double>(cut.fitted), static_cast<double>(cut.predicted), error.mean,
+                error.largest, error.bias});
+      line.push_back({cut.c, 100.0 * error.mean});
+      plot.point(line.back(), colour, Mark::kDot,
+                 std::string(form.law->name) + ": " + std::to_string(cut.fitted) + " runs fitted, " +
+                     std::to_string(cut.predicted) + " predicted, " + percent(error.mean));
+    }
+    plot.line(line, colour, false, form.law->name);
+    plot.legend(colour, form.law->name);
+    const double mean = ranking.cuts.empty() ? RunPoint::kUnknown : form.mean;
+    const double held_out = form.held_out.runs > 0 ? form.held_out.mean : RunPoint::kUnknown;
+    table.add({static_cast<double>(++colour),
+               form.law->name,
+               {mean, percent(mean)},
+               {form.fitted.mean, percent(form.fitted.mean)},
+               {held_out, percent(held_out)},
+               ""});
+  }
+  section.html = ranking.cuts.empty()
+                     ? "<p>Too few runs for a back-test: it needs eight runs below a cut and one above.</p>\n"
+                     : figure(plot.html(), "Each form is fitted to the cheaper runs and judged on the dearer ones.");
+  section.html += table.html();
+  section.data.emplace_back("backtest.csv", data.csv());
+  section.data.emplace_back("forms.csv", table.csv());
+  return section;
+}
+
+}  // namespace tsugi

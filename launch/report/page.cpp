@@ -1,0 +1,81 @@
+#include "launch/report/page.h"
+
+#include "launch/report/svg.h"
+
+namespace tsugi {
+namespace {
+
+// Okabe and Ito's colours, darker on white and lighter on black than printed so that thin lines keep their contrast.
+constexpr const char* kStyle = R"(
+:root{color-scheme:light dark;--paper:#fff;--ink:#1b1f24;--soft:#57606a;--grid:#e4e7eb;--panel:#f6f8fa;--muted:#9aa1a9;
+--s0:#0063a3;--s1:#c25400;--s2:#007a5a;--s3:#a63d7e;--s4:#8a6d00;--s5:#2b8cbe;--s6:#5b4bb5}
+@media (prefers-color-scheme:dark){:root{--paper:#12161b;--ink:#e7ebef;--soft:#a3adb8;--grid:#2a3139;--panel:#1a2027;
+--muted:#6f7883;--s0:#5cb3ee;--s1:#f5924a;--s2:#36c796;--s3:#e08abf;--s4:#e3c64a;--s5:#8fd3f5;--s6:#a99bf0}}
+@media print{:root{color-scheme:light;--paper:#fff;--ink:#000;--soft:#444;--grid:#ddd;--panel:#fff;--muted:#999;
+--s0:#0063a3;--s1:#c25400;--s2:#007a5a;--s3:#a63d7e;--s4:#8a6d00;--s5:#2b8cbe;--s6:#5b4bb5}
+section{break-inside:auto}figure,tr{break-inside:avoid}.scroll{overflow:visible}table{font-size:8pt}}
+*{box-sizing:border-box}
+body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.55 system-ui,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
+main{max-width:1180px;margin:0 auto;padding:32px 24px 64px}
+h1{font-size:1.7rem;line-height:1.25;margin:0 0 .4rem;overflow-wrap:anywhere}
+h2{font-size:1.2rem;margin:2.6rem 0 .6rem;padding-top:1.1rem;border-top:1px solid var(--grid)}
+p{margin:.4rem 0;max-width:76ch}
+.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(170px,1fr));gap:12px;margin:1.2rem 0}
+.facts div{background:var(--panel);border:1px solid var(--grid);border-radius:8px;padding:10px 14px}
+.facts b{display:block;font-size:1.25rem;font-variant-numeric:tabular-nums}
+.facts span{color:var(--soft);font-size:.85rem}
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,480px),1fr));gap:20px}
+.wide{grid-column:1/-1}
+figure{margin:0;background:var(--panel);border:1px solid var(--grid);border-radius:10px;padding:14px 14px 10px;min-width:0}
+figcaption{font-size:.88rem;color:var(--soft);padding:4px 6px 2px}
+figcaption b{color:var(--ink)}
+svg{display:block;width:100%;height:auto;font-family:inherit}
+svg text{fill:var(--ink)}
+svg .tick{font-size:12px;fill:var(--soft);font-variant-numeric:tabular-nums}
+svg .axis{font-size:13px}
+svg .label{font-size:12px;font-weight:600;paint-order:stroke;stroke:var(--panel);stroke-width:3px}
+.grid{stroke:var(--grid);stroke-width:1;fill:none}
+.line,.bar{fill:none;stroke:var(--c);stroke-width:2;stroke-linejoin:round}
+.bar{stroke-width:1.7}
+.dashed{stroke-dasharray:6 4}
+.band{fill:var(--c);opacity:.16;stroke:none}
+.point{fill:var(--c);stroke:var(--panel);stroke-width:1.2}
+.ring{fill:none;stroke:var(--c);stroke-width:1.6}
+.s0{--c:var(--s0)}.s1{--c:var(--s1)}.s2{--c:var(--s2)}.s3{--c:var(--s3)}.s4{--c:var(--s4)}.s5{--c:var(--s5)}
+.s6{--c:var(--s6)}.muted{--c:var(--muted)}.ink{--c:var(--ink)}
+svg text.label{fill:var(--c)}
+svg text.label.muted{fill:var(--soft)}
+.legend{list-style:none;display:flex;flex-wrap:wrap;gap:2px 18px;margin:4px 6px;padding:0;font-size:.84rem}
+.legend i{display:inline-block;width:20px;border-top:3px solid var(--c);vertical-align:middle;margin-right:7px}
+.legend i.dashed{border-top-style:dashed}
+.scroll{overflow-x:auto}
+table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-nums;margin:.5rem 0 1rem}
+th,td{padding:4px 12px 4px 0;text-align:left;border-bottom:1px solid var(--grid);white-space:nowrap}
+td:not(.number){white-space:normal;min-width:6ch}
+th{color:var(--soft);font-weight:600}
+.number{text-align:right}
+ul.notes{padding-left:1.2rem;max-width:90ch}
+footer{margin-top:3rem;color:var(--soft);font-size:.85rem}
+)";
+
+}  // namespace
+
+std::string figure(const std::string& svg, const std::string& caption) {
+  return "<figure>\n" + svg + "<figcaption>" + caption + "</figcaption>\n</figure>\n";
+}
+
+std::string page(const std::string& title, const std::string& summary, const std::vector<ReportSection>& sections) {
+  std::string out =
+      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+      "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>" +
+      escape_markup(title) + "</title>\n<style>" + kStyle + "</style>\n</head>\n<body>\n<main>\n<h1>" +
+      escape_markup(title) + "</h1>\n" + summary;
+  for (const ReportSection& section : sections) {
+    out += "<section>\n<h2>" + escape_markup(section.title) + "</h2>\n" + section.html + "</section>\n";
+  }
+  return out +
+         "<footer>Every number is also in the CSV files beside this page. Hover over a mark for its values."
+         "</footer>\n</main>\n</body>\n</html>\n";
+}
+
+}  // namespace tsugi

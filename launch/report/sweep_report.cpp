@@ -1,0 +1,76 @@
+#include "launch/report/sweep_report.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "launch/report/page.h"
+#include "launch/report/svg.h"
+#include "launch/sweep/fit_json.h"
+
+namespace tsugi {
+namespace {
+
+std::string fact(const std::string& value, const std::string& meaning) {
+  return "<div><b>" + escape_markup(value) + "</b><span>" + escape_markup(meaning) + "</span></div>\n";
+}
+
+std::string facts(const SweepReport& report) {
+  const std::vector<SweepRun> fitted = fitted_runs(report.table.runs), held_out = held_out_runs(report.table.runs);
+  double flops = 0.0;
+  for (const SweepRun& run : report.table.runs.runs) flops += run.c;
+  std::string out = "<div class=\"facts\">\n";
+  out += fact(std::to_string(fitted.size()), "runs fitted");
+  out += fact(scientific_text(flops), "FLOP in all runs");
+  out += fact(report.fit.fit.law->name,
+              "form, " + percent(relative_error(report.fit.fit, fitted).mean) + " mean |error| on its runs");
+  if (!held_out.empty()) {
+    int inside = 0;
+    for (const SweepRun& run : held_out) {
+      const Interval interval = predict_loss(report.fit, run).interval;
+      if (interval.low <= run.loss && run.loss <= interval.high) ++inside;
+    }
+    out += fact(percent(relative_error(report.fit.fit, held_out).mean), "mean |error| on held-out runs");
+    out +=
+        fact(std::to_string(inside) + " of " + std::to_string(held_out.size()), "held-out runs inside their interval");
+  }
+  return out + "</div>\n";
+}
+
+}  // namespace
+
+void follow_optimum(SweepReport& report) {
+  constexpr int kSteps = 24;
+  double low = HUGE_VAL, high = 0.0, fitted = 0.0;
+  for (const SweepRun& run : report.table.runs.runs) {
+    low = std::min(low, run.c);
+    high = std::max(high, run.c);
+    if (!run.held_out) fitted = std::max(fitted, run.c);
+  }
+  for (const WrittenPrediction& one : report.predictions) high = std::max(high, one.c);
+  for (const Advice& one : report.advice) high = std::max(high, one.best.c);
+  low /= 1.2;
+  high *= 1.2;
+  report.along_compute.clear();
+  for (int i = 0; i <= kSteps; ++i) {
+    const double c = low * std::pow(high / low, static_cast<double>(i) / kSteps);
+    report.along_compute.push_back(advise(report.fit, c, fitted));
+  }
+}
+
+RenderedReport render_report(const SweepReport& report) {
+  std::vector<ReportSection> sections{isoflop_section(report), loss_section(report), optimum_section(report)};
+  std::vector<ReportSection> tables = table_sections(report);
+  sections.push_back(std::move(tables.front()));  // the law
+  sections.push_back(backtest_section(report));
+  sections.push_back(residual_section(report));
+  sections.push_back(surface_section(report));
+  sections.insert(sections.end(), std::make_move_iterator(tables.begin() + 1), std::make_move_iterator(tables.end()));
+  RenderedReport rendered;
+  rendered.html = page(report.title, facts(report), sections);
+  for (ReportSection& section : sections) {
+    for (auto& file : section.data) rendered.data.push_back(std::move(file));
+  }
+  return rendered;
+}
+
+}  // namespace tsugi

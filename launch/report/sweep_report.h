@@ -1,0 +1,75 @@
+// A sweep as one page: what was run, what law it follows, how far to believe it.
+//
+// Plots after Hoffmann et al. 2022 (figures 2 to 4), Besiroglu et al. 2024 (residuals, tokens per parameter) and Bhagia
+// et al. 2024 (held-out runs with their errors).
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/scaling/advice/allocation.h"
+#include "core/scaling/data/read_sweep.h"
+#include "core/scaling/fit/backtest.h"
+#include "core/scaling/fit/isoflop.h"
+#include "core/scaling/fit/sweep_fit.h"
+
+namespace tsugi {
+
+/// A run of the CSV file that took no part in anything, and why.
+struct ExcludedRun {
+  std::string name, reason;
+};
+
+/// What `tsugi sweep predict --out` wrote, with the run that came true, if the table has it.
+struct WrittenPrediction {
+  std::string file, time, form, fit_hash;
+  double n = 0.0, d = 0.0, c = 0.0, loss = 0.0, level = 0.95;
+  Interval interval;
+  std::string run;                     ///< empty: not there yet
+  double actual = RunPoint::kUnknown;  ///< its loss
+};
+
+struct SweepReport {
+  std::string title;
+  SweepTable table;      ///< every run with n, d and c
+  SweepFit fit;          ///< a law of n and d
+  std::string fit_hash;  ///< empty: fitted now
+  Backtest ranking;
+  std::optional<ComputeOptimal> isoflop;
+  std::string isoflop_refusal;  ///< why there is none
+  std::vector<Advice> advice;   ///< for budgets that were asked for
+  std::vector<WrittenPrediction> predictions;
+  std::vector<ExcludedRun> excluded;
+
+  /// Advice along C from the cheapest run to the dearest run, prediction or budget: the curves of several plots.
+  std::vector<Advice> along_compute;
+};
+
+/// Fills along_compute.
+void follow_optimum(SweepReport& report);
+
+/// Part of the page; `data` are (file name, CSV) of every number in it.
+struct ReportSection {
+  std::string title;
+  std::string html;
+  std::vector<std::pair<std::string, std::string>> data;
+};
+
+ReportSection isoflop_section(const SweepReport& report);
+ReportSection optimum_section(const SweepReport& report);  ///< N*, D*, tokens per parameter over C
+ReportSection loss_section(const SweepReport& report);
+ReportSection surface_section(const SweepReport& report);
+ReportSection residual_section(const SweepReport& report);
+ReportSection backtest_section(const SweepReport& report);
+std::vector<ReportSection> table_sections(const SweepReport& report);
+
+/// The page, complete in itself, and the files beside it.
+struct RenderedReport {
+  std::string html;
+  std::vector<std::pair<std::string, std::string>> data;
+};
+RenderedReport render_report(const SweepReport& report);
+
+}  // namespace tsugi

@@ -1,0 +1,129 @@
+// The tables of a report.
+#include <cmath>
+
+#include "launch/report/page.h"
+#include "launch/report/svg.h"
+#include "launch/report/table.h"
+#include "launch/sweep/fit_json.h"
+
+namespace tsugi {
+namespace {
+
+ReportSection table_section(const std::string& title, const std::string& file, const DataTable& table,
+                            const std::string& note = "") {
+  return {title, (note.empty() ? "" : "<p>" + escape_markup(note) + "</p>\n") + table.html(), {{file, table.csv()}}};
+}
+
+ReportSection fit_table(const SweepReport& report) {
+  const Fit& fit = report.fit.fit;
+  DataTable table({"parameter", "value", "bootstrap low", "bootstrap high", "profile low", "profile high"});
+  for (int i = 0; i < fit.law->parameters; ++i) {
+    const size_t index = static_cast<size_t>(i);
+    const Interval &bootstrap = report.fit.interval[index], &profile = report.fit.profile[index];
+    table.add(
+        {fit.law->parameter[index].name, fit.parameter(i), bootstrap.low, bootstrap.high, profile.low, profile.high});
+  }
+  ReportSection section = table_section(
+      "The law", "fit.csv", table,
+      std::string(fit.law->name) + ": L = " + fit.law->formula + " (" + fit.law->source + "). Objective " +
+          short_number(fit.objective) + " over " + std::to_string(fit.residuals.size()) + " runs, " +
+          std::to_string(fit.agreeing) + " of " + std::to_string(fit.starts) + " starts agree, condition " +
+          short_number(fit.condition) + ", " + std::to_string(report.fit.bootstrap.samples.size()) +
+          " bootstrap replicates, intervals at " + short_number(100.0 * report.fit.level) + " %" +
+          (report.fit_hash.empty() ? "." : ", fit " + report.fit_hash + "."));
+  return section;
+}
+
+ReportSection run_table(const SweepReport& report) {
+  DataTable table({"run", "N", "D", "D/N", "C", "6ND", "learning rate", "batch", "steps", "loss", "status"});
+  const auto add = [&](const SweepRun& run, const char* status) {
+    table.add({run.name,
+               {run.n, count_text(run.n)},
+               {run.d, count_text(run.d)},
+               run.d / run.n,
+               {run.c, scientific_text(run.c)},
+               {6.0 * run.n * run.d, scientific_text(6.0 * run.n * run.d)},
+               run.learning_rate,
+               run.batch,
+               {run.steps, count_text(run.steps)},
+               run.loss,
+               status});
+  };
+  for (const SweepRun& run : report.table.runs.runs) add(run, run.held_out ? "held out" : "fitted");
+  for (const SweepRun& run : report.table.filtered_out) add(run, "filtered out");
+  return table_section("Runs", "run_table.csv", table);
+}
+
+ReportSection advice_table(const SweepReport& report) {
+  DataTable table({"budget", "N", "N interval", "D", "D interval", "D/N", "loss", "loss interval",
+                   "N within 0.1 % loss", "times the largest fitted C"});
+  for (const Advice& one : report.advice) {
+    const auto counts = [](const Interval& interval) {
+      return count_text(interval.low) + " to " + count_text(interval.high);
+    };
+    table.add({{one.best.c, scientific_text(one.best.c)},
+               {one.best.n, count_text(one.best.n)},
+               counts(one.n),
+               {one.best.d, count_text(one.best.d)},
+               counts(one.d),
+               one.best.d / one.best.n,
+               one.best.loss,
+               short_interval(one.loss),
+               counts(one.best.n_within_tenth_percent),
+               one.extrapolation});
+  }
+  return table_section("Advice", "advice.csv", table, "How to spend a budget under this law, C = 6 N D.");
+}
+
+ReportSection prediction_table(const SweepReport& report) {
+  DataTable table(
+      {"file", "written", "fit", "form", "N", "D", "predicted", "low", "high", "run", "actual", "error", "inside"});
+  for (const WrittenPrediction& one : report.predictions) {
+    const bool known = std::isfinite(one.actual);
+    const double error = one.loss / one.actual - 1.0;
+    table.add({one.file,
+               one.time,
+               one.fit_hash,
+               one.form,
+               {one.n, count_text(one.n)},
+               {one.d, count_text(one.d)},
+               one.loss,
+               one.interval.low,
+               one.interval.high,
+               known ? one.run : "not run yet",
+               one.actual,
+               {error, percent(error)},
+               !known                                                              ? ""
+               : one.interval.low <= one.actual && one.actual <= one.interval.high ? "yes"
+                                                                                   : "no"});
+  }
+  return table_section("Predictions, before and after", "predictions.csv", table);
+}
+
+}  // namespace
+
+std::vector<ReportSection> table_sections(const SweepReport& report) {
+  std::vector<ReportSection> sections{fit_table(report)};
+  if (!report.predictions.empty()) sections.push_back(prediction_table(report));
+  if (!report.advice.empty()) sections.push_back(advice_table(report));
+  sections.push_back(run_table(report));
+  if (!report.excluded.empty()) {
+    DataTable table({"run", "reason"});
+    for (const ExcludedRun& one : report.excluded) table.add({one.name, one.reason});
+    sections.push_back(table_section("Left out", "excluded.csv", table));
+  }
+  std::vector<std::string> notes = report.table.runs.notes;
+  for (const std::string& warning : report.fit.fit.warnings) notes.push_back(warning);
+  if (report.isoflop) {
+    for (const std::string& warning : report.isoflop->warnings) notes.push_back("isoFLOP: " + warning);
+  }
+  if (!notes.empty()) {
+    ReportSection section{"Warnings and notes", "<ul class=\"notes\">\n", {}};
+    for (const std::string& note : notes) section.html += "<li>" + escape_markup(note) + "</li>\n";
+    section.html += "</ul>\n";
+    sections.push_back(section);
+  }
+  return sections;
+}
+
+}  // namespace tsugi
