@@ -31,8 +31,8 @@ struct CrossEntropyOptions {
   bool skip_ignored = false;
 };
 
-/// Rows of a chunk: all `rows` if that makes at most `logits` logits; else a multiple of 32, at least 32, that cuts them
-/// into chunks of about equal length. `columns` is the padded vocabulary.
+/// Rows of a chunk: all `rows` if that makes at most `logits` logits; else a multiple of 32, at least 32, that cuts
+/// them into chunks of about equal length. `columns` is the padded vocabulary.
 int64_t cross_entropy_chunk_rows(int64_t rows, int64_t columns, int64_t logits = int64_t{1} << 24);
 
 /// Logits of a chunk = hidden·weightᵀ (f32); columns >= vocabulary are padding and take no part in the softmax.

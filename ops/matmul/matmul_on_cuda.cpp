@@ -8,18 +8,18 @@ void Operators::matmul(const Context& context, const Tensor& a, const Tensor& b,
                        const MatmulOptions& options) {
   if (context.meta()) return;
   gemm(stream(), {.m = out.shape()[0],
-                 .n = out.shape()[1],
-                 .k = a.shape()[options.transpose_a ? 0 : 1],
-                 .type = a.dtype(),
-                 .out_type = out.dtype(),
-                 .transpose_a = options.transpose_a,
-                 .transpose_b = options.transpose_b,
-                 .accumulate = options.accumulate,
-                 .a = pointer<void>(a),
-                 .b = pointer<void>(b),
-                 .bias = pointer<void>(options.bias),
-                 .pre_activation = pointer<void>(options.pre_activation),
-                 .out = pointer<void>(out)});
+                  .n = out.shape()[1],
+                  .k = a.shape()[options.transpose_a ? 0 : 1],
+                  .type = a.dtype(),
+                  .out_type = out.dtype(),
+                  .transpose_a = options.transpose_a,
+                  .transpose_b = options.transpose_b,
+                  .accumulate = options.accumulate,
+                  .a = pointer<void>(a),
+                  .b = pointer<void>(b),
+                  .bias = pointer<void>(options.bias),
+                  .pre_activation = pointer<void>(options.pre_activation),
+                  .out = pointer<void>(out)});
 }
 
 }  // namespace tsugi::cuda

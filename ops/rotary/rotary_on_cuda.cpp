@@ -42,8 +42,8 @@ void Operators::rotary_backward(const Context& context, const Rotary& rotary, co
     scratch = context.empty({static_cast<int64_t>(rotary_scratch_bytes(shape)) / 4}, DType::kF32);
   }
   if (context.meta()) return;
-  cuda::rotary_backward(stream(), shape, pointer<void>(from), from.defined() ? from.shape()[2] : 0, pointer<float>(rstd),
-                        pointer<void>(gradient), gradient.shape()[2], pointer<float>(scratch),
+  cuda::rotary_backward(stream(), shape, pointer<void>(from), from.defined() ? from.shape()[2] : 0,
+                        pointer<float>(rstd), pointer<void>(gradient), gradient.shape()[2], pointer<float>(scratch),
                         pointer<float>(d_query_gamma), pointer<float>(d_key_gamma));
 }
 

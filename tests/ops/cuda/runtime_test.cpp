@@ -135,7 +135,7 @@ TEST(SeededBugs, TheHostCannotTouchDeviceMemory) {
         cuda::Buffer buffer(40);
         buffer.as<char>()[3] = 1;
       },
-      testing::KilledBySignal(SIGSEGV), "");
+      ::testing::KilledBySignal(SIGSEGV), "");
 }
 
 TEST(SeededBugs, WritesOutsideAnAllocationAreSeenWhenItIsFreed) {
