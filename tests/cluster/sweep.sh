@@ -17,6 +17,7 @@ make_sweep() {
   cat > "$WORK/$1" <<CONFIG
 base: "base.textproto"
 sizes { name: "small" layers: 1 heads: 1 width: 16 }
+sizes { name: "middle" layers: 1 heads: 1 width: 24 }
 sizes { name: "large" layers: 2 heads: 2 width: 32 }
 budgets { flops: 1e9 }
 budgets { flops: 2e9 seeds: 2 }
@@ -31,7 +32,7 @@ sweep() { "$TSUGI" sweep "$1" --config "$WORK/sweep.textproto" "${@:2}"; }
 outcome() { cut -d, -f1-18 "$1/runs.csv"; }
 
 sweep plan --json > "$WORK/plan"
-[ "$(grep -o '"id":"[0-9a-f]*"' "$WORK/plan" | sort -u | wc -l)" = 7 ] || { cat "$WORK/plan" >&2; fail "not 7 runs"; }
+[ "$(grep -o '"id":"[0-9a-f]*"' "$WORK/plan" | sort -u | wc -l)" = 10 ] || { cat "$WORK/plan" >&2; fail "not 10 runs"; }
 # 1 layer, width 16, 43 characters: N = 12·16² + 13·16 + 2·16 + V·16; with T = 32: 6 N + 12·16·32 FLOPs per token.
 vocabulary=$(grep -o '"vocabulary_size":[0-9]*\|"vocabulary":[0-9]*' "$WORK/prepared.json" | head -n 1 | grep -o '[0-9]*$')
 awk -v v="$vocabulary" -v line="$(grep -o '"name":"c1e+09-small[^}]*' "$WORK/plan")" 'BEGIN {
@@ -41,13 +42,25 @@ awk -v v="$vocabulary" -v line="$(grep -o '"name":"c1e+09-small[^}]*' "$WORK/pla
   if (planned != steps || counted != n) { print line, n, steps; exit 1 } }' || fail "steps are not what the FLOPs say"
 
 sweep run --out "$WORK/undisturbed" > "$WORK/said" || { cat "$WORK/said" >&2; fail "the sweep"; }
-[ "$(wc -l < "$WORK/undisturbed/runs.csv")" = 8 ] || fail "not 7 rows"
+[ "$(wc -l < "$WORK/undisturbed/runs.csv")" = 11 ] || fail "not 10 rows"
 sweep run --out "$WORK/undisturbed" --json | grep -q '"done":0,' || fail "a finished sweep was trained again"
 sweep status --out "$WORK/undisturbed" --json | grep -q '"share":1.0,' || fail "status of a finished sweep"
 # The held-out row is known to the fit, and the laws of its columns hold together.
 "$TSUGI" sweep fit --csv "$WORK/undisturbed/runs.csv" --where 'status == "done"' --hold-out 'held_out == 1' \
   --form kaplan_n --json > "$WORK/fit" || fail "the fit of the runs"
 grep -q '"held_out"' "$WORK/fit" || fail "nothing is held out"
+
+# The report: a page that needs nothing else, with every run in it, and no name taken for markup.
+sed 's/^c2e+09-small-s1338/<script>x/' "$WORK/undisturbed/runs.csv" > "$WORK/named.csv"
+"$TSUGI" sweep report --csv "$WORK/named.csv" --where 'status == "done"' --hold-out 'held_out == 1' --form chinchilla \
+  --bootstraps 50 --out "$WORK/report.html" > "$WORK/said" || { cat "$WORK/said" >&2; fail "the report"; }
+if grep -qE 'https?://|<script' "$WORK/report.html"; then fail "the page refers to something else, or a name became markup"; fi
+grep -q '&lt;script&gt;x' "$WORK/report.html" || fail "a run is missing from the page"
+[ "$(grep -o '<svg' "$WORK/report.html" | wc -l)" -ge 4 ] || fail "there are too few plots"
+[ "$(wc -l < "$WORK/report_data/runs.csv")" = 11 ] || { ls "$WORK/report_data" >&2; fail "not all runs are beside the page"; }
+cut -d, -f1-10 "$WORK/undisturbed/runs.csv" > "$WORK/no-loss.csv"
+expect_code 2 "$TSUGI" sweep report --csv "$WORK/no-loss.csv" --out "$WORK/no.html"; expect_said "which column is the loss"
+[ ! -e "$WORK/no.html" ] || fail "a refused report left a page"
 
 # Killed again and again, then finished: the same numbers, to the last digit, and no run that had ended began anew.
 mkdir -p "$WORK/killed/runs"
@@ -81,7 +94,7 @@ sweep run --out "$WORK/shared" --jobs 1 --json > "$WORK/second" & two=$!
 wait "$one" || fail "the first launcher"
 wait "$two" || fail "the second launcher"
 done_by() { grep -o '"done":[0-9]*' "$1" | grep -o '[0-9]*$'; }
-[ $((before + $(done_by "$WORK/first") + $(done_by "$WORK/second"))) = 7 ] ||
+[ $((before + $(done_by "$WORK/first") + $(done_by "$WORK/second"))) = 10 ] ||
   { cat "$WORK/first" "$WORK/second" >&2; fail "two launchers did not share the runs"; }
 diff <(outcome "$WORK/undisturbed") <(outcome "$WORK/shared") >&2 || fail "shared and undisturbed sweeps differ"
 
