@@ -16,7 +16,7 @@ namespace {
 
 constexpr size_t kCacheEntries = 1 << 16;
 constexpr size_t kShort = 256;  // bytes; pieces up to here are merged by searching, longer ones with a queue
-constexpr size_t kCodePoints = 0x110000;
+constexpr size_t kAllCodePoints = 0x110000;
 constexpr size_t kMostMerges = size_t{1} << 24;
 constexpr uint32_t kNoKey = std::numeric_limits<uint32_t>::max();  // of no pair: the last place has none
 constexpr uint32_t kTagBits = 0xFF000000;
@@ -80,7 +80,7 @@ BpeModel::BpeModel(std::vector<Token> tokens, std::vector<BpeMerge> merges, bool
     : tokens_(std::move(tokens)), merges_(std::move(merges)), ignore_merges_(ignore_merges) {
   index();
   std::ranges::copy(fallback, bytes_);
-  by_code_point_.assign(kCodePoints, -1);
+  by_code_point_.assign(kAllCodePoints, -1);
   for (const auto& [text, id] : ids_) {
     const CodePoint first = text.empty() ? CodePoint{} : code_point_at(text, 0);
     if (first.bytes > 0 && static_cast<size_t>(first.bytes) == text.size()) by_code_point_[first.value] = id;
