@@ -21,8 +21,9 @@ struct ExecutionSummary {
 
 /// Trains every run of the plan that has no result yet, longest first. Another launcher of the same folder takes other
 /// runs: a run's lock is held by its launcher and by the process that trains it, so that neither a killed launcher nor
-/// a killed run leaves it behind. A run whose loss is no longer finite is repeated once at half the learning rate.
-/// Returns when every run has ended, be it by another launcher.
+/// a killed run leaves it behind. A run whose loss is no longer finite, or ends
+/// above that of guessing, is repeated once at half the learning rate. Returns when every run has ended, be it by
+/// another launcher.
 ExecutionSummary execute_locally(const SweepFolder& folder, const SweepPlan& plan, const LocalExecution& options);
 
 }  // namespace tsugi

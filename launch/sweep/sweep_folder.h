@@ -2,7 +2,8 @@
 //
 //   OUT/plan.json                   the runs, as they were planned last
 //   OUT/runs/NAME-ID/train/         a run directory of `tsugi pretrain`; train-half-rate/ after a diverged attempt
-//   OUT/runs/NAME-ID/log            what the run printed
+//   OUT/runs/NAME-ID/run.textproto  its configuration; half-rate.textproto after a diverged attempt
+//   OUT/runs/NAME-ID/log            what the run printed; summary.json: its result, as `pretrain --json` gives it
 //   OUT/runs/NAME-ID/lock           held (flock) while it is trained and until its result is written
 //   OUT/runs/NAME-ID/result.json    appears, whole, when the run has ended; it is never started again
 //   OUT/runs.csv                    the runs that have ended, for `tsugi sweep fit --csv`
@@ -34,7 +35,7 @@ struct RunResult {
   double learning_rate = 0.0;  ///< of the attempt that ended it
   double seconds = 0.0;
   double tokens_per_second = 0.0;
-  std::string reason;  ///< of divergence: the last line of the log
+  std::string reason;  ///< of divergence: the last line of the log, or how far above guessing it ended
 };
 
 class SweepFolder {
