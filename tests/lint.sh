@@ -48,7 +48,7 @@ echo "lint: the format of ${#formatted[@]} files is right"
 if ((format_only)); then exit 0; fi
 
 need shellcheck
-mapfile -t scripts < <(sources '*.sh'; echo .ci/run)
+mapfile -t scripts < <(sources '*.sh' '*.sbatch'; echo .ci/run)
 shellcheck --external-sources --source-path=SCRIPTDIR --severity=warning "${scripts[@]}"
 echo "lint: ${#scripts[@]} scripts are clean"
 
