@@ -1,4 +1,4 @@
-// Fused attention with mma.sync on the emulator against the double reference.
+// Fused attention with mma.sync against the double reference.
 #include "ops/attention/attention.h"
 
 #include <cmath>

@@ -1,4 +1,4 @@
-// LayerNorm kernels on the emulator against the double reference.
+// LayerNorm kernels against the double reference.
 #include "ops/norm/norm.h"
 
 #include "ops/norm/norm_cuda.h"

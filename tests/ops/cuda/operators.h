@@ -1,4 +1,4 @@
-// Helpers of the kernels' tests on the emulator: typed device arrays.
+// Helpers of the kernels' tests: typed device arrays.
 #pragma once
 
 #include <algorithm>

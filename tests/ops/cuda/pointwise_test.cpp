@@ -1,4 +1,4 @@
-// Reductions, conversions, GELU and AdamW on the emulator against the double reference.
+// Reductions, conversions, GELU and AdamW against the double reference.
 #include <cmath>
 #include <numeric>
 

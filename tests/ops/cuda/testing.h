@@ -1,4 +1,4 @@
-// Helpers of the tests on the emulator.
+// Helpers of the kernels' tests: on the emulator, and on a device (device_tests).
 #pragma once
 
 #include <gmock/gmock.h>
@@ -8,11 +8,22 @@
 #include <utility>
 #include <vector>
 
-#include "ops/cuda/device.cuh"
 #include "ops/cuda/runtime.h"
+#ifndef TSUGI_ON_DEVICE
+#include "ops/cuda/device.cuh"
+#endif
 
 namespace tsugi::testing {
 
+#ifdef TSUGI_ON_DEVICE
+inline constexpr int kRepeats = 100;
+
+/// Runs `work` often: what depends on the order in which a device executes shows sooner or later.
+template <class F>
+void for_seeds(F&& work) {
+  for (int repeat = 0; repeat < kRepeats; ++repeat) work();
+}
+#else
 inline constexpr uint64_t kSeeds = 8;
 
 /// Runs `work` under several orders of execution.
@@ -40,6 +51,7 @@ std::string fault_of(F&& work) {
   });
   return message;
 }
+#endif
 
 /// Device memory that starts as a copy of `values`.
 template <class T>

@@ -1,4 +1,4 @@
-// Embedding and cross-entropy on the emulator against the double reference.
+// Embedding and cross-entropy against the double reference.
 #include <algorithm>
 #include <cmath>
 #include <optional>

@@ -1,0 +1,103 @@
+// Fused attention. FLOPs as the published tables count them: 4·B·H·T²·D forward, half of it if causal; backward 2.5
+// times that (five products; our deterministic one forms seven).
+#include <algorithm>
+
+#include "benchmarks/kernels/cases.h"
+#include "ops/attention/attention_cuda.h"
+
+namespace tsugi::benchmarks {
+namespace {
+
+struct Sizes {
+  int batch, tokens, heads, key_heads, head_dim;
+  bool causal;
+  int window = 0;
+
+  int64_t queries() const { return int64_t{batch} * tokens * heads * head_dim; }
+  int64_t keys() const { return int64_t{batch} * tokens * key_heads * head_dim; }
+  /// Pairs of query and key; of the causal half, half of T².
+  double pairs() const {
+    const double t = tokens, w = window;
+    if (window > 0) return t * w - w * w / 2.0;
+    return causal ? t * t / 2.0 : t * t;
+  }
+  double flops() const { return 4.0 * batch * heads * head_dim * pairs(); }
+};
+
+cuda::DeviceHeads heads_of(void* data, const Sizes& s, int heads) {
+  const int64_t row = int64_t{heads} * s.head_dim;
+  return {static_cast<bf16*>(data), s.tokens * row, row, s.head_dim};
+}
+
+void make(Maker& maker, const Sizes& s, bool backward) {
+  const cuda::DeviceAttentionShape shape{.batch = s.batch,
+                                         .query_tokens = s.tokens,
+                                         .key_tokens = s.tokens,
+                                         .heads = s.heads,
+                                         .key_heads = s.key_heads,
+                                         .head_dim = s.head_dim,
+                                         .scale = 0.125f,
+                                         .causal = s.causal,
+                                         .window = s.window};
+  constexpr DType kType = DType::kBF16;
+  const auto q = heads_of(maker.random(s.queries(), kType), s, s.heads);
+  const auto k = heads_of(maker.random(s.keys(), kType), s, s.key_heads);
+  const auto v = heads_of(maker.random(s.keys(), kType), s, s.key_heads);
+  auto* const out = static_cast<bf16*>(maker.empty(s.queries(), kType));
+  const int64_t sums = int64_t{s.batch} * s.heads * s.tokens;
+  auto* const log_sum_exp = static_cast<float*>(maker.empty(sums, DType::kF32));
+  const auto forward = [=](cuda::Stream& stream) {
+    cuda::attention_forward(stream, shape, q, k, v, {}, out, log_sum_exp);
+  };
+  if (!backward) {
+    maker.work.run = forward;
+    maker.result(out, s.queries(), kType);
+    maker.result(log_sum_exp, sums, DType::kF32);
+    return;
+  }
+  const auto* const d_out = static_cast<bf16*>(maker.random(s.queries(), kType));
+  const auto dq = heads_of(maker.empty(s.queries(), kType), s, s.heads);
+  const auto dk = heads_of(maker.empty(s.keys(), kType), s, s.key_heads);
+  const auto dv = heads_of(maker.empty(s.keys(), kType), s, s.key_heads);
+  const auto scratch_floats = static_cast<int64_t>(cuda::attention_scratch_bytes(shape) / sizeof(float));
+  void* const scratch = maker.empty(std::max<int64_t>(scratch_floats, 1), DType::kF32);
+  maker.work.reset = forward;
+  maker.work.run = [=](cuda::Stream& stream) {
+    cuda::attention_backward(stream, shape, q, k, v, {}, out, log_sum_exp, d_out, scratch, dq, dk, dv);
+  };
+  maker.result(dq.data, s.queries(), kType);
+  maker.result(dk.data, s.keys(), kType);
+  maker.result(dv.data, s.keys(), kType);
+}
+
+}  // namespace
+
+void add_attention_cases(bool tiny, std::vector<Case>& cases) {
+  std::vector<Sizes> all;
+  if (tiny) {
+    all = {{1, 40, 2, 2, 64, true}, {2, 24, 2, 1, 128, false}, {1, 40, 1, 1, 64, true, 16}};
+  } else {
+    // 16k tokens and 2048 columns, as in Dao, "FlashAttention-2" (2023), section 4.
+    for (const int head_dim : {64, 128}) {
+      for (const bool causal : {true, false}) {
+        for (const int tokens : {512, 1024, 2048, 4096, 8192, 16384}) {
+          all.push_back({16384 / tokens, tokens, 2048 / head_dim, 2048 / head_dim, head_dim, causal});
+        }
+      }
+    }
+    all.push_back({64, 1024, 12, 12, 64, true});        // GPT-2 124M
+    all.push_back({8, 2048, 32, 8, 64, true});          // Llama 3.2 1B
+    all.push_back({2, 8192, 16, 16, 128, true, 1024});  // a sliding window
+  }
+  for (const Sizes& s : all) {
+    const Shape shape{{"batch", s.batch},       {"tokens", s.tokens}, {"heads", s.heads},  {"key_heads", s.key_heads},
+                      {"head_dim", s.head_dim}, {"causal", s.causal}, {"window", s.window}};
+    const auto q = static_cast<double>(s.queries()), k = static_cast<double>(s.keys());
+    cases.push_back({"attention_forward", shape, s.flops(), 2.0 * (2 * q + 2 * k), true,
+                     [=](Maker& maker) { make(maker, s, false); }});
+    cases.push_back({"attention_backward", shape, 2.5 * s.flops(), 2.0 * (4 * q + 4 * k), true,
+                     [=](Maker& maker) { make(maker, s, true); }});
+  }
+}
+
+}  // namespace tsugi::benchmarks

@@ -1,0 +1,27 @@
+// main() of device_tests: without a device every test is skipped, by name.
+#include <gtest/gtest.h>
+
+#include <iostream>
+#include <string>
+
+#include "ops/cuda/runtime.h"
+
+namespace {
+
+class NeedsDevice : public ::testing::Environment {
+ public:
+  void SetUp() override {
+    std::string why;
+    if (tsugi::cuda::device_count(why) == 0) GTEST_SKIP() << "no CUDA: " << why;
+    tsugi::cuda::use_device(0);
+    std::cout << "on " << tsugi::cuda::describe_device() << std::endl;
+  }
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  ::testing::InitGoogleTest(&argc, argv);
+  ::testing::AddGlobalTestEnvironment(new NeedsDevice);  // gtest owns it
+  return RUN_ALL_TESTS();
+}
