@@ -17,6 +17,7 @@
 #include <filesystem>
 #include <iostream>
 #include <map>
+#include <set>
 #include <thread>
 
 #include "core/config/config.h"
@@ -32,6 +33,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr int64_t kLargestLog = int64_t{1} << 26;
 constexpr auto kPoll = std::chrono::milliseconds(50);
+/// NFS frees the locks of a client that it has not heard of for 90 s.
+constexpr auto kPatience = std::chrono::seconds(180);
 
 /// A run that a process of ours trains.
 struct Child {
@@ -68,17 +71,24 @@ class Executor {
   }
 
   ExecutionSummary execute() {
+    std::set<std::string> only(options_.only.begin(), options_.only.end());
+    const bool all = only.empty();
     for (const PlannedRun& run : plan_.runs) {
-      if (!folder_.result(run)) waiting_.push_back(&run);
+      if ((all || only.erase(run.id) > 0) && !folder_.result(run)) waiting_.push_back(&run);
     }
+    if (!only.empty()) throw Error(ExitCode::kUsage, "this sweep has no run of id " + *only.begin());
     std::ranges::stable_sort(waiting_, [](const PlannedRun* a, const PlannedRun* b) { return a->flops > b->flops; });
     total_ = waiting_.size();
     install_stop_signals();
+    Clock::time_point busy = Clock::now();
     while (!waiting_.empty() || !children_.empty()) {
       if (stop_requested()) return stop();
       start_what_fits();
+      if (!children_.empty()) busy = Clock::now();
+      if (!all && Clock::now() - busy > kPatience) break;
       if (!reap()) std::this_thread::sleep_for(kPoll);
     }
+    summary_.left = static_cast<int>(waiting_.size());
     return summary_;
   }
 
@@ -118,7 +128,7 @@ class Executor {
     }
     RunConfig config = run.config;
     if (half_rate) config.mutable_optimizer()->set_learning_rate(run.config.optimizer().learning_rate() / 2);
-    config.mutable_dist()->set_threads(1);
+    config.mutable_dist()->set_threads(options_.threads);
     const std::string spec = folder + (half_rate ? "/half-rate.textproto" : "/run.textproto");
     write_file_durably(spec, to_text(config));
     launch(run, slot, half_rate, spec, lock);
@@ -130,29 +140,23 @@ class Executor {
     const std::string out = folder + (half_rate ? "/train-half-rate" : "/train");
     const std::string log = folder + "/log";
     const std::string summary = folder + "/summary.json";
-    const std::vector<const char*> arguments{options_.program.c_str(),
-                                             "pretrain",
-                                             "--config",
-                                             spec.c_str(),
-                                             "--out",
-                                             out.c_str(),
-                                             "--resume",
-                                             "auto",
-                                             "--json",
-                                             nullptr};
-    const int cpu = cpus_[slot % cpus_.size()];
+    std::vector<const char*> arguments;
+    for (const std::string& word : options_.launcher) arguments.push_back(word.c_str());
+    for (const char* word : {options_.program.c_str(), "pretrain", "--config", spec.c_str(), "--out", out.c_str(),
+                             "--resume", "auto", "--json"}) {
+      arguments.push_back(word);
+    }
+    arguments.push_back(nullptr);
+    const cpu_set_t cpus = share_of(slot);
     const pid_t parent = getpid();
     const pid_t child = fork();
     if (child < 0) throw file_error("start a process of", options_.program);
     if (child == 0) {
-      // A launcher that dies takes its runs along; they save before they go.
-      prctl(PR_SET_PDEATHSIG, SIGTERM);
+      // A launcher that dies takes its runs along; they save before they go. After a SIGTERM mpirun would not let them.
+      prctl(PR_SET_PDEATHSIG, SIGUSR1);
       if (getppid() != parent) _exit(static_cast<int>(ExitCode::kInterrupted));
       setpgid(0, 0);  // Ctrl-C comes through us
-      cpu_set_t only;
-      CPU_ZERO(&only);
-      CPU_SET(static_cast<size_t>(cpu), &only);
-      sched_setaffinity(0, sizeof only, &only);
+      sched_setaffinity(0, sizeof cpus, &cpus);
       const int messages = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0666);
       const int result = open(summary.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0666);
       const int nothing = open("/dev/null", O_RDONLY);
@@ -160,11 +164,24 @@ class Executor {
           dup2(messages, 2) < 0 || fcntl(lock, F_SETFD, 0) != 0) {
         _exit(static_cast<int>(ExitCode::kInputOutput));
       }
-      execv(options_.program.c_str(), const_cast<char* const*>(arguments.data()));
+      execvp(arguments[0], const_cast<char* const*>(arguments.data()));
       _exit(127);
     }
     slots_[slot] = true;
     children_[child] = {&run, slot, half_rate, lock, Clock::now()};
+  }
+
+  /// The CPUs of a run. Its own ones only where runs side by side take them all: otherwise others may be about, and the
+  /// kernel knows better which CPUs are free.
+  cpu_set_t share_of(size_t slot) const {
+    const size_t threads = static_cast<size_t>(options_.threads);
+    const bool own = options_.launcher.empty() && slots_.size() * threads >= cpus_.size();
+    cpu_set_t share;
+    CPU_ZERO(&share);
+    for (size_t i = 0; i < (own ? threads : cpus_.size()); ++i) {
+      CPU_SET(static_cast<size_t>(cpus_[own ? (slot * threads + i) % cpus_.size() : i]), &share);
+    }
+    return share;
   }
 
   /// Deals with one process that has ended; false when none has.
@@ -187,7 +204,8 @@ class Executor {
     result.seconds = seconds;
     result.learning_rate = run.config.optimizer().learning_rate() / (child.half_rate ? 2 : 1);
     const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    if (code == static_cast<int>(ExitCode::kInterrupted)) {
+    // Signals that come before the run listens end it, and so does a launcher that was asked to.
+    if (code == static_cast<int>(ExitCode::kInterrupted) || (code > 128 && stop_requested())) {
       if (!stop_requested()) waiting_.push_back(&run);  // somebody stopped this run alone: it goes on
       return;
     }
@@ -229,7 +247,7 @@ class Executor {
 
   /// Asks the runs under way to save, and waits until they have.
   ExecutionSummary stop() {
-    for (const auto& [process, child] : children_) kill(process, SIGTERM);
+    for (const auto& [process, child] : children_) kill(process, SIGUSR1);
     while (!children_.empty()) {
       if (!reap()) std::this_thread::sleep_for(kPoll);
     }

@@ -1,14 +1,20 @@
-// Runs of a sweep as processes of this host, one thread each, as many side by side as there are cores for them.
+// Runs of a sweep as processes of this host, side by side, or one after another on many ranks.
 #pragma once
+
+#include <string>
+#include <vector>
 
 #include "launch/sweep/sweep_folder.h"
 
 namespace tsugi {
 
 struct LocalExecution {
-  int jobs = 0;         ///< runs side by side; 0: one per CPU that this process may use
-  std::string program;  ///< tsugi itself
-  bool quiet = false;   ///< no line per run
+  int jobs = 0;                       ///< runs side by side; 0: one per CPU that this process may use
+  int threads = 1;                    ///< of each rank
+  std::string program;                ///< tsugi itself
+  std::vector<std::string> launcher;  ///< starts each run on its ranks: {"mpirun", "-n", "4"}; empty: one rank
+  std::vector<std::string> only;      ///< ids of the runs to train; empty: all
+  bool quiet = false;                 ///< no line per run
 };
 
 /// What became of the runs that were not ended before.
@@ -16,6 +22,7 @@ struct ExecutionSummary {
   int done = 0;
   int diverged = 0;
   int failed = 0;
+  int left = 0;              ///< somebody else trains them
   bool interrupted = false;  ///< asked to stop: the runs under way have saved and go on next time
 };
 
@@ -23,7 +30,8 @@ struct ExecutionSummary {
 /// runs: a run's lock is held by its launcher and by the process that trains it, so that neither a killed launcher nor
 /// a killed run leaves it behind. A run whose loss is no longer finite, or ends
 /// above that of guessing, is repeated once at half the learning rate. Returns when every run has ended, be it by
-/// another launcher.
+/// another launcher. With `only`, others are waited for no longer than it takes until the lock of a host that died is
+/// free: whoever holds it then trains. Throws Error(kUsage) when `only` has an id that the plan has not.
 ExecutionSummary execute_locally(const SweepFolder& folder, const SweepPlan& plan, const LocalExecution& options);
 
 }  // namespace tsugi

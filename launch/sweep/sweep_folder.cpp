@@ -34,7 +34,7 @@ std::string shortest(double value) {
 LoadedSweep load_sweep(const std::string& path, const std::vector<std::string>& overrides) {
   LoadedSweep loaded;
   load_config(path, {}, loaded.sweep);
-  RunConfig base;
+  RunConfig& base = loaded.base;
   load_config((std::filesystem::path(path).parent_path() / loaded.sweep.base()).lexically_normal().string(), overrides,
               base);
   // Its own shape is replaced; what it says of the data is what counts here.
@@ -46,8 +46,9 @@ LoadedSweep load_sweep(const std::string& path, const std::vector<std::string>& 
                 loaded.sweep.base() + ": there is nothing to validate on, and a sweep compares losses",
                 "name a token file in data.validation");
   }
-  base.mutable_model()->set_vocabulary(whole.model().vocabulary());
-  loaded.plan = plan_sweep(loaded.sweep, path, base, objective->fingerprint());
+  RunConfig known = base;
+  known.mutable_model()->set_vocabulary(whole.model().vocabulary());
+  loaded.plan = plan_sweep(loaded.sweep, path, known, objective->fingerprint());
   return loaded;
 }
 

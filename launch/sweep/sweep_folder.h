@@ -7,6 +7,7 @@
 //   OUT/runs/NAME-ID/lock           held (flock) while it is trained and until its result is written
 //   OUT/runs/NAME-ID/result.json    appears, whole, when the run has ended; it is never started again
 //   OUT/runs.csv                    the runs that have ended, for `tsugi sweep fit --csv`
+//   OUT/slurm/                      what was submitted to Slurm (slurm_submission.h)
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -21,6 +22,7 @@ namespace tsugi {
 /// The sweep file, its base configuration with `overrides`, and the data's fingerprint, made into a plan.
 struct LoadedSweep {
   SweepConfig sweep;
+  RunConfig base;  ///< with the overrides, before the plan touches it
   SweepPlan plan;
 };
 LoadedSweep load_sweep(const std::string& path, const std::vector<std::string>& overrides);
@@ -42,6 +44,7 @@ class SweepFolder {
  public:
   explicit SweepFolder(std::string out) : out_(std::move(out)) {}
 
+  const std::string& path() const { return out_; }
   std::string run_folder(const PlannedRun& run) const;
   /// Throws Error(kData) when the file is there but is not a result of this run.
   std::optional<RunResult> result(const PlannedRun& run) const;

@@ -1,0 +1,118 @@
+#include "launch/commands/sweep_slurm.h"
+
+#include <cmath>
+#include <cstdio>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "ops/base/error.h"
+
+namespace tsugi {
+namespace {
+
+ResourcesConfig changed(ResourcesConfig resources, const SlurmOptions& options) {
+  if (options.partition) resources.set_partition(*options.partition);
+  if (options.time) resources.set_time(*options.time);
+  if (options.ranks) resources.set_ranks(*options.ranks);
+  if (options.cpus_per_rank) resources.set_cpus_per_rank(*options.cpus_per_rank);
+  if (options.nodes) resources.set_nodes(*options.nodes);
+  if (options.gpus_per_node) resources.set_gpus_per_node(*options.gpus_per_node);
+  if (options.jobs) resources.set_jobs(*options.jobs);
+  return resources;
+}
+
+nlohmann::ordered_json as_json(const Submission& submission) {
+  nlohmann::ordered_json json{{"ended", submission.ended},
+                              {"queued", submission.queued},
+                              {"flops_per_second", submission.flops_per_second},
+                              {"arrays", nlohmann::ordered_json::array()},
+                              {"collect", submission.collect_job}};
+  for (const SubmittedArray& array : submission.arrays) {
+    json["arrays"].push_back({{"script", array.script},
+                              {"job", array.job},
+                              {"tasks", array.tasks},
+                              {"runs", array.runs},
+                              {"longest_seconds", array.longest_seconds}});
+  }
+  return json;
+}
+
+void show(const Submission& submission, const std::string& out, bool dry_run) {
+  if (submission.ended + submission.queued > 0) {
+    std::printf("%d runs have ended, %d are queued or running\n", submission.ended, submission.queued);
+  }
+  for (const SubmittedArray& array : submission.arrays) {
+    std::printf("%s: %d runs in %d tasks, the longest of about %.3g min at %.3g GFLOP/s a run\n",
+                dry_run ? "an array" : ("array " + array.job).c_str(), array.runs, array.tasks,
+                array.longest_seconds / 60, submission.flops_per_second / 1e9);
+    std::printf("  %s%s\n", dry_run ? "sbatch " : "", array.script.c_str());
+  }
+  if (submission.arrays.empty()) {
+    std::printf("nothing to submit\n");
+  } else if (dry_run) {
+    std::printf("then\n  sbatch --dependency=afterany:ARRAYS %s\nnothing was submitted\n",
+                submission.collect_script.c_str());
+  } else {
+    std::printf("job %s collects the results: %s/runs.csv and fit.json\nnext: tsugi sweep status …\n",
+                submission.collect_job.c_str(), out.c_str());
+  }
+}
+
+}  // namespace
+
+void SlurmOptions::refuse_without_slurm() const {
+  for (const CLI::Option* option : given) {
+    if (option->count() == 0) continue;
+    throw Error(ExitCode::kUsage, option->get_name() + " is for --executor slurm");
+  }
+}
+
+void add_slurm_options(CLI::App& command, SlurmOptions& options) {
+  const auto add = [&](CLI::Option* option) {
+    options.given.push_back(option->group("Slurm"));
+    return option;
+  };
+  add(command.add_flag("--dry-run", options.dry_run, "write the scripts, submit nothing"));
+  add(command.add_option("--partition", options.partition, "Slurm's default unless given"));
+  add(command.add_option("--account", options.arrays.account, "who pays"));
+  add(command.add_option("--time", options.time, "of one turn of a task (1:00:00); longer runs are requeued"));
+  add(command.add_option("--ranks", options.ranks, "of each run (1)"))->check(CLI::Range(1, 65536));
+  add(command.add_option("--cpus-per-rank", options.cpus_per_rank, "CPUs (1); runs of one rank share them, --jobs"))
+      ->check(CLI::Range(1, 4096));
+  add(command.add_option("--nodes", options.nodes, "for the ranks of a run; 0: as Slurm finds good"))
+      ->check(CLI::Range(0, 65536));
+  add(command.add_option("--gpus-per-node", options.gpus_per_node, "one for each rank on a node (0)"))
+      ->check(CLI::Range(0, 64));
+  add(command.add_option("--most-running", options.arrays.most_running, "array tasks at a time; 0: no limit"))
+      ->check(CLI::Range(0, 100000));
+  add(command.add_option_function<double>(
+          "--pack-minutes", [&options](double minutes) { options.arrays.pack_seconds = minutes * 60; },
+          "put runs into one task until it takes about this long (30)"))
+      ->check(CLI::Range(0.0, 1e6));
+  add(command.add_option_function<double>(
+          "--gflops", [&options](double gflops) { options.arrays.flops_per_second = gflops * 1e9; },
+          "GFLOP/s of a run, to predict its length; unless given, what runs that have ended had, else 10"))
+      ->check(CLI::PositiveNumber);
+  add(command.add_option("--sbatch", options.arrays.sbatch, "one more option for sbatch: --sbatch=--qos=long"))
+      ->take_all();
+}
+
+int run_in_slurm(const SlurmOptions& options, const std::string& origin, const LoadedSweep& loaded,
+                 const SweepFolder& folder, const std::string& program, bool json) {
+  SlurmExecution execution{resource_classes(loaded.sweep, origin), options.arrays, program, options.dry_run};
+  for (ResourcesConfig& resources : execution.classes) {
+    resources = changed(resources, options);
+    check_resources(resources, "--executor slurm");
+  }
+  const Submission submission = submit_to_slurm(folder, loaded, execution);
+  folder.write_plan(loaded.plan);
+  if (submission.arrays.empty()) folder.write_csv(loaded.plan);
+  if (json) {
+    std::cout << as_json(submission).dump() << std::endl;
+  } else {
+    show(submission, folder.path(), options.dry_run);
+  }
+  return static_cast<int>(ExitCode::kDone);
+}
+
+}  // namespace tsugi

@@ -1,0 +1,211 @@
+#include "launch/sweep/slurm_submission.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <set>
+#include <sstream>
+
+#include "core/config/config.h"
+#include "core/data/file.h"
+#include "launch/sweep/run_program.h"
+#include "ops/base/error.h"
+
+namespace tsugi {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr int64_t kLargestTaskList = int64_t{1} << 26;
+
+/// Held until the end of the scope.
+class SubmissionLock {
+ public:
+  explicit SubmissionLock(const std::string& path)
+      : descriptor_(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {
+    if (descriptor_ < 0 || flock(descriptor_, LOCK_EX) != 0) throw file_error("lock", path);
+  }
+  ~SubmissionLock() { close(descriptor_); }
+  SubmissionLock(const SubmissionLock&) = delete;
+  SubmissionLock& operator=(const SubmissionLock&) = delete;
+
+ private:
+  int descriptor_;
+};
+
+/// Scripts are known by their path, so there must be one way to write it.
+std::string sweep_path(const SweepFolder& folder) {
+  std::string path = fs::weakly_canonical(fs::absolute(folder.path())).string();
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path;
+}
+std::string slurm_folder(const SweepFolder& folder) { return sweep_path(folder) + "/slurm"; }
+
+/// The next number; dry runs have one, too, since their scripts may be submitted by hand.
+std::string new_folder(const std::string& parent) {
+  for (int number = 1;; ++number) {
+    char name[16];
+    std::snprintf(name, sizeof name, "/%04d", number);
+    if (fs::create_directory(parent + name)) return parent + name;
+  }
+}
+
+std::string trimmed(std::string text) {
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
+  return text;
+}
+
+std::vector<std::string> split(const std::string& text, char separator) {
+  std::vector<std::string> parts;
+  std::istringstream stream(text);
+  for (std::string part; std::getline(stream, part, separator);) parts.push_back(part);
+  return parts;
+}
+
+/// The number of the job that sbatch made of `script`.
+std::string sbatch(const std::vector<std::string>& options, const std::string& script, const std::string& before) {
+  std::vector<std::string> words{"sbatch", "--parsable"};
+  words.insert(words.end(), options.begin(), options.end());
+  words.push_back(script);
+  const ProgramOutput said = run_program(words);
+  const std::string job = trimmed(said.output.substr(0, said.output.find(';')));  // a federation adds ";CLUSTER"
+  if (said.code != 0 || job.empty() || job.find_first_not_of("0123456789") != std::string::npos) {
+    throw Error(ExitCode::kUsage,
+                "sbatch refused " + script + " (code " + std::to_string(said.code) + "): " + trimmed(said.errors),
+                before.empty() ? "nothing was submitted"
+                               : "submitted before it:" + before + "; the same command submits what is missing");
+  }
+  return job;
+}
+
+double measured_flops_per_second(const SweepFolder& folder, const SweepPlan& plan) {
+  double flops = 0.0;
+  double seconds = 0.0;
+  for (const PlannedRun& run : plan.runs) {
+    const std::optional<RunResult> ended = folder.result(run);
+    if (!ended || ended->diverged) continue;
+    flops += run.flops;
+    seconds += ended->seconds;
+  }
+  constexpr double kUnknown = 1e10;
+  return seconds > 0 ? flops / seconds : kUnknown;
+}
+
+/// The sweep beside its scripts; it must plan the same runs again.
+void write_snapshot(const LoadedSweep& loaded, const std::string& folder) {
+  SweepConfig sweep = loaded.sweep;
+  sweep.set_base("base.textproto");
+  write_file_durably(folder + "/base.textproto", to_text(loaded.base));
+  write_file_durably(folder + "/sweep.textproto", to_text(sweep));
+  const SweepPlan again = load_sweep(folder + "/sweep.textproto", {}).plan;
+  const auto ids = [](const SweepPlan& plan) {
+    std::set<std::string> all;
+    for (const PlannedRun& run : plan.runs) all.insert(run.id);
+    return all;
+  };
+  if (ids(again) != ids(loaded.plan)) {
+    throw Error(ExitCode::kData, folder + "/sweep.textproto: plans other runs than the sweep that it is a copy of",
+                "did the data change just now? the same command tries again");
+  }
+}
+
+}  // namespace
+
+std::map<std::string, QueuedTask> queued_runs(const SweepFolder& folder) {
+  std::map<std::string, QueuedTask> queued;
+  const std::string parent = slurm_folder(folder) + "/";
+  if (!fs::exists(parent)) return queued;
+  const ProgramOutput said = run_program({"squeue", "--me", "--noheader", "--array", "--format=%F|%K|%T|%r|%o"});
+  if (said.code != 0) {
+    throw Error(ExitCode::kInputOutput,
+                "squeue failed (code " + std::to_string(said.code) + "): " + trimmed(said.errors));
+  }
+  std::map<std::string, std::vector<std::string>> lists;  // by script
+  for (const std::string& line : split(said.output, '\n')) {
+    size_t end = 0;
+    for (int bars = 0; bars < 4 && end != std::string::npos; ++bars) end = line.find('|', end + (bars > 0 ? 1 : 0));
+    if (end == std::string::npos) continue;
+    const std::string script = trimmed(line.substr(end + 1));
+    constexpr std::string_view kEnding = ".sbatch";
+    if (!script.starts_with(parent) || !script.ends_with(kEnding)) continue;
+    const std::string list = script.substr(0, script.size() - kEnding.size()) + ".tasks";
+    if (!lists.contains(script)) {
+      lists[script] = fs::exists(list) ? split(read_file(list, kLargestTaskList), '\n') : std::vector<std::string>{};
+    }
+    const std::vector<std::string> fields = split(line.substr(0, end), '|');
+    if (fields.size() < 3 || fields[1].find_first_not_of("0123456789") != std::string::npos) continue;  // collect
+    const size_t index = std::stoul(fields[1].substr(0, 9));
+    if (index >= lists[script].size()) continue;
+    for (const std::string& id : split(lists[script][index], ',')) {
+      queued[id] = {fields[0], fields[1], fields[2], fields.size() > 3 ? fields[3] : ""};
+    }
+  }
+  return queued;
+}
+
+Submission submit_to_slurm(const SweepFolder& folder, const LoadedSweep& loaded, const SlurmExecution& options) {
+  if (!options.dry_run && !have_program("sbatch")) run_program({"sbatch"});  // which says so
+  const std::string parent = slurm_folder(folder);
+  fs::create_directories(parent);
+  const SubmissionLock lock(parent + "/lock");
+  std::map<std::string, QueuedTask> queued;
+  if (!options.dry_run || have_program("squeue")) queued = queued_runs(folder);
+
+  Submission submission;
+  std::vector<const PlannedRun*> missing;
+  for (const PlannedRun& run : loaded.plan.runs) {
+    if (folder.result(run)) {
+      ++submission.ended;
+    } else if (queued.contains(run.id) || folder.running(run)) {
+      ++submission.queued;
+    } else {
+      missing.push_back(&run);
+    }
+  }
+  ArrayOptions arrays = options.arrays;
+  if (arrays.flops_per_second <= 0) arrays.flops_per_second = measured_flops_per_second(folder, loaded.plan);
+  submission.flops_per_second = arrays.flops_per_second;
+  if (missing.empty()) return submission;
+
+  const std::string mine = new_folder(parent);
+  fs::create_directory(mine + "/logs");
+  write_snapshot(loaded, mine);
+  const ScriptPaths paths{loaded.sweep.name().empty() ? "sweep" : loaded.sweep.name(),
+                          options.program,
+                          mine + "/sweep.textproto",
+                          sweep_path(folder),
+                          mine,
+                          fs::current_path().string()};
+  for (const JobArray& array : pack_runs(missing, options.classes, arrays)) {
+    const std::string name = "class-" + std::to_string(submission.arrays.size());
+    write_file_durably(mine + "/" + name + ".tasks", task_list(array));
+    write_file_durably(mine + "/" + name + ".sbatch", array_script(array, name + ".tasks", paths, arrays));
+    SubmittedArray written{mine + "/" + name + ".sbatch", "", static_cast<int>(array.tasks.size()), 0, 0.0};
+    for (const ArrayTask& task : array.tasks) {
+      written.runs += static_cast<int>(task.runs.size());
+      written.longest_seconds = std::max(written.longest_seconds, task.seconds);
+    }
+    submission.arrays.push_back(written);
+  }
+  submission.collect_script = mine + "/collect.sbatch";
+  write_file_durably(submission.collect_script, collect_script(options.classes.front(), paths, arrays));
+  if (options.dry_run) return submission;
+
+  std::string before;
+  std::set<std::string> jobs;
+  for (SubmittedArray& array : submission.arrays) {
+    array.job = sbatch({}, array.script, before);
+    before += " " + array.job;
+    jobs.insert(array.job);
+  }
+  for (const auto& [id, task] : queued) jobs.insert(task.array);
+  std::string dependency = "--dependency=afterany";
+  for (const std::string& job : jobs) dependency += ":" + job;
+  submission.collect_job = sbatch({dependency}, submission.collect_script, before);
+  return submission;
+}
+
+}  // namespace tsugi
