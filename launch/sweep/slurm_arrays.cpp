@@ -3,6 +3,7 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <optional>
 #include <regex>
 #include <string_view>
 
@@ -15,11 +16,21 @@ namespace {
 
 constexpr size_t kMostTasks = 1000;
 
-/// As Slurm reads it: minutes, minutes:seconds, hours:minutes:seconds, days-hours[:minutes[:seconds]].
-bool is_slurm_time(const std::string& text) {
-  static const std::regex pattern(
-      "[0-9]{1,8}|[0-9]{1,6}:[0-9]{1,2}(:[0-9]{1,2})?|[0-9]{1,5}-[0-9]{1,2}(:[0-9]{1,2}){0,2}");
-  return std::regex_match(text, pattern);
+/// Tasks are asked to stop this long before their time is up, and Slurm may ask a minute early.
+constexpr int kNotice = 180;
+constexpr int64_t kShortestTurn = kNotice + 60 + 60;
+
+/// Seconds of minutes, minutes:seconds, hours:minutes:seconds or days-hours[:minutes[:seconds]], as Slurm reads it.
+std::optional<int64_t> slurm_seconds(const std::string& text) {
+  static const std::regex minutes("([0-9]{1,8})(?::([0-9]{1,2}))?");
+  static const std::regex hours("([0-9]{1,6}):([0-9]{1,2}):([0-9]{1,2})");
+  static const std::regex days("([0-9]{1,5})-([0-9]{1,2})(?::([0-9]{1,2})(?::([0-9]{1,2}))?)?");
+  std::smatch part;
+  const auto number = [&](size_t i) -> int64_t { return part[i].matched ? std::stoll(part[i].str()) : 0; };
+  if (std::regex_match(text, part, minutes)) return number(1) * 60 + number(2);
+  if (std::regex_match(text, part, hours)) return number(1) * 3600 + number(2) * 60 + number(3);
+  if (std::regex_match(text, part, days)) return ((number(1) * 24 + number(2)) * 60 + number(3)) * 60 + number(4);
+  return std::nullopt;
 }
 
 [[noreturn]] void refuse(const std::string& text, const std::string& reason) {
@@ -93,8 +104,10 @@ void check_resources(const ResourcesConfig& resources, const std::string& origin
   const auto fail = [&](const std::string& reason, const std::string& hint = {}) {
     throw Error(ExitCode::kUsage, origin + ": resources: " + reason, hint);
   };
-  if (!is_slurm_time(resources.time())) {
-    fail("time \"" + resources.time() + "\" is none of Slurm's", "30 (minutes), 4:00:00 or 1-12:00:00");
+  const std::optional<int64_t> turn = slurm_seconds(resources.time());
+  if (!turn) fail("time \"" + resources.time() + "\" is none of Slurm's", "30 (minutes), 4:00:00 or 1-12:00:00");
+  if (*turn < kShortestTurn) {
+    fail("time \"" + resources.time() + "\" is under 5 minutes, and tasks are asked to save 3 minutes before its end");
   }
   if (resources.jobs() > 1 && resources.ranks() > 1) {
     fail("jobs is " + std::to_string(resources.jobs()) + ", but runs of several ranks are not trained side by side");
@@ -183,7 +196,7 @@ std::string array_script(const JobArray& array, const std::string& list, const S
           (options.most_running > 0 ? "%" + std::to_string(options.most_running) : "") + "\n";
   text += "#SBATCH --output=" + pattern(paths.folder, "logs/%A_%a.log") + "\n";
   add_common(text, resources, paths, options);
-  text += "#SBATCH --signal=B:USR1@180\n#SBATCH --time=" + resources.time() + "\n";
+  text += "#SBATCH --signal=B:USR1@" + std::to_string(kNotice) + "\n#SBATCH --time=" + resources.time() + "\n";
   if (resources.nodes() > 0) text += "#SBATCH --nodes=" + std::to_string(resources.nodes()) + "\n";
   text += "#SBATCH --ntasks=" + std::to_string(resources.ranks()) + "\n";
   text += "#SBATCH --cpus-per-task=" + std::to_string(resources.cpus_per_rank()) + "\n";

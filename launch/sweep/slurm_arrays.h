@@ -41,7 +41,7 @@ int threads_of(const ResourcesConfig& resources);
 
 /// The sweep's classes ascending by from_flops, with one of presets below the first that does not begin at 0. Throws
 /// Error(kUsage) naming `origin`: two of one from_flops; what cannot be asked for together; a time that is none of
-/// Slurm's.
+/// Slurm's or under 5 minutes.
 std::vector<ResourcesConfig> resource_classes(const SweepConfig& sweep, const std::string& origin);
 /// The same rules for one class, after the command line has changed it.
 void check_resources(const ResourcesConfig& resources, const std::string& origin);

@@ -27,7 +27,8 @@ in_host() {
 # start_controller [-c]: -c forgets all jobs; without it they go on.
 start_controller() { slurmctld -f "$SLURM_CONF" "$@"; }
 
-# start_cluster [HOSTS]: partitions "low" (default; its jobs may be preempted) and "high", 2 CPUs a host.
+# start_cluster [HOSTS]: partitions "low" (default; its jobs may be preempted) and "high"; hosts of 4 CPUs, or so Slurm
+# believes.
 start_cluster() {
   local hosts=${1:-2} i
   CLUSTER=$(mktemp -d "${TMPDIR:-/tmp}/tsugi-slurm.XXXXXX")  # without a space: slurm.conf knows no quotes
@@ -96,7 +97,7 @@ SlurmctldTimeout=5
 SlurmdParameters=config_overrides
 CONF
     for i in $(seq 1 "$hosts"); do
-      echo "NodeName=h$i NodeAddr=10.211.7.$i Port=28001 CPUs=2 Sockets=1 CoresPerSocket=2 RealMemory=2000 State=UNKNOWN"
+      echo "NodeName=h$i NodeAddr=10.211.7.$i Port=28001 CPUs=4 Sockets=1 CoresPerSocket=4 RealMemory=2000 State=UNKNOWN"
     done
     echo "PartitionName=low Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=20"
     echo "PartitionName=high Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF"
@@ -113,6 +114,40 @@ CONF
   tail "$CLUSTER"/log/* >&2
   echo "FAILED: the private cluster did not start" >&2
   exit 1
+}
+
+# restart_controller: it is gone for a second, and remembers.
+restart_controller() {
+  local process
+  process=$(cat "$CLUSTER/slurmctld.pid")
+  kill "$process"
+  while kill -0 "$process" 2> /dev/null; do sleep 0.05; done
+  sleep 1
+  start_controller
+}
+
+# job_is JOB STATE
+job_is() { scontrol show job "$1" | grep -q "JobState=$2"; }
+
+# processes_of WORD: those of tsugi itself, not of what started it, that have this word in their command line.
+processes_of() {
+  local process
+  for process in $(pgrep -x tsugi); do
+    if grep -qz -- "$1" "/proc/$process/cmdline" 2> /dev/null; then echo "$process"; fi
+  done
+}
+
+# wait_until SECONDS WHAT COMMAND…: until the command succeeds; fails with the queue and the newest logs.
+wait_until() {
+  local end=$((SECONDS + $1)) what=$2; shift 2
+  until "$@" > /dev/null 2>&1; do
+    if [ "$SECONDS" -ge "$end" ]; then
+      squeue >&2 || true
+      find . -name '*.log' -path '*[-_]*' -print0 | xargs -0 -r tail -n 15 >&2
+      fail "waited too long for $what"
+    fi
+    sleep 0.2
+  done
 }
 
 # stop_cluster: the daemons by their pid files, then its folder. Whatever else is left goes with the process namespace.

@@ -140,7 +140,11 @@ TEST(SlurmArrays, RefusesWhatSlurmOrTheRunsCannot) {
   EXPECT_THAT(classes("time: \"1:2:3:4\""), HasSubstr("sweep.textproto: resources: time \"1:2:3:4\""));
   EXPECT_THAT(classes("time: \"1h\""), HasSubstr("none of Slurm's"));
   EXPECT_THAT(classes("time: \"\""), HasSubstr("none of Slurm's"));
-  for (const char* time : {"30", "30:00", "1:00:00", "1-12", "1-12:30", "1-12:30:00"}) {
+  for (const char* time : {"4", "4:59", "0:04:59", "0-0:4"}) {
+    EXPECT_THAT(classes("time: \"" + std::string(time) + "\""), HasSubstr("under 5 minutes")) << time;
+  }
+  for (const char* time :
+       {"5", "5:00", "0:05:00", "0-0:5", "30", "30:00", "1:00:00", "1-12", "1-12:30", "1-12:30:00"}) {
     EXPECT_EQ(classes("time: \"" + std::string(time) + "\""), "nothing was refused") << time;
   }
   EXPECT_THAT(classes("ranks: 2 jobs: 2"), HasSubstr("side by side"));
