@@ -7,8 +7,6 @@
 namespace tsugi {
 namespace {
 
-constexpr int64_t kSequenceStep = 32;
-
 InstructionOptions make_options(const InstructionArguments& arguments, const Tokenizer& tokenizer, int64_t sequence) {
   InstructionOptions options;
   options.prompt_field = arguments.prompt_field;
@@ -52,25 +50,24 @@ void count(const std::vector<ScoredTokens>& examples, InstructionCounts& counts)
 
 }  // namespace
 
-void add_instruction_options(CLI::App& command, InstructionArguments& arguments) {
-  command.add_option("--prompt-field", arguments.prompt_field, "instructions: member with the prompt")
-      ->capture_default_str();
-  command.add_option("--response-field", arguments.response_field,
-                     "instructions: member with the response; default: response or completion");
+void add_instruction_options(Command command, InstructionArguments& arguments) {
+  command.option("--prompt-field", arguments.prompt_field, "instructions: member with the prompt").show_default();
+  command.option("--response-field", arguments.response_field,
+                 "instructions: member with the response; default: response or completion");
   command
-      .add_option("--prompt-template", arguments.prompt_template,
-                  "instructions: what comes before a response, with {prompt} where the prompt goes")
-      ->capture_default_str();
+      .option("--prompt-template", arguments.prompt_template,
+              "instructions: what comes before a response, with {prompt} where the prompt goes")
+      .show_default();
   command
-      .add_option("--chat-template", arguments.chat,
-                  "instructions: how messages are written; auto: as the tokenizer has the tokens, else chatml as text")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"auto", "chatml", "llama3"}));
+      .option("--chat-template", arguments.chat,
+              "instructions: how messages are written; auto: as the tokenizer has the tokens, else chatml as text")
+      .show_default()
+      .one_of({"auto", "chatml", "llama3"});
   command
-      .add_option("--too-long", arguments.too_long,
-                  "instructions: examples that do not fit lose their end, are left out, or are an error")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"cut", "drop", "refuse"}));
+      .option("--too-long", arguments.too_long,
+              "instructions: examples that do not fit lose their end, are left out, or are an error")
+      .show_default()
+      .one_of({"cut", "drop", "refuse"});
 }
 
 InstructionTask read_instruction_task(const InstructionReading& reading, const InstructionArguments& arguments,
@@ -101,7 +98,7 @@ InstructionTask read_instruction_task(const InstructionReading& reading, const I
     for (const auto* examples : {&train, &validation}) {
       for (const ScoredTokens& one : *examples) longest = std::max(longest, static_cast<int64_t>(one.ids.size()) - 1);
     }
-    sequence = std::min((longest + kSequenceStep - 1) / kSequenceStep * kSequenceStep, sequence);
+    sequence = std::min(rounded_sequence(longest), sequence);
   }
   task.objective = std::make_unique<InstructionTuning>(std::move(train), std::move(validation), sequence,
                                                        reading.packed, reading.seed);

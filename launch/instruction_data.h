@@ -1,12 +1,12 @@
 // From command lines to prompts and responses.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "core/objective/instruction_tuning.h"
+#include "launch/command_line.h"
 #include "launch/model_folder.h"
 
 namespace tsugi {
@@ -19,7 +19,7 @@ struct InstructionArguments {
   std::string chat = "auto";
   std::string too_long = "cut";
 };
-void add_instruction_options(CLI::App& command, InstructionArguments& arguments);
+void add_instruction_options(Command command, InstructionArguments& arguments);
 
 /// What is needed beside `arguments` to read examples for a model.
 struct InstructionReading {
@@ -50,6 +50,9 @@ struct InstructionTask {
 /// learned positions.
 InstructionTask read_instruction_task(const InstructionReading& reading, const InstructionArguments& arguments,
                                       const ModelFolder& opened);
+
+/// The least multiple of 32 places that hold `longest` tokens: few shapes, so that few kernels are made.
+inline int64_t rounded_sequence(int64_t longest) { return (longest + 31) / 32 * 32; }
 
 /// A line for people.
 std::string describe(const InstructionCounts& counts);

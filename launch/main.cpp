@@ -2,7 +2,6 @@
 #include <glog/logging.h>
 #include <malloc.h>
 
-#include <CLI/CLI.hpp>
 #include <iostream>
 
 #include "launch/commands/commands.h"
@@ -21,17 +20,11 @@ int main(int argc, char** argv) {
   FLAGS_minloglevel = google::GLOG_WARNING;
   google::InitGoogleLogging(argv[0]);
 
-  CLI::App app("tsugi pretrains transformers on many ranks and hands the checkpoint to fine-tuning.", "tsugi");
-  app.require_subcommand(1);
-  app.set_version_flag("--version", TSUGI_VERSION);
-  app.get_formatter()->column_width(34);
-  int exit_code = 0;
-  add_commands(app, exit_code);
+  CommandLine command_line(
+      "tsugi", "tsugi pretrains transformers on many ranks and hands the checkpoint to fine-tuning.", TSUGI_VERSION);
+  add_commands(command_line.root());
   try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    const int code = app.exit(error);
-    return code == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
+    return command_line.run({argv + 1, argv + argc});
   } catch (const Error& error) {
     print_error(error);
     return static_cast<int>(error.code());
@@ -39,5 +32,4 @@ int main(int argc, char** argv) {
     std::cerr << "tsugi: internal error: " << error.what() << "\n";
     return static_cast<int>(ExitCode::kInternal);
   }
-  return exit_code;
 }

@@ -6,9 +6,8 @@ usage() {
   cat <<'TEXT'
 usage: tests/lint.sh [--format-only] [--fix] [FILE…]
 
-Checks with clang-format-19, shellcheck and clang-tidy-19 (launch/setup.sh --lint installs them). clang-tidy
-reads build/release/compile_commands.json; what it found clean is remembered in build/release/lint until the
-file, a header of the project or .clang-tidy changes.
+Checks with clang-format-19, shellcheck and clang-tidy-19 (launch/setup.sh --lint installs them). What clang-tidy
+found clean is remembered in build/lint until the file, a header of the project or .clang-tidy changes.
 
   --format-only   only clang-format
   --fix           rewrite what clang-format would format otherwise
@@ -53,9 +52,9 @@ shellcheck --external-sources --source-path=SCRIPTDIR --severity=warning "${scri
 echo "lint: ${#scripts[@]} scripts are clean"
 
 need clang-tidy-19
-build=build/release
+build=build/lint  # where each source has a command of its own
 database=$build/compile_commands.json
-[[ -f $database ]] || { echo "lint.sh: no $database: configure first (cmake --preset release)" >&2; exit 1; }
+cmake --preset release -B $build -DTSUGI_UNITY=OFF >/dev/null
 ninja -C $build tsugi_proto >/dev/null  # headers that others include
 
 # One line per file: the arguments of its compiler but for what only gcc can read, a tab, the file.
@@ -69,7 +68,7 @@ commands() {
 
 # Most of the time goes into the headers of others, so that many files are looked at as one. Files of one group have
 # the same arguments and lie side by side. A group whose names do not go together is halved.
-lint=$build/lint
+lint=$build/groups
 mkdir -p $lint
 rm -f $lint/group-*
 commands | { if ((${#files[@]})); then grep -F -f <(printf '\t%s\n' "${files[@]}"); else cat; fi; } |

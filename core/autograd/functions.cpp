@@ -9,8 +9,6 @@
 namespace tsugi {
 namespace {
 
-Tensor as_matrix(const Tensor& x) { return x.reshape({x.shape().rows(), x.shape()[-1]}); }
-
 /// x's shape with another last extent.
 Shape with_width(const Shape& shape, int64_t width) {
   if (shape.rank() == 3) return {shape[0], shape[1], width};

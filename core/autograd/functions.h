@@ -11,6 +11,9 @@
 
 namespace tsugi {
 
+/// [..., C] as [rows, C], the same elements.
+inline Tensor as_matrix(const Tensor& x) { return x.reshape({x.shape().rows(), x.shape()[-1]}); }
+
 /// How a weight is stored, its gradient too: [in, out] as GPT-2's Conv1D, or [out, in] as Hugging Face's Linear.
 enum class WeightLayout { kInOut, kOutIn };
 

@@ -1,15 +1,10 @@
 #include "core/autograd/low_rank.h"
 
+#include "core/autograd/functions.h"
 #include "ops/columns/columns.h"
 #include "ops/matmul/matmul.h"
 
 namespace tsugi {
-namespace {
-
-Tensor as_matrix(const Tensor& x) { return x.reshape({x.shape().rows(), x.shape()[-1]}); }
-
-}  // namespace
-
 Variable low_rank_update(Tape& tape, const Variable& x, const Variable& y, const Parameter& down, const Parameter& up,
                          int64_t first, float scale) {
   const Context& context = tape.context();

@@ -18,7 +18,7 @@ namespace tsugi {
 namespace {
 
 constexpr std::string_view kState = "state/";
-constexpr size_t kPiece = size_t{1} << 20;  // fits the second-level caches: a piece is summed and copied from there
+constexpr size_t kCopyBytes = size_t{1} << 20;  // fits the second-level caches: a piece is summed and copied from there
 
 }  // namespace
 
@@ -64,7 +64,7 @@ void File::read(int64_t offset, std::span<std::byte> out) const {
 }
 
 uint32_t File::checksum(int64_t& bytes) const {
-  std::vector<std::byte> piece(kPiece);
+  std::vector<std::byte> piece(kCopyBytes);
   uint32_t crc = 0;
   bytes = 0;
   for (;;) {
@@ -93,7 +93,7 @@ void File::reserve(int64_t bytes) {
 uint32_t File::write(int64_t offset, std::span<const std::byte> bytes) {
   uint32_t crc = 0;
   while (!bytes.empty()) {
-    const auto piece = bytes.first(std::min(bytes.size(), kPiece));
+    const auto piece = bytes.first(std::min(bytes.size(), kCopyBytes));
     const ssize_t written = ::pwrite(descriptor_, piece.data(), piece.size(), offset);
     if (written < 0) {
       if (errno == EINTR) continue;

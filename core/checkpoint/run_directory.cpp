@@ -22,13 +22,13 @@ constexpr std::string_view kPartial = ".partial.g";
 constexpr std::string_view kVoid = ".void.g";
 constexpr std::string_view kGenerationFile = "generation-";
 
-constexpr int64_t kMaxNumber = 1'000'000'000'000'000;
+constexpr int64_t kMaxStep = 1'000'000'000'000'000;
 
 /// A number at the start of `text`, which is cut off; nothing when there is none that can be meant.
 std::optional<int64_t> take_number(std::string_view& text) {
   int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || value < 0 || value > kMaxNumber) return std::nullopt;
+  if (error != std::errc() || value < 0 || value > kMaxStep) return std::nullopt;
   text.remove_prefix(static_cast<size_t>(end - text.data()));
   return value;
 }

@@ -90,9 +90,6 @@ void fill_scaling(RopeScaling& scaling) {
   if (!scaling.has_original_context()) scaling.set_original_context(8192);
 }
 
-/// "path (value)".
-std::string field(const std::string& path, int64_t value) { return path + " (" + std::to_string(value) + ")"; }
-
 class Complaints {
  public:
   explicit Complaints(const ModelConfig& model) : model_(model), family_(ModelConfig::Family_Name(model.family())) {}
@@ -118,19 +115,20 @@ class Complaints {
     // Qwen 3 alone has heads of a width of their own.
     divides_ = model_.width() % model_.heads() == 0;
     if (!divides_ && model_.family() != ModelConfig::QWEN3) {
-      add(field("model.width", model_.width()) + " is not a multiple of " + field("model.heads", model_.heads()));
+      add(with_value("model.width", model_.width()) + " is not a multiple of " +
+          with_value("model.heads", model_.heads()));
     }
     if (model_.key_heads() > model_.heads() || model_.heads() % model_.key_heads() != 0) {
-      add(field("model.key_heads", model_.key_heads()) + " is not a divisor of " +
-          field("model.heads", model_.heads()));
+      add(with_value("model.key_heads", model_.key_heads()) + " is not a divisor of " +
+          with_value("model.heads", model_.heads()));
     }
     if (model_.sliding_window() == 0 && model_.full_attention_layers() != 0) {
-      add(field("model.full_attention_layers", model_.full_attention_layers()) +
+      add(with_value("model.full_attention_layers", model_.full_attention_layers()) +
           " has a meaning with model.sliding_window only");
     }
     if (model_.full_attention_layers() > model_.layers()) {
-      add(field("model.full_attention_layers", model_.full_attention_layers()) + " is more than " +
-          field("model.layers", model_.layers()));
+      add(with_value("model.full_attention_layers", model_.full_attention_layers()) + " is more than " +
+          with_value("model.layers", model_.layers()));
     }
   }
 
@@ -158,7 +156,7 @@ class Complaints {
     const RopeScaling& scaling = model_.rope_scaling();
     const bool rotary = model_.position() == ModelConfig::ROTARY;
     if (rotary && model_.head_dim() % 2 != 0) {
-      add(field("model.head_dim", model_.head_dim()) + " must be even: rotary positions turn pairs");
+      add(with_value("model.head_dim", model_.head_dim()) + " must be even: rotary positions turn pairs");
     }
     if (!rotary && scaling.kind() != RopeScaling::NONE) {
       add("model.rope_scaling has a meaning with rotary positions only");

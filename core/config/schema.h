@@ -4,6 +4,7 @@
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/message.h>
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +16,11 @@ std::string what_it_takes(const google::protobuf::FieldDescriptor& field);
 
 std::vector<std::string> field_names(const google::protobuf::Descriptor& type);
 std::vector<std::string> value_names(const google::protobuf::EnumDescriptor& type);
+
+/// "path (value)".
+inline std::string with_value(const std::string& path, int64_t value) {
+  return path + " (" + std::to_string(value) + ")";
+}
 
 /// "a, b, c".
 std::string join(const std::vector<std::string>& parts, std::string_view separator = ", ");

@@ -16,7 +16,7 @@ namespace {
 using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::io::ArrayInputStream;
-using google::protobuf::io::Tokenizer;
+using TextTokenizer = google::protobuf::io::Tokenizer;
 
 /// Line and column from 0, as protobuf's tokenizer counts them (a tab leads to the next multiple of 8).
 using Position = std::pair<int, int>;
@@ -47,8 +47,8 @@ struct Place {
 Place find_place(const std::string& text, Position end) {
   ArrayInputStream stream(text.data(), static_cast<int>(text.size()));
   FirstError ignored;
-  Tokenizer tokenizer(&stream, &ignored);
-  tokenizer.set_comment_style(Tokenizer::SH_COMMENT_STYLE);
+  TextTokenizer tokenizer(&stream, &ignored);
+  tokenizer.set_comment_style(TextTokenizer::SH_COMMENT_STYLE);
   tokenizer.set_allow_f_after_float(true);
   tokenizer.set_require_space_after_number(false);
   tokenizer.set_allow_multiline_strings(true);
@@ -58,7 +58,7 @@ Place find_place(const std::string& text, Position end) {
   bool in_list = false;
   std::vector<bool> lists;  // of the blocks around
   while (tokenizer.Next()) {
-    const Tokenizer::Token& token = tokenizer.current();
+    const TextTokenizer::Token& token = tokenizer.current();
     if (Position{token.line, token.column} >= end) {
       place.token = token.text;
       break;
@@ -80,7 +80,7 @@ Place find_place(const std::string& text, Position end) {
     } else if (token.text == "]") {
       in_list = false;
       expected = kName;
-    } else if (expected == kName && token.type == Tokenizer::TYPE_IDENTIFIER) {
+    } else if (expected == kName && token.type == TextTokenizer::TYPE_IDENTIFIER) {
       place.field = token.text;
       place.position = {token.line, token.column};
       expected = kAfterName;

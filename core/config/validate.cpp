@@ -11,20 +11,17 @@
 namespace tsugi {
 namespace {
 
-/// "path (value)".
-std::string field(const std::string& path, int64_t value) { return path + " (" + std::to_string(value) + ")"; }
-
 void check_batch(const RunConfig& config, std::vector<std::string>& complaints) {
   const BatchConfig& batch = config.batch();
   if (batch.sequence() > config.model().context()) {
-    complaints.push_back(field("batch.sequence", batch.sequence()) + " is longer than " +
-                         field("model.context", config.model().context()));
+    complaints.push_back(with_value("batch.sequence", batch.sequence()) + " is longer than " +
+                         with_value("model.context", config.model().context()));
   }
   // Samples and tokens are counted in 64 bits, with room for the sums that indexing makes.
   __extension__ using Wide = __int128;
   const Wide tokens = Wide{batch.micro_batch()} * batch.micro_batches() * batch.sequence() * config.steps();
   if (tokens > INT64_MAX / 4) {
-    complaints.push_back(field("steps", config.steps()) +
+    complaints.push_back(with_value("steps", config.steps()) +
                          " of this batch are more tokens than can be counted (2^61): lower steps");
   }
 }
@@ -33,19 +30,21 @@ void check_schedule(const RunConfig& config, std::vector<std::string>& complaint
   const ScheduleConfig& schedule = config.schedule();
   const int64_t steps = config.steps();
   if (schedule.warmup_steps() > steps) {
-    complaints.push_back(field("schedule.warmup_steps", schedule.warmup_steps()) + " is more than " +
-                         field("steps", steps));
+    complaints.push_back(with_value("schedule.warmup_steps", schedule.warmup_steps()) + " is more than " +
+                         with_value("steps", steps));
   }
   if (schedule.kind() != ScheduleConfig::WSD) {
     if (schedule.decay_steps() != 0) {
-      complaints.push_back(field("schedule.decay_steps", schedule.decay_steps()) + " has a meaning for kind WSD only");
+      complaints.push_back(with_value("schedule.decay_steps", schedule.decay_steps()) +
+                           " has a meaning for kind WSD only");
     }
     return;
   }
   const int64_t decay = resolved_decay_steps(schedule, steps);
   if (schedule.warmup_steps() <= steps && decay > steps - schedule.warmup_steps()) {
-    complaints.push_back(field("schedule.warmup_steps", schedule.warmup_steps()) + " and " +
-                         field("schedule.decay_steps", decay) + " together are more than " + field("steps", steps));
+    complaints.push_back(with_value("schedule.warmup_steps", schedule.warmup_steps()) + " and " +
+                         with_value("schedule.decay_steps", decay) + " together are more than " +
+                         with_value("steps", steps));
   }
 }
 

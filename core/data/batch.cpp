@@ -11,12 +11,13 @@
 #include "ops/tensor/memory.h"
 
 namespace tsugi {
-namespace {
 
 Tensor host_integers(Shape shape) {
   HeapMemory memory;
   return Tensor(memory.allocate(static_cast<size_t>(shape.elements()) * sizeof(int32_t)), shape, DType::kI32);
 }
+
+namespace {
 
 /// First keys of the row at `offset`, and no targets across the starts of documents.
 void separate_documents(std::span<const int64_t> starts, int64_t offset, std::span<int32_t> first_key,

@@ -36,6 +36,9 @@ Batch shape_of_batch(int64_t rows, int64_t sequence, bool labels, Documents docu
 /// The batch where the context computes (ops/tensor/copy.h).
 Batch on_device(const Context& context, const Batch& batch);
 
+/// int32 of `shape`, uninitialised, in host memory.
+Tensor host_integers(Shape shape);
+
 /// A batch of padding in host memory: token 0, target kIgnoreIndex, each token a document by itself.
 Batch padding_batch(int64_t rows, int64_t sequence, Documents documents);
 

@@ -11,7 +11,7 @@
 namespace tsugi {
 namespace {
 
-constexpr int64_t kMaxBytes = int64_t{1} << 30;
+constexpr int64_t kMaxCsvBytes = int64_t{1} << 30;
 constexpr size_t kMaxColumns = 10000;
 constexpr size_t kMaxFields = 10'000'000;
 constexpr size_t kShown = 60;
@@ -96,7 +96,7 @@ class Reader {
   int64_t inside_ = 0;  // line feeds in the quoted fields of this record
 };
 
-std::string_view trimmed(std::string_view text) {
+std::string_view without_spaces(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
   while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
   return text;
@@ -133,9 +133,9 @@ CsvTable parse_csv(std::string_view text, const std::string& origin) {
   while (!reader.at_end()) {
     const int64_t line = reader.line();
     std::vector<std::string> record = reader.record();
-    if (record.size() == 1 && trimmed(record[0]).empty()) continue;
+    if (record.size() == 1 && without_spaces(record[0]).empty()) continue;
     if (table.header.empty()) {
-      for (std::string& name : record) table.header.emplace_back(trimmed(name));
+      for (std::string& name : record) table.header.emplace_back(without_spaces(name));
       if (table.header.size() == 1 && table.header[0].find_first_of(";\t") != std::string::npos) {
         throw Error(ExitCode::kData, origin + ": line 1: one column whose name holds ; or a tab",
                     "fields are separated by commas");
@@ -156,7 +156,7 @@ CsvTable parse_csv(std::string_view text, const std::string& origin) {
   return table;
 }
 
-CsvTable read_csv(const std::string& path) { return parse_csv(read_file(path, kMaxBytes), path); }
+CsvTable read_csv(const std::string& path) { return parse_csv(read_file(path, kMaxCsvBytes), path); }
 
 std::vector<std::string> parse_csv_line(std::string_view line, const std::string& origin) {
   Reader reader(line, origin);
@@ -166,7 +166,7 @@ std::vector<std::string> parse_csv_line(std::string_view line, const std::string
 }
 
 bool parse_csv_number(std::string_view text, double& value) {
-  text = trimmed(text);
+  text = without_spaces(text);
   if (text.empty()) {
     value = std::nan("");
     return true;

@@ -18,9 +18,9 @@ namespace tsugi {
 namespace {
 
 /// Closes on scope exit; for reading, where a failing close loses nothing.
-struct Descriptor {
+struct FileDescriptor {
   int value = -1;
-  ~Descriptor() {
+  ~FileDescriptor() {
     if (value >= 0) ::close(value);
   }
 };
@@ -59,7 +59,7 @@ Error file_error(const std::string& action, const std::string& path) {
 
 std::string read_file(const std::string& path, int64_t max_bytes) {
   CHECK_GE(max_bytes, 0);
-  const Descriptor file{open_for_reading(path)};
+  const FileDescriptor file{open_for_reading(path)};
   const auto limit = static_cast<size_t>(max_bytes);
   std::string text;
   struct stat status{};
@@ -108,7 +108,7 @@ std::vector<std::string> match_paths(const std::string& pattern) {
 }
 
 void sync_folder(const std::string& path) {
-  const Descriptor folder{::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  const FileDescriptor folder{::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   if (folder.value < 0) throw file_error("open folder", path);
   if (::fsync(folder.value) != 0) throw file_error("fsync folder", path);
 }
@@ -188,7 +188,7 @@ void DurableFile::commit() {
 }
 
 MappedFile::MappedFile(const std::string& path) {
-  const Descriptor file{open_for_reading(path)};
+  const FileDescriptor file{open_for_reading(path)};
   struct stat status{};
   if (::fstat(file.value, &status) != 0) throw file_error("stat", path);
   if (!S_ISREG(status.st_mode)) throw Error(ExitCode::kInputOutput, "cannot map " + path + ": not a regular file");

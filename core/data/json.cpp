@@ -41,9 +41,9 @@ std::string shown(std::string_view text) {
 }
 
 /// Builds the document and refuses what nlohmann-json accepts silently.
-class Builder {
+class JsonBuilder {
  public:
-  Builder(json& root, const std::string& origin, int max_depth, const int64_t& position)
+  JsonBuilder(json& root, const std::string& origin, int max_depth, const int64_t& position)
       : root_(root), origin_(origin), max_depth_(max_depth), position_(position) {}
 
   bool null() { return add(nullptr); }
@@ -130,7 +130,7 @@ JsonValue parse_json(std::string_view text, const std::string& origin, int max_d
   auto document = std::make_shared<JsonValue::Document>();
   document->origin = origin;
   int64_t position = 0;
-  Builder builder(document->root, origin, max_depth, position);
+  JsonBuilder builder(document->root, origin, max_depth, position);
   const char* begin = text.data();
   // Handlers throw with the offset; there is no other way to fail.
   json::sax_parse(CountingIterator(begin, &position), CountingIterator(begin + text.size(), &position), &builder);

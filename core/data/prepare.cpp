@@ -24,8 +24,6 @@ using Split = PrepareOptions::Split;
 
 std::string dump(const Json& json, int indent) { return json.dump(indent, ' ', false, Json::error_handler_t::replace); }
 
-uint64_t hash_of(const std::string& text) { return hash64(std::as_bytes(std::span(text.data(), text.size()))); }
-
 /// The token files of a former `prepare`, of either layout.
 bool is_output_name(const std::string& name) {
   for (const std::string side : {"train", "validation"}) {
@@ -113,7 +111,7 @@ class Preparer {
                     {"shard_tokens", options_.shard_tokens},
                     {"max_document_bytes", options_.max_document_bytes},
                     {"block_bytes", options_.block_bytes}};
-    return hash_of(dump(json, -1));
+    return hash64_of(dump(json, -1));
   }
 
   BlockOptions block_options() const {

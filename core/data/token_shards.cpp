@@ -18,9 +18,9 @@ namespace tsugi {
 namespace {
 
 constexpr const char* kFormat = "tsugi token shards";
-constexpr int64_t kVersion = 1;
-constexpr int64_t kMaxIndexBytes = int64_t{1} << 28;
-constexpr int64_t kMaxCount = int64_t{1} << 60;
+constexpr int64_t kIndexVersion = 1;
+constexpr int64_t kMaxShardIndexBytes = int64_t{1} << 28;
+constexpr int64_t kMaxShardTokens = int64_t{1} << 60;
 
 std::string hexadecimal(uint64_t value, size_t digits) {
   std::string text(digits, '0');
@@ -57,7 +57,7 @@ nlohmann::ordered_json to_json(const ShardIndex& index) {
                       {"bytes", shard.bytes},
                       {"crc32c", hexadecimal(shard.crc32c, 8)}});
   }
-  return {{"format", kFormat},      {"version", kVersion},          {"vocabulary", index.vocabulary},
+  return {{"format", kFormat},      {"version", kIndexVersion},     {"vocabulary", index.vocabulary},
           {"tokens", index.tokens}, {"documents", index.documents}, {"shards", std::move(shards)}};
 }
 
@@ -82,12 +82,12 @@ std::string ShardIndex::path_of(const Shard& shard) const {
 }
 
 ShardIndex read_shard_index(const std::string& path) {
-  const JsonValue json = read_json(path, kMaxIndexBytes, 4);
+  const JsonValue json = read_json(path, kMaxShardIndexBytes, 4);
   json.require_only({"format", "version", "vocabulary", "tokens", "documents", "shards", "hash"});
   if (json.require_string("format") != kFormat) {
     throw json.require("format").error(std::string("must be \"") + kFormat + "\"");
   }
-  if (json.require_int("version") != kVersion) throw json.require("version").error("is not known; known is 1");
+  if (json.require_int("version") != kIndexVersion) throw json.require("version").error("is not known; known is 1");
   ShardIndex index;
   index.path = path;
   index.vocabulary = json.require_int("vocabulary", 1, int64_t{1} << 31);
@@ -99,9 +99,9 @@ ShardIndex read_shard_index(const std::string& path) {
       throw one.require("file").error(
           "must be the name of a file in the same folder, of letters, digits, '.', '_', '-'");
     }
-    shard.tokens = one.require_int("tokens", 1, kMaxCount);
+    shard.tokens = one.require_int("tokens", 1, kMaxShardTokens);
     shard.documents = one.require_int("documents", 0, shard.tokens);
-    shard.bytes = one.require_int("bytes", 1, kMaxCount);
+    shard.bytes = one.require_int("bytes", 1, kMaxShardTokens);
     shard.crc32c = static_cast<uint32_t>(parse_hexadecimal(one, "crc32c", 8));
     index.shards.push_back(std::move(shard));
   }

@@ -8,8 +8,8 @@
 namespace tsugi {
 namespace {
 
-constexpr int64_t kMaxBytes = int64_t{1} << 30;
-constexpr const char* kNames[] = {
+constexpr int64_t kMaxTextBytes = int64_t{1} << 30;
+constexpr const char* kTextNames[] = {
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -26,9 +26,9 @@ constexpr const char* kNames[] = {
 
 std::map<std::string, std::string> carried_texts(const std::string& folder) {
   std::map<std::string, std::string> texts;
-  for (const char* name : kNames) {
+  for (const char* name : kTextNames) {
     const std::string path = folder + "/" + name;
-    if (std::filesystem::exists(path)) texts[name] = read_file(path, kMaxBytes);
+    if (std::filesystem::exists(path)) texts[name] = read_file(path, kMaxTextBytes);
   }
   return texts;
 }

@@ -12,8 +12,8 @@
 namespace tsugi {
 namespace {
 
-constexpr int64_t kMaxConfigBytes = 64 << 20;
-constexpr int64_t kMaxVocabulary = 2'000'000'000;
+constexpr int64_t kMaxModelConfigBytes = 64 << 20;
+constexpr int64_t kMaxModelVocabulary = 2'000'000'000;
 constexpr int64_t kMaxPositions = 1048576;
 
 [[noreturn]] void refuse(const JsonValue& json, const std::string& field, const std::string& value,
@@ -230,7 +230,7 @@ HuggingfaceModel parse_huggingface_config(const std::string& text, const std::st
   } else {
     refuse(json, "model_type", "\"" + type + "\"", "gpt2, llama, mistral, arcee, qwen2, qwen3");
   }
-  model.set_vocabulary(json.require_int("vocab_size", 1, kMaxVocabulary));
+  model.set_vocabulary(json.require_int("vocab_size", 1, kMaxModelVocabulary));
   model.set_init_deviation(json.double_or("initializer_range", 0.02));
   resolve_family(model);
   const std::vector<std::string> complaints = model_complaints(model);
@@ -249,7 +249,7 @@ HuggingfaceModel parse_huggingface_config(const std::string& text, const std::st
 
 HuggingfaceModel load_huggingface_config(const std::string& folder) {
   const std::string path = folder + "/config.json";
-  return parse_huggingface_config(read_file(path, kMaxConfigBytes), path);
+  return parse_huggingface_config(read_file(path, kMaxModelConfigBytes), path);
 }
 
 }  // namespace tsugi

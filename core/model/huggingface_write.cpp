@@ -15,7 +15,7 @@ struct ModelType {
   const char* causal;
   const char* classifier;
 };
-constexpr ModelType kTypes[] = {
+constexpr ModelType kWrittenTypes[] = {
     {"gpt2", "GPT2LMHeadModel", "GPT2ForSequenceClassification"},
     {"llama", "LlamaForCausalLM", "LlamaForSequenceClassification"},
     {"mistral", "MistralForCausalLM", "MistralForSequenceClassification"},
@@ -123,7 +123,7 @@ std::string to_huggingface_config(const HuggingfaceModel& description) {
   const ModelConfig& model = description.model;
   const std::string type = huggingface_model_type(model);
   Json json;
-  for (const ModelType& known : kTypes) {
+  for (const ModelType& known : kWrittenTypes) {
     if (type == known.name) json["architectures"] = {description.labels.empty() ? known.causal : known.classifier};
   }
   json["model_type"] = type;

@@ -12,11 +12,6 @@ namespace {
 constexpr uint64_t kShuffleStream = 0xC1A55;
 constexpr float kHeadDeviation = 0.02f;
 
-Tensor host_integers(Shape shape) {
-  HeapMemory memory;
-  return Tensor(memory.allocate(static_cast<size_t>(shape.elements()) * sizeof(int32_t)), shape, DType::kI32);
-}
-
 uint64_t hash_of(const std::vector<LabelledTokens>& examples) {
   uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
   const auto mix = [&](int32_t value) { hash = (hash ^ static_cast<uint32_t>(value)) * 0x100000001b3; };

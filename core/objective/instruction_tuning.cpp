@@ -10,7 +10,7 @@
 namespace tsugi {
 namespace {
 
-constexpr uint64_t kShuffleStream = 0x5F70000000000;
+constexpr uint64_t kInstructionShuffleStream = 0x5F70000000000;
 
 }  // namespace
 
@@ -58,8 +58,9 @@ Batch InstructionTuning::training_batch(uint64_t first_sample, int64_t count) co
   batch.first_sample = first_sample;
   for (int64_t row = 0; row < count; ++row) {
     const uint64_t index = first_sample + static_cast<uint64_t>(row);
-    train_.fill(batch, row,
-                static_cast<int64_t>(permute_index(index % size, size, seed_, kShuffleStream + index / size)));
+    train_.fill(
+        batch, row,
+        static_cast<int64_t>(permute_index(index % size, size, seed_, kInstructionShuffleStream + index / size)));
   }
   return batch;
 }

@@ -22,7 +22,7 @@ std::string pack(const std::vector<double>& values) {
   return std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(double));
 }
 
-std::vector<double> unpack(const std::string& bytes) {
+std::vector<double> unpack_doubles(const std::string& bytes) {
   std::vector<double> values(bytes.size() / sizeof(double));
   std::memcpy(values.data(), bytes.data(), values.size() * sizeof(double));
   return values;
@@ -123,7 +123,7 @@ StepReport Engine::step(int64_t update, uint64_t first_sample, float learning_ra
   const ShardLayout& layout = optimizer_->layout();
   std::vector<double> chunk_sums(static_cast<size_t>(layout.chunks()));
   for (int rank = 0; rank < communicator_->size(); ++rank) {
-    const std::vector<double> theirs = unpack(all[static_cast<size_t>(rank)]);
+    const std::vector<double> theirs = unpack_doubles(all[static_cast<size_t>(rank)]);
     report.stop |= theirs[0] != 0.0;
     report.ready &= theirs[1] != 0.0;
     const LeafRange their_leaves = leaves_of_rank(config_.batch().micro_batches(), communicator_->size(), rank);
@@ -178,7 +178,7 @@ EvaluationReport Engine::evaluate() {
   }
   const std::vector<std::string> all = communicator_->all_gather_strings(pack(mine));
   std::vector<std::vector<double>> by_rank;
-  for (const std::string& bytes : all) by_rank.push_back(unpack(bytes));
+  for (const std::string& bytes : all) by_rank.push_back(unpack_doubles(bytes));
 
   EvaluationReport report;
   double loss = 0.0;

@@ -50,9 +50,9 @@ std::optional<double> number_of(const std::string& text) {
 }
 
 /// One run on this rank.
-class Trainer {
+class TrainingRun {
  public:
-  Trainer(Communicator& communicator, ThreadPool& pool, Objective& objective, const TrainerOptions& options)
+  TrainingRun(Communicator& communicator, ThreadPool& pool, Objective& objective, const TrainerOptions& options)
       : communicator_(communicator),
         objective_(objective),
         options_(options),
@@ -105,7 +105,7 @@ class Trainer {
   bool evaluation_due_ = false;  ///< put off by a stop
 };
 
-std::string Trainer::checkpoint_to_resume() {
+std::string TrainingRun::checkpoint_to_resume() {
   if (names_checkpoint()) return options_.resume;
   if (!keeps_files()) return "";
   std::vector<std::string> damaged;
@@ -125,7 +125,7 @@ std::string Trainer::checkpoint_to_resume() {
   return found;
 }
 
-void Trainer::restore() {
+void TrainingRun::restore() {
   ShardedAdamW& optimizer = engine_.optimizer();
   optimizer.initialize(config_.seed());
   const std::string from = checkpoint_to_resume();
@@ -163,14 +163,14 @@ void Trainer::restore() {
 }
 
 template <class F>
-void Trainer::read_state(const std::vector<StateRange>& ranges, F&& load) {
+void TrainingRun::read_state(const std::vector<StateRange>& ranges, F&& load) {
   if (!on_other_device()) return load(ranges);
   load(state_copy_->places(ranges));
   state_copy_->put(ranges);
 }
 
 /// Heads and adapters are not in there.
-void Trainer::load_initial_weights() {
+void TrainingRun::load_initial_weights() {
   const std::vector<SavedTensor> all = saved_tensors(engine_.store());
   std::vector<SavedTensor> tensors;
   std::vector<int> place(all.size(), -1);
@@ -186,13 +186,13 @@ void Trainer::load_initial_weights() {
 }
 
 /// What this rank keeps in checkpoints.
-SavedState Trainer::saved_state() {
+SavedState TrainingRun::saved_state() {
   std::vector<StateRange> ranges = engine_.optimizer().ranges(true);
   if (trains_adapter()) return adapter_state(engine_.store(), ranges);
   return {saved_tensors(engine_.store()), std::move(ranges)};
 }
 
-void Trainer::save() {
+void TrainingRun::save() {
   if (!keeps_files() || saved_step_ == result_.step) return;
   end_saving();
   saving_since_ = Clock::now();
@@ -226,20 +226,20 @@ void Trainer::save() {
 }
 
 /// Waits for the checkpoint that is being written.
-void Trainer::end_saving() {
+void TrainingRun::end_saving() {
   if (!saving_) return;
   saving_->finish(communicator_);
   saved();
 }
 
-void Trainer::saved() {
+void TrainingRun::saved() {
   saving_.reset();
   result_.checkpoint = saving_path_;
   LOG_IF(INFO, first()) << "wrote " << saving_path_ << " in " << seconds_since(saving_since_) << " s"
                         << (saves_beside_training() ? " beside training" : "");
 }
 
-void Trainer::evaluate() {
+void TrainingRun::evaluate() {
   evaluation_due_ = false;
   result_.evaluation = engine_.evaluate();
   if (options_.score) result_.scores = options_.score(communicator_, engine_.context(), engine_.model());
@@ -253,7 +253,7 @@ void Trainer::evaluate() {
   for (const auto& sink : sinks_) sink->evaluation(metrics);
 }
 
-void Trainer::report(const StepReport& step, double seconds) {
+void TrainingRun::report(const StepReport& step, double seconds) {
   if (sinks_.empty()) return;
   StepMetrics metrics;
   metrics.step = result_.step;
@@ -270,7 +270,7 @@ void Trainer::report(const StepReport& step, double seconds) {
   for (const auto& sink : sinks_) sink->step(metrics);
 }
 
-TrainerResult Trainer::run() {
+TrainerResult TrainingRun::run() {
   std::map<std::string, std::string> facts = objective_.fingerprint();
   facts["config"] = to_text(config_);
   facts["binary"] = binary_fingerprint();
@@ -340,7 +340,7 @@ TrainerResult Trainer::run() {
 }  // namespace
 
 TrainerResult train(Communicator& communicator, ThreadPool& pool, Objective& objective, const TrainerOptions& options) {
-  return Trainer(communicator, pool, objective, options).run();
+  return TrainingRun(communicator, pool, objective, options).run();
 }
 
 }  // namespace tsugi

@@ -2,19 +2,19 @@
 
 namespace tsugi {
 
-void add_commands(CLI::App& app, int& exit_code) {
-  add_corpus(app, exit_code);
-  add_tokenizer(app, exit_code);
-  add_prepare(app, exit_code);
-  add_plan(app, exit_code);
-  add_pretrain(app, exit_code);
-  add_evaluate(app, exit_code);
-  add_generate(app, exit_code);
-  add_finetune(app, exit_code);
-  add_import(app, exit_code);
-  add_export(app, exit_code);
-  add_inspect(app, exit_code);
-  add_sweep(app, exit_code);
+void add_commands(Command app) {
+  add_corpus(app);
+  add_tokenizer(app);
+  add_prepare(app);
+  add_plan(app);
+  add_pretrain(app);
+  add_evaluate(app);
+  add_generate(app);
+  add_finetune(app);
+  add_import(app);
+  add_export(app);
+  add_inspect(app);
+  add_sweep(app);
 }
 
 }  // namespace tsugi

@@ -1,24 +1,24 @@
-// The subcommands. Each add_<name>() registers one whose callback does the work, sets the exit code, and throws Error
+// The subcommands. Each add_<name>() registers one whose action does the work and throws Error
 // for what the user can mend.
 #pragma once
 
-#include <CLI/CLI.hpp>
+#include "launch/command_line.h"
 
 namespace tsugi {
 
-void add_commands(CLI::App& app, int& exit_code);
+void add_commands(Command app);
 
-void add_corpus(CLI::App& app, int& exit_code);
-void add_evaluate(CLI::App& app, int& exit_code);
-void add_export(CLI::App& app, int& exit_code);
-void add_finetune(CLI::App& app, int& exit_code);
-void add_generate(CLI::App& app, int& exit_code);
-void add_import(CLI::App& app, int& exit_code);
-void add_inspect(CLI::App& app, int& exit_code);
-void add_plan(CLI::App& app, int& exit_code);
-void add_prepare(CLI::App& app, int& exit_code);
-void add_pretrain(CLI::App& app, int& exit_code);
-void add_sweep(CLI::App& app, int& exit_code);
-void add_tokenizer(CLI::App& app, int& exit_code);
+void add_corpus(Command app);
+void add_evaluate(Command app);
+void add_export(Command app);
+void add_finetune(Command app);
+void add_generate(Command app);
+void add_import(Command app);
+void add_inspect(Command app);
+void add_plan(Command app);
+void add_prepare(Command app);
+void add_pretrain(Command app);
+void add_sweep(Command app);
+void add_tokenizer(Command app);
 
 }  // namespace tsugi

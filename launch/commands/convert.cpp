@@ -36,42 +36,41 @@ int run_convert(const Options& options) {
   return 0;
 }
 
-void add_common(CLI::App& command, Options& options) {
-  command.add_option("--out", options.convert.out, "folder to write; must not exist")->required();
-  command.add_option("--dtype", options.convert.dtype, "type of the weights; default: as they are stored")
-      ->check(CLI::IsMember({"f32", "bf16", "f16"}));
+void add_common(Command command, Options& options) {
+  command.option("--out", options.convert.out, "folder to write; must not exist").required();
+  command.option("--dtype", options.convert.dtype, "type of the weights; default: as they are stored")
+      .one_of({"f32", "bf16", "f16"});
   command
-      .add_option("--max-shard-bytes", options.convert.max_shard_bytes,
-                  "weights beyond this go into several files with an index")
-      ->capture_default_str()
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 60));
-  command.add_flag("--json", options.json, "print the result as one JSON object, and nothing else");
+      .option("--max-shard-bytes", options.convert.max_shard_bytes,
+              "weights beyond this go into several files with an index")
+      .show_default()
+      .range(int64_t{1}, int64_t{1} << 60);
+  command.flag("--json", options.json, "print the result as one JSON object, and nothing else");
 }
 
 }  // namespace
 
-void add_import(CLI::App& app, int& exit_code) {
+void add_import(Command app) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand(
-      "import", "Check a Hugging Face folder and write it as this program does; resize a vocabulary");
-  command->add_option("--from", options->convert.from, "Hugging Face folder")->required();
+  Command command =
+      app.subcommand("import", "Check a Hugging Face folder and write it as this program does; resize a vocabulary");
+  command.option("--from", options->convert.from, "Hugging Face folder").required();
   command
-      ->add_option("--vocabulary", options->convert.vocabulary,
-                   "tokens afterwards: new rows are the mean of the old ones; 0: as it is")
-      ->capture_default_str()
-      ->check(CLI::Range(int64_t{0}, int64_t{2'000'000'000}));
-  add_common(*command, *options);
-  command->callback([options, &exit_code] { exit_code = run_convert(*options); });
+      .option("--vocabulary", options->convert.vocabulary,
+              "tokens afterwards: new rows are the mean of the old ones; 0: as it is")
+      .show_default()
+      .range(int64_t{0}, int64_t{2'000'000'000});
+  add_common(command, *options);
+  command.run([options] { return run_convert(*options); });
 }
 
-void add_export(CLI::App& app, int& exit_code) {
+void add_export(Command app) {
   auto options = std::make_shared<Options>();
-  CLI::App* command =
-      app.add_subcommand("export", "Write a checkpoint as a Hugging Face folder, without training state");
-  command->add_option("--checkpoint", options->convert.from, "run directory (newest checkpoint), or checkpoint folder")
-      ->required();
-  add_common(*command, *options);
-  command->callback([options, &exit_code] { exit_code = run_convert(*options); });
+  Command command = app.subcommand("export", "Write a checkpoint as a Hugging Face folder, without training state");
+  command.option("--checkpoint", options->convert.from, "run directory (newest checkpoint), or checkpoint folder")
+      .required();
+  add_common(command, *options);
+  command.run([options] { return run_convert(*options); });
 }
 
 }  // namespace tsugi

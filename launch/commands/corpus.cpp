@@ -103,32 +103,29 @@ void run_handbook(const Arguments& arguments) {
 
 }  // namespace
 
-void add_corpus(CLI::App& app, int& exit_code) {
-  CLI::App* corpus = app.add_subcommand("corpus", "Gather texts to train on");
-  corpus->require_subcommand(1);
-  CLI::App* handbook = corpus->add_subcommand(
+void add_corpus(Command app) {
+  Command corpus = app.subcommand("corpus", "Gather texts to train on");
+  corpus.require_subcommand();
+  Command handbook = corpus.subcommand(
       "handbook", "From a manual in HTML (the Debian Administrator's Handbook): text by chapter, and a labelled task");
   const auto arguments = std::make_shared<Arguments>();
   handbook
-      ->add_option("--html", arguments->html,
-                   "folders with the HTML pages, one per language; their names name the files, and the labelled "
-                   "task is made from the first")
-      ->required();
-  handbook->add_option("--out", arguments->out, "folder to write train/, validation/ and task/ into; must not exist")
-      ->required();
+      .option("--html", arguments->html,
+              "folders with the HTML pages, one per language; their names name the files, and the labelled "
+              "task is made from the first")
+      .required();
+  handbook.option("--out", arguments->out, "folder to write train/, validation/ and task/ into; must not exist")
+      .required();
   CorpusOptions& options = arguments->options;
-  const auto number = [handbook](const char* name, int& value, int smallest, const char* description) {
-    handbook->add_option(name, value, description)->capture_default_str()->check(CLI::Range(smallest, 1000000));
+  const auto number = [&handbook](const char* name, int& value, int smallest, const char* description) {
+    handbook.option(name, value, description).show_default().range(smallest, 1000000);
   };
   number("--validation-every", options.validation_every, 2, "of every so many chapters one is validation text");
   number("--classes", options.classes, 2, "most classes of the task");
   number("--train-per-class", options.train_per_class, 1, "paragraphs per class to fine-tune on");
   number("--validation-per-class", options.validation_per_class, 1, "most paragraphs per class to validate on");
-  handbook->add_flag("--json", arguments->json, "print the result as one JSON object, and nothing else");
-  handbook->callback([arguments, &exit_code] {
-    run_handbook(*arguments);
-    exit_code = static_cast<int>(ExitCode::kDone);
-  });
+  handbook.flag("--json", arguments->json, "print the result as one JSON object, and nothing else");
+  handbook.run([arguments] { return run_handbook(*arguments), 0; });
 }
 
 }  // namespace tsugi

@@ -261,44 +261,43 @@ int evaluate_instructions(const EvaluateOptions& options) {
 
 }  // namespace
 
-void add_evaluate(CLI::App& app, int& exit_code) {
+void add_evaluate(Command app) {
   auto options = std::make_shared<EvaluateOptions>();
-  CLI::App* command = app.add_subcommand(
+  Command command = app.subcommand(
       "evaluate", "Loss, perplexity and bits per byte on a token file; accuracy on questions or labelled texts");
-  command->add_option("--checkpoint", options->checkpoint, "checkpoint folder, or run directory (newest)")->required();
-  CLI::Option_group* what = command->add_option_group("data", "What to evaluate on");
-  what->add_option(
-      "--tokens", options->tokens,
-      "token file (.bin): loss, perplexity, and bits per byte of text where the checkpoint has a tokenizer");
-  CLI::Option* questions =
-      what->add_option("--multiple-choice", options->questions,
-                       "JSONL of questions as in HellaSwag (ctx, endings, label): accuracy of the likeliest ending");
-  what->add_option("--instructions", options->instructions,
-                   "JSONL of prompts and responses, or messages: loss and perplexity of the responses alone");
-  CLI::Option* labelled =
-      what->add_option("--labelled", options->labelled, "JSONL with \"text\" and \"label\": accuracy of a classifier");
-  what->require_option(1);
+  command.option("--checkpoint", options->checkpoint, "checkpoint folder, or run directory (newest)").required();
+  Command what = command.group("data", "What to evaluate on");
+  what.option("--tokens", options->tokens,
+              "token file (.bin): loss, perplexity, and bits per byte of text where the checkpoint has a tokenizer");
+  Option questions =
+      what.option("--multiple-choice", options->questions,
+                  "JSONL of questions as in HellaSwag (ctx, endings, label): accuracy of the likeliest ending");
+  what.option("--instructions", options->instructions,
+              "JSONL of prompts and responses, or messages: loss and perplexity of the responses alone");
+  Option labelled =
+      what.option("--labelled", options->labelled, "JSONL with \"text\" and \"label\": accuracy of a classifier");
+  what.require_one();
   command
-      ->add_option("--predictions", options->predictions,
-                   "also write a line {\"label\", \"probability\", \"expected\"} for each text here")
-      ->needs(labelled);
-  add_instruction_options(*command, options->reading);
-  command->add_option("--sequence", options->sequence, "tokens per sequence; 0: the model's context")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("--sequences", options->limit, "how many sequences (examples) from the start of the file; 0: all")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("--logits", options->logits, "also write the logits of every scored token here: f32, row by row")
-      ->excludes(questions)
-      ->excludes(labelled);
-  command->add_option("--threads", options->threads, "0: all CPUs")->capture_default_str()->check(CLI::Range(0, 4096));
-  command->add_flag("--json", options->json, "print the result as one JSON object, and nothing else");
-  command->callback([options, &exit_code] {
-    exit_code = !options->questions.empty()      ? evaluate_questions(*options)
-                : !options->labelled.empty()     ? evaluate_labelled(*options)
-                : !options->instructions.empty() ? evaluate_instructions(*options)
-                                                 : evaluate_tokens(*options);
+      .option("--predictions", options->predictions,
+              "also write a line {\"label\", \"probability\", \"expected\"} for each text here")
+      .needs(labelled);
+  add_instruction_options(command, options->reading);
+  command.option("--sequence", options->sequence, "tokens per sequence; 0: the model's context")
+      .show_default()
+      .non_negative();
+  command.option("--sequences", options->limit, "how many sequences (examples) from the start of the file; 0: all")
+      .show_default()
+      .non_negative();
+  command.option("--logits", options->logits, "also write the logits of every scored token here: f32, row by row")
+      .excludes(questions)
+      .excludes(labelled);
+  command.option("--threads", options->threads, "0: all CPUs").show_default().range(0, 4096);
+  command.flag("--json", options->json, "print the result as one JSON object, and nothing else");
+  command.run([options] {
+    return !options->questions.empty()      ? evaluate_questions(*options)
+           : !options->labelled.empty()     ? evaluate_labelled(*options)
+           : !options->instructions.empty() ? evaluate_instructions(*options)
+                                            : evaluate_tokens(*options);
   });
 }
 

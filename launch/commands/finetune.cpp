@@ -27,8 +27,6 @@
 namespace tsugi {
 namespace {
 
-constexpr int64_t kSequenceStep = 32;
-
 struct FinetuneOptions {
   std::string checkpoint;
   std::string task = "classification";
@@ -121,8 +119,7 @@ Task make_classification(const FinetuneOptions& options, const ModelFolder& open
   for (const auto* examples : {&train_tokens, &validation_tokens}) {
     for (const LabelledTokens& one : *examples) longest = std::max(longest, static_cast<int64_t>(one.tokens.size()));
   }
-  const int64_t rounded = (longest + kSequenceStep - 1) / kSequenceStep * kSequenceStep;
-  const int64_t sequence = std::min<int64_t>(rounded, opened.description.model.context());
+  const int64_t sequence = std::min<int64_t>(rounded_sequence(longest), opened.description.model.context());
   task.train_examples = static_cast<int64_t>(train.size());
   task.config = make_config(options, opened.description.model, sequence, task.train_examples);
   task.objective = std::make_unique<Classification>(std::move(train_tokens), std::move(validation_tokens),
@@ -287,90 +284,78 @@ int finetune(World& world, const FinetuneOptions& options) {
 
 }  // namespace
 
-void add_finetune(CLI::App& app, int& exit_code) {
+void add_finetune(Command app) {
   auto options = std::make_shared<FinetuneOptions>();
-  CLI::App* command = app.add_subcommand("finetune", "Adapt a checkpoint to a task, alone or on many ranks");
-  command->add_option("--checkpoint", options->checkpoint, "checkpoint folder, or run directory (newest)")->required();
-  command->add_option("--task", options->task, "what to learn")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"classification", "instructions", "language-modelling"}));
+  Command command = app.subcommand("finetune", "Adapt a checkpoint to a task, alone or on many ranks");
+  command.option("--checkpoint", options->checkpoint, "checkpoint folder, or run directory (newest)").required();
+  command.option("--task", options->task, "what to learn")
+      .show_default()
+      .one_of({"classification", "instructions", "language-modelling"});
   command
-      ->add_option("--train", options->train,
-                   "classification: JSONL with \"text\" and \"label\"; instructions: JSONL with \"prompt\" and "
-                   "\"response\", or \"messages\"; language-modelling: token file or folder")
-      ->required();
-  command->add_option("--validation", options->validation, "the same form, to validate on");
+      .option("--train", options->train,
+              "classification: JSONL with \"text\" and \"label\"; instructions: JSONL with \"prompt\" and "
+              "\"response\", or \"messages\"; language-modelling: token file or folder")
+      .required();
+  command.option("--validation", options->validation, "the same form, to validate on");
   command
-      ->add_option("--validation-fraction", options->validation_fraction,
-                   "instructions, without --validation: this part of --train is held out")
-      ->capture_default_str()
-      ->check(CLI::Range(0.0, 0.9));
-  add_instruction_options(*command, options->instructions);
+      .option("--validation-fraction", options->validation_fraction,
+              "instructions, without --validation: this part of --train is held out")
+      .show_default()
+      .range(0.0, 0.9);
+  add_instruction_options(command, options->instructions);
   command
-      ->add_option("--sequence", options->sequence,
-                   "instructions: tokens in a row; 0: as the longest example needs, packed the model's context")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  command->add_flag("--packed", options->packed, "instructions: several examples in a row, none of which sees another");
-  command->add_option("--out", options->out, "run directory; without it only the result is printed");
-  command->add_option("--resume", options->resume, "auto, never, or a checkpoint folder")->capture_default_str();
-  CLI::Option* freeze =
-      command->add_option("--freeze-layers", options->freeze_layers, "keep the embeddings and this many lower blocks")
-          ->capture_default_str()
-          ->check(CLI::Range(0, 1024));
-  CLI::Option* probe =
-      command->add_flag("--linear-probe", options->linear_probe, "train the head alone")->excludes(freeze);
-  CLI::Option* scratch =
-      command->add_flag("--from-scratch", options->from_scratch, "the checkpoint's shape with random weights");
-  CLI::Option* rank = command->add_option("--lora-rank", options->lora_rank,
-                                          "train low-rank adapters of this rank (and the head) and keep them apart, "
-                                          "in a folder that PEFT reads; 0: none");
-  rank->capture_default_str()->check(CLI::Range(0, 4096))->excludes(freeze)->excludes(probe)->excludes(scratch);
-  command->add_option("--lora-alpha", options->lora_alpha, "the update's scale times the rank; 0: twice the rank")
-      ->capture_default_str()
-      ->check(CLI::Range(0.0, 1e6))
-      ->needs(rank);
+      .option("--sequence", options->sequence,
+              "instructions: tokens in a row; 0: as the longest example needs, packed the model's context")
+      .show_default()
+      .non_negative();
+  command.flag("--packed", options->packed, "instructions: several examples in a row, none of which sees another");
+  command.option("--out", options->out, "run directory; without it only the result is printed");
+  command.option("--resume", options->resume, "auto, never, or a checkpoint folder").show_default();
+  Option freeze =
+      command.option("--freeze-layers", options->freeze_layers, "keep the embeddings and this many lower blocks")
+          .show_default()
+          .range(0, 1024);
+  Option probe = command.flag("--linear-probe", options->linear_probe, "train the head alone").excludes(freeze);
+  Option scratch = command.flag("--from-scratch", options->from_scratch, "the checkpoint's shape with random weights");
+  Option rank = command.option("--lora-rank", options->lora_rank,
+                               "train low-rank adapters of this rank (and the head) and keep them apart, "
+                               "in a folder that PEFT reads; 0: none");
+  rank.show_default().range(0, 4096).excludes(freeze).excludes(probe).excludes(scratch);
+  command.option("--lora-alpha", options->lora_alpha, "the update's scale times the rank; 0: twice the rank")
+      .show_default()
+      .range(0.0, 1e6)
+      .needs(rank);
   command
-      ->add_option("--lora-targets", options->lora_targets,
-                   "projections to adapt, separated by commas (q_proj,v_proj or c_attn); default: all")
-      ->needs(rank);
-  command->add_flag("--baselines", options->baselines, "also score majority and bag-of-n-grams classifiers");
-  command->add_option("--epochs", options->epochs, "passes over the training examples")
-      ->capture_default_str()
-      ->check(CLI::Range(1e-3, 1e6));
-  command->add_option("--batch", options->batch, "examples per step")
-      ->capture_default_str()
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
-  command->add_option("--micro-batches", options->micro_batches, "parts of a step, dealt out to the ranks")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 65536));
-  command->add_option("--checkpoint-every", options->checkpoint_every, "steps; 0: at the end and when asked to stop")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("--evaluate-every", options->evaluate_every, "steps; 0: before and after")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("--learning-rate", options->learning_rate, "peak; linear warm-up over a tenth, then cosine to 0")
-      ->capture_default_str()
-      ->check(CLI::Range(0.0, 10.0));
-  command->add_option("--dropout", options->dropout, "probability")
-      ->capture_default_str()
-      ->check(CLI::Range(0.0, 0.95));
-  command->add_option("--weight-decay", options->weight_decay, "of matrices")
-      ->capture_default_str()
-      ->check(CLI::Range(0.0, 10.0));
-  command->add_option("--seed", options->seed, "of head, order and dropout")->capture_default_str();
-  command->add_option("--threads", options->threads, "per rank; 0: the rank's share")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 4096));
-  command->add_flag("--json", options->json, "print the result as one JSON object, and nothing else");
-  command->callback([options, &exit_code] {
+      .option("--lora-targets", options->lora_targets,
+              "projections to adapt, separated by commas (q_proj,v_proj or c_attn); default: all")
+      .needs(rank);
+  command.flag("--baselines", options->baselines, "also score majority and bag-of-n-grams classifiers");
+  command.option("--epochs", options->epochs, "passes over the training examples").show_default().range(1e-3, 1e6);
+  command.option("--batch", options->batch, "examples per step").show_default().range(int64_t{1}, int64_t{1} << 20);
+  command.option("--micro-batches", options->micro_batches, "parts of a step, dealt out to the ranks")
+      .show_default()
+      .range(1, 65536);
+  command.option("--checkpoint-every", options->checkpoint_every, "steps; 0: at the end and when asked to stop")
+      .show_default()
+      .non_negative();
+  command.option("--evaluate-every", options->evaluate_every, "steps; 0: before and after")
+      .show_default()
+      .non_negative();
+  command.option("--learning-rate", options->learning_rate, "peak; linear warm-up over a tenth, then cosine to 0")
+      .show_default()
+      .range(0.0, 10.0);
+  command.option("--dropout", options->dropout, "probability").show_default().range(0.0, 0.95);
+  command.option("--weight-decay", options->weight_decay, "of matrices").show_default().range(0.0, 10.0);
+  command.option("--seed", options->seed, "of head, order and dropout").show_default();
+  command.option("--threads", options->threads, "per rank; 0: the rank's share").show_default().range(0, 4096);
+  command.flag("--json", options->json, "print the result as one JSON object, and nothing else");
+  command.run([options] {
     if (options->task == "classification" && options->validation.empty()) {
       throw Error(ExitCode::kUsage, "--task classification needs --validation");
     }
     WorldOptions world;
     world.threads = options->threads;
-    exit_code = run_in_world(world, [&](World& joined) { return finetune(joined, *options); });
+    return run_in_world(world, [&](World& joined) { return finetune(joined, *options); });
   });
 }
 

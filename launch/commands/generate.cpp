@@ -197,42 +197,40 @@ int run_generate(const GenerateOptions& options) {
 
 }  // namespace
 
-void add_generate(CLI::App& app, int& exit_code) {
+void add_generate(Command app) {
   auto options = std::make_shared<GenerateOptions>();
-  CLI::App* command = app.add_subcommand("generate", "Continue a text with a checkpoint");
-  command->add_option("--checkpoint", options->checkpoint, "checkpoint folder, or run directory (newest)")->required();
-  CLI::Option_group* prompt = command->add_option_group("prompt");
-  prompt->add_option("--prompt", options->prompts, "text to continue; several may be given, each with its own --prompt")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  prompt->add_option("--prompts", options->prompt_file,
-                     "file of prompts, one per line; .jsonl: of {\"prompt\": …} lines");
-  prompt->add_option("--prompt-ids", options->prompt_ids, "token ids to continue, as 1,2,3: no tokenizer is needed")
-      ->delimiter(',');
-  prompt->require_option(1);
-  command->add_option("--samples", options->samples, "continuations of each prompt, with the seeds SEED, SEED + 1, …")
-      ->capture_default_str()
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
-  command->add_option("--batch", options->batch, "how many are continued at once")
-      ->capture_default_str()
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 16));
-  command->add_option("--tokens,--max-tokens", options->tokens, "how many tokens at most")
-      ->capture_default_str()
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
-  command->add_flag("--ignore-end", options->ignore_end, "go on behind an end of text");
-  command->add_option("--temperature", options->sampling.temperature, "0: always the most likely token")
-      ->capture_default_str()
-      ->check(CLI::Range(0.0, 1e6));
-  command->add_option("--top-k", options->sampling.top_k, "keep the k most likely tokens; 0: all")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("--top-p", options->sampling.top_p, "keep the smallest set of tokens with this probability")
-      ->capture_default_str()
-      ->check(CLI::Range(1e-9, 1.0));
-  command->add_option("--seed", options->sampling.seed, "of the random draws")->capture_default_str();
-  command->add_option("--threads", options->threads, "0: all CPUs")->capture_default_str()->check(CLI::Range(0, 4096));
-  command->add_flag("--json", options->json, "print the result as one JSON object, and nothing else");
-  command->callback([options, &exit_code] { exit_code = run_generate(*options); });
+  Command command = app.subcommand("generate", "Continue a text with a checkpoint");
+  command.option("--checkpoint", options->checkpoint, "checkpoint folder, or run directory (newest)").required();
+  Command prompt = command.group("prompt", "What to continue");
+  prompt.option("--prompt", options->prompts, "text to continue; several may be given, each with its own --prompt")
+      .one_each();
+  prompt.option("--prompts", options->prompt_file, "file of prompts, one per line; .jsonl: of {\"prompt\": …} lines");
+  prompt.option("--prompt-ids", options->prompt_ids, "token ids to continue, as 1,2,3: no tokenizer is needed")
+      .separated(',');
+  prompt.require_one();
+  command.option("--samples", options->samples, "continuations of each prompt, with the seeds SEED, SEED + 1, …")
+      .show_default()
+      .range(int64_t{1}, int64_t{1} << 20);
+  command.option("--batch", options->batch, "how many are continued at once")
+      .show_default()
+      .range(int64_t{1}, int64_t{1} << 16);
+  command.option("--tokens,--max-tokens", options->tokens, "how many tokens at most")
+      .show_default()
+      .range(int64_t{1}, int64_t{1} << 30);
+  command.flag("--ignore-end", options->ignore_end, "go on behind an end of text");
+  command.option("--temperature", options->sampling.temperature, "0: always the most likely token")
+      .show_default()
+      .range(0.0, 1e6);
+  command.option("--top-k", options->sampling.top_k, "keep the k most likely tokens; 0: all")
+      .show_default()
+      .non_negative();
+  command.option("--top-p", options->sampling.top_p, "keep the smallest set of tokens with this probability")
+      .show_default()
+      .range(1e-9, 1.0);
+  command.option("--seed", options->sampling.seed, "of the random draws").show_default();
+  command.option("--threads", options->threads, "0: all CPUs").show_default().range(0, 4096);
+  command.flag("--json", options->json, "print the result as one JSON object, and nothing else");
+  command.run([options] { return run_generate(*options); });
 }
 
 }  // namespace tsugi

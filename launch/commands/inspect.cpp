@@ -100,13 +100,13 @@ int inspect(const InspectOptions& options) {
 
 }  // namespace
 
-void add_inspect(CLI::App& app, int& exit_code) {
+void add_inspect(Command app) {
   auto options = std::make_shared<InspectOptions>();
-  CLI::App* command =
-      app.add_subcommand("inspect", "What a checkpoint, run directory or token file holds, and whether it is intact");
-  command->add_option("path", options->path, "folder or token file")->required();
-  command->add_flag("--json", options->json, "print the result as one JSON object, and nothing else");
-  command->callback([options, &exit_code] { exit_code = inspect(*options); });
+  Command command =
+      app.subcommand("inspect", "What a checkpoint, run directory or token file holds, and whether it is intact");
+  command.option("path", options->path, "folder or token file").required();
+  command.flag("--json", options->json, "print the result as one JSON object, and nothing else");
+  command.run([options] { return inspect(*options); });
 }
 
 }  // namespace tsugi

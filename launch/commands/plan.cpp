@@ -150,16 +150,14 @@ int plan(const PlanOptions& options) {
 
 }  // namespace
 
-void add_plan(CLI::App& app, int& exit_code) {
+void add_plan(Command app) {
   auto options = std::make_shared<PlanOptions>();
-  CLI::App* command = app.add_subcommand("plan", "Memory and FLOPs of a run, before anything is allocated");
-  command->add_option("--config", options->config, "run configuration")->required();
-  command->add_option("--set", options->overrides, "change a field: model.layers=24")->take_all();
-  command->add_option("--ranks", options->ranks, "number of ranks")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 1 << 20));
-  command->add_flag("--json", options->json, "print the result as one JSON object, and nothing else");
-  command->callback([options, &exit_code] { exit_code = plan(*options); });
+  Command command = app.subcommand("plan", "Memory and FLOPs of a run, before anything is allocated");
+  command.option("--config", options->config, "run configuration").required();
+  command.option("--set", options->overrides, "change a field: model.layers=24").take_all();
+  command.option("--ranks", options->ranks, "number of ranks").show_default().range(1, 1 << 20);
+  command.flag("--json", options->json, "print the result as one JSON object, and nothing else");
+  command.run([options] { return plan(*options); });
 }
 
 }  // namespace tsugi

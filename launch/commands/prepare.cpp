@@ -14,7 +14,7 @@
 namespace tsugi {
 namespace {
 
-struct Options {
+struct PrepareArguments {
   PrepareOptions prepare;
   std::string format = "auto";
   std::string split = "documents";
@@ -71,7 +71,7 @@ void print_side(const char* name, const PrepareSummary::Side& one) {
             << static_cast<double>(one.bytes) / static_cast<double>(one.tokens) << " bytes per token\n";
 }
 
-int run_prepare(Options options) {
+int run_prepare(PrepareArguments options) {
   using Format = PrepareOptions::Format;
   using Split = PrepareOptions::Split;
   PrepareOptions& prepare = options.prepare;
@@ -109,53 +109,49 @@ int run_prepare(Options options) {
 
 }  // namespace
 
-void add_prepare(CLI::App& app, int& exit_code) {
-  auto options = std::make_shared<Options>();
+void add_prepare(Command app) {
+  auto options = std::make_shared<PrepareArguments>();
   PrepareOptions& prepare = options->prepare;
-  CLI::App* command = app.add_subcommand(
+  Command command = app.subcommand(
       "prepare", "Turn text into token files. Interrupted in any way, the same command goes on where it was");
   command
-      ->add_option("--text,--input", prepare.inputs,
-                   "files, folders (their .txt and .jsonl files) and patterns; also .gz and .zst")
-      ->required();
-  command->add_option("--validation-text", prepare.validation_inputs,
-                      "validation text, given alike; default: a part of --text");
-  command->add_option("--out", prepare.output, "folder to write to")->required();
+      .option("--text,--input", prepare.inputs,
+              "files, folders (their .txt and .jsonl files) and patterns; also .gz and .zst")
+      .required();
+  command.option("--validation-text", prepare.validation_inputs,
+                 "validation text, given alike; default: a part of --text");
+  command.option("--out", prepare.output, "folder to write to").required();
   command
-      ->add_option("--format", options->format,
-                   "what the files hold; auto: .jsonl and .ndjson JSON objects, one per line, all else text")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"auto", "text", "jsonl"}));
-  command->add_option("--field", prepare.field, "of JSON: the member that is the text of a document")
-      ->capture_default_str();
+      .option("--format", options->format,
+              "what the files hold; auto: .jsonl and .ndjson JSON objects, one per line, all else text")
+      .show_default()
+      .one_of({"auto", "text", "jsonl"});
+  command.option("--field", prepare.field, "of JSON: the member that is the text of a document").show_default();
   command
-      ->add_option("--tokenizer,--vocabulary", prepare.tokenizer,
-                   "bytes, characters, or a tokenizer.json or a folder with one")
-      ->capture_default_str();
-  command->add_flag("--append-eot", options->append_end_of_text,
-                    "end every document with the tokenizer's end of text, or that of --eot");
-  command->add_option("--eot", prepare.end_of_text, "end every document with this one token of the tokenizer");
+      .option("--tokenizer,--vocabulary", prepare.tokenizer,
+              "bytes, characters, or a tokenizer.json or a folder with one")
+      .show_default();
+  command.flag("--append-eot", options->append_end_of_text,
+               "end every document with the tokenizer's end of text, or that of --eot");
+  command.option("--eot", prepare.end_of_text, "end every document with this one token of the tokenizer");
+  command.option("--split", options->split, "validate on whole documents chosen by a hash, or on the tail of all text")
+      .show_default()
+      .one_of({"documents", "tail"});
+  command.option("--validation-fraction", prepare.validation_fraction, "how much to validate on").show_default();
+  Option separator = command.option("--separator", prepare.separator,
+                                    "of text: a line that is this ends a document (default: a document is a file)");
+  command.flag("--form-feed", options->form_feed, "the same with one form feed").excludes(separator);
   command
-      ->add_option("--split", options->split,
-                   "validate on whole documents chosen by a hash, or on the tail of all text")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"documents", "tail"}));
-  command->add_option("--validation-fraction", prepare.validation_fraction, "how much to validate on")
-      ->capture_default_str();
-  CLI::Option* separator = command->add_option(
-      "--separator", prepare.separator, "of text: a line that is this ends a document (default: a document is a file)");
-  command->add_flag("--form-feed", options->form_feed, "the same with one form feed")->excludes(separator);
-  command
-      ->add_option("--shard-tokens", prepare.shard_tokens,
-                   "write files of at most so many tokens, and an index; 0: one file")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("--max-document-bytes", prepare.max_document_bytes, "longest document, and line of JSON")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  command->add_option("--threads", prepare.threads, "0: all CPUs")->capture_default_str()->check(CLI::Range(0, 4096));
-  command->add_flag("--json", options->json, "print the result as one JSON object, and nothing else");
-  command->callback([options, &exit_code] { exit_code = run_prepare(*options); });
+      .option("--shard-tokens", prepare.shard_tokens,
+              "write files of at most so many tokens, and an index; 0: one file")
+      .show_default()
+      .non_negative();
+  command.option("--max-document-bytes", prepare.max_document_bytes, "longest document, and line of JSON")
+      .show_default()
+      .positive();
+  command.option("--threads", prepare.threads, "0: all CPUs").show_default().range(0, 4096);
+  command.flag("--json", options->json, "print the result as one JSON object, and nothing else");
+  command.run([options] { return run_prepare(*options); });
 }
 
 }  // namespace tsugi

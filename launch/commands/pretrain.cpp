@@ -131,22 +131,22 @@ int pretrain(World& world, const PretrainOptions& options) {
 
 }  // namespace
 
-void add_pretrain(CLI::App& app, int& exit_code) {
+void add_pretrain(Command app) {
   auto options = std::make_shared<PretrainOptions>();
-  CLI::App* command =
-      app.add_subcommand("pretrain", "Train a model from a configuration; start it with mpirun or srun for many ranks");
-  command->add_option("--config", options->config, "run configuration (launch/recipes/*.textproto)")->required();
-  command->add_option("--set", options->overrides, "change a field: optimizer.learning_rate=3e-4")->take_all();
-  command->add_option("--out", options->out, "run directory")->required();
+  Command command =
+      app.subcommand("pretrain", "Train a model from a configuration; start it with mpirun or srun for many ranks");
+  command.option("--config", options->config, "run configuration (launch/recipes/*.textproto)").required();
+  command.option("--set", options->overrides, "change a field: optimizer.learning_rate=3e-4").take_all();
+  command.option("--out", options->out, "run directory").required();
   command
-      ->add_option("--resume", options->resume,
-                   "auto: from the newest intact checkpoint in --out, if any; never; or a checkpoint folder")
-      ->capture_default_str();
-  command->add_option(
+      .option("--resume", options->resume,
+              "auto: from the newest intact checkpoint in --out, if any; never; or a checkpoint folder")
+      .show_default();
+  command.option(
       "--init-from", options->initial_weights,
       "continued pretraining: begin with the weights of this checkpoint, run directory or Hugging Face folder");
-  command->add_flag("--json", options->json, "print the result as one JSON object, and nothing else");
-  command->callback([options, &exit_code] {
+  command.flag("--json", options->json, "print the result as one JSON object, and nothing else");
+  command.run([options] {
     WorldOptions world;
     // Threads and time limit are needed before the ranks can talk; mistakes in the file are reported once they can.
     RunConfig early;
@@ -156,7 +156,7 @@ void add_pretrain(CLI::App& app, int& exit_code) {
       world.timeout_seconds = early.dist().timeout_seconds();
     } catch (const Error&) {
     }
-    exit_code = run_in_world(world, [&](World& joined) { return pretrain(joined, *options); });
+    return run_in_world(world, [&](World& joined) { return pretrain(joined, *options); });
   });
 }
 

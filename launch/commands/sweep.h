@@ -1,13 +1,13 @@
 // The subcommands of `tsugi sweep`.
 #pragma once
 
-#include <CLI/CLI.hpp>
+#include "launch/command_line.h"
 
 namespace tsugi {
 
-void add_sweep_fit(CLI::App& sweep, int& exit_code);
-void add_sweep_predict(CLI::App& sweep, int& exit_code);
-void add_sweep_report(CLI::App& sweep, int& exit_code);
-void add_sweep_run(CLI::App& sweep, int& exit_code);  ///< plan, run, collect, status
+void add_sweep_fit(Command sweep);
+void add_sweep_predict(Command sweep);
+void add_sweep_report(Command sweep);
+void add_sweep_run(Command sweep);  ///< plan, run, collect, status
 
 }  // namespace tsugi

@@ -202,45 +202,36 @@ int run_fit(FitCommand command) {
 
 }  // namespace
 
-void add_sweep_fit(CLI::App& sweep, int& exit_code) {
+void add_sweep_fit(Command sweep) {
   auto command = std::make_shared<FitCommand>();
-  CLI::App* app = sweep.add_subcommand("fit", "Fit a scaling law to the runs of a CSV file");
-  app->add_option("--csv", command->csv, "one row per run")->required();
-  app->add_option("--columns", command->columns.columns,
-                  "ROLE=COLUMN,…; roles: n d c loss unique steps batch lr name run; COLUMN*1e9 for billions");
-  app->add_option("--where", command->columns.where, "rows to read: \"loss < 4 and d >= 1e9\"");
-  app->add_option("--hold-out", command->columns.hold_out, "rows to predict and never fit: \"c > 1e21\"");
-  app->add_option("--filter", command->columns.filter, "rows to fit; the errors on the others are shown too");
+  Command app = sweep.subcommand("fit", "Fit a scaling law to the runs of a CSV file");
+  app.option("--csv", command->csv, "one row per run").required();
+  app.option("--columns", command->columns.columns,
+             "ROLE=COLUMN,…; roles: n d c loss unique steps batch lr name run; COLUMN*1e9 for billions");
+  app.option("--where", command->columns.where, "rows to read: \"loss < 4 and d >= 1e9\"");
+  app.option("--hold-out", command->columns.hold_out, "rows to predict and never fit: \"c > 1e21\"");
+  app.option("--filter", command->columns.filter, "rows to fit; the errors on the others are shown too");
   std::string forms = "auto (best by back-test), envelope, isoflop, hyperparameters";
   for (const Law& law : all_laws()) forms.append(", ").append(law.name);
-  app->add_option("--form", command->form, forms)->capture_default_str();
-  app->add_option("--objective", command->objective, "huber or squares of ln L residuals, or squares of L")
-      ->check(CLI::IsMember({"huber", "log_squares", "squares"}))
-      ->capture_default_str();
-  app->add_option("--delta", command->options.fit.objective.delta, "Huber's threshold on ln L")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app->add_option("--fix", command->fixed, "a parameter that is known: alpha=0.34")->take_all();
-  app->add_option("--starts", command->options.fit.starts, "local searches")
-      ->check(CLI::Range(1, 10000))
-      ->capture_default_str();
-  app->add_option("--bootstraps", command->options.bootstraps, "resampled refits for the intervals")
-      ->check(CLI::Range(0, 100000))
-      ->capture_default_str();
-  app->add_option("--seed", command->options.seed, "of the resampling")->capture_default_str();
-  app->add_option("--level", command->options.level, "of the intervals")
-      ->check(CLI::Range(0.5, 0.999))
-      ->capture_default_str();
-  app->add_flag("--backtest", command->backtest, "rank the forms: fit cheap runs, predict expensive ones");
-  app->add_option("--budget", command->budgets, "FLOPs to advise on")->check(CLI::PositiveNumber)->take_all();
-  app->add_option("--unique-tokens", command->unique, "distinct tokens at hand, for advice by data_constrained")
-      ->check(CLI::PositiveNumber);
-  app->add_option("--out", command->out, "the fit as a file for sweep predict");
-  app->add_option("--threads", command->threads, "0: all cores; results do not depend on it")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
-  app->add_flag("--json", command->json, "print the result as one JSON object, and nothing else");
-  app->callback([command, &exit_code] { exit_code = run_fit(*command); });
+  app.option("--form", command->form, forms).show_default();
+  app.option("--objective", command->objective, "huber or squares of ln L residuals, or squares of L")
+      .one_of({"huber", "log_squares", "squares"})
+      .show_default();
+  app.option("--delta", command->options.fit.objective.delta, "Huber's threshold on ln L").positive().show_default();
+  app.option("--fix", command->fixed, "a parameter that is known: alpha=0.34").take_all();
+  app.option("--starts", command->options.fit.starts, "local searches").range(1, 10000).show_default();
+  app.option("--bootstraps", command->options.bootstraps, "resampled refits for the intervals")
+      .range(0, 100000)
+      .show_default();
+  app.option("--seed", command->options.seed, "of the resampling").show_default();
+  app.option("--level", command->options.level, "of the intervals").range(0.5, 0.999).show_default();
+  app.flag("--backtest", command->backtest, "rank the forms: fit cheap runs, predict expensive ones");
+  app.option("--budget", command->budgets, "FLOPs to advise on").positive().take_all();
+  app.option("--unique-tokens", command->unique, "distinct tokens at hand, for advice by data_constrained").positive();
+  app.option("--out", command->out, "the fit as a file for sweep predict");
+  app.option("--threads", command->threads, "0: all cores; results do not depend on it").range(0, 1024).show_default();
+  app.flag("--json", command->json, "print the result as one JSON object, and nothing else");
+  app.run([command] { return run_fit(*command); });
 }
 
 }  // namespace tsugi

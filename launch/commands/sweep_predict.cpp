@@ -139,21 +139,19 @@ int run_predict(const PredictCommand& command) {
 
 }  // namespace
 
-void add_sweep_predict(CLI::App& sweep, int& exit_code) {
+void add_sweep_predict(Command sweep) {
   auto command = std::make_shared<PredictCommand>();
-  CLI::App* app = sweep.add_subcommand("predict", "Write down the loss of a run before it is made");
-  app->add_option("--fit", command->fit, "what sweep fit --out wrote")->required();
-  app->add_option("--n", command->n, "parameters, counted as in the fit")->check(CLI::PositiveNumber);
-  app->add_option("--d", command->d, "training tokens")->check(CLI::PositiveNumber);
-  app->add_option("--c", command->c, "FLOPs; without --n and --d the best run of that budget")
-      ->check(CLI::PositiveNumber);
-  app->add_option("--unique-tokens", command->unique, "distinct tokens, for data_constrained")
-      ->check(CLI::PositiveNumber);
-  app->add_option("--steps", command->steps, "optimizer steps, for kaplan_steps")->check(CLI::PositiveNumber);
-  app->add_option("--batch", command->batch, "tokens per step, for kaplan_steps")->check(CLI::PositiveNumber);
-  app->add_option("--out", command->out, "a file that is not there yet: the prediction, with time and hash of the fit");
-  app->add_flag("--json", command->json, "print the result as one JSON object, and nothing else");
-  app->callback([command, &exit_code] { exit_code = run_predict(*command); });
+  Command app = sweep.subcommand("predict", "Write down the loss of a run before it is made");
+  app.option("--fit", command->fit, "what sweep fit --out wrote").required();
+  app.option("--n", command->n, "parameters, counted as in the fit").positive();
+  app.option("--d", command->d, "training tokens").positive();
+  app.option("--c", command->c, "FLOPs; without --n and --d the best run of that budget").positive();
+  app.option("--unique-tokens", command->unique, "distinct tokens, for data_constrained").positive();
+  app.option("--steps", command->steps, "optimizer steps, for kaplan_steps").positive();
+  app.option("--batch", command->batch, "tokens per step, for kaplan_steps").positive();
+  app.option("--out", command->out, "a file that is not there yet: the prediction, with time and hash of the fit");
+  app.flag("--json", command->json, "print the result as one JSON object, and nothing else");
+  app.run([command] { return run_predict(*command); });
 }
 
 }  // namespace tsugi

@@ -203,33 +203,30 @@ int run_report(const ReportCommand& command) {
 
 }  // namespace
 
-void add_sweep_report(CLI::App& sweep, int& exit_code) {
+void add_sweep_report(Command sweep) {
   auto command = std::make_shared<ReportCommand>();
-  CLI::App* app = sweep.add_subcommand("report", "Plots and tables of a sweep as one HTML page");
-  app->add_option("--csv", command->csv, "one row per run")->required();
-  app->add_option("--out", command->out, "the page; its numbers go to a folder beside it, NAME_data/")->required();
-  app->add_option("--columns", command->columns.columns, "as for sweep fit: ROLE=COLUMN,…");
-  app->add_option("--where", command->columns.where, "rows to read; the others are listed as left out");
-  app->add_option("--hold-out", command->columns.hold_out, "rows to predict and never fit: \"c > 1e21\"");
-  app->add_option("--filter", command->columns.filter, "rows to fit; the others are drawn as rings");
-  app->add_option("--form", command->form, "auto (best by back-test), or a law of n and d")->capture_default_str();
-  CLI::Option* fit = app->add_option("--fit", command->fit, "what sweep fit --out wrote, instead of fitting now");
-  fit->excludes(app->get_option("--form"));
-  app->add_option("--prediction", command->predictions, "what sweep predict --out wrote: before and after");
-  app->add_option("--budget", command->budgets, "FLOPs to advise on")->check(CLI::PositiveNumber)->take_all();
-  app->add_option("--title", command->title, "of the page");
-  app->add_option("--bootstraps", command->options.bootstraps, "resampled refits for the intervals")
-      ->check(CLI::Range(20, 100000))
-      ->capture_default_str();
-  app->add_option("--seed", command->options.seed, "of the resampling")->capture_default_str();
-  app->add_option("--level", command->options.level, "of the intervals")
-      ->check(CLI::Range(0.5, 0.999))
-      ->capture_default_str();
-  app->add_option("--threads", command->threads, "0: all cores; results do not depend on it")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
-  app->add_flag("--json", command->json, "print the result as one JSON object, and nothing else");
-  app->callback([command, &exit_code] { exit_code = run_report(*command); });
+  Command app = sweep.subcommand("report", "Plots and tables of a sweep as one HTML page");
+  app.option("--csv", command->csv, "one row per run").required();
+  app.option("--out", command->out, "the page; its numbers go to a folder beside it, NAME_data/").required();
+  app.option("--columns", command->columns.columns, "as for sweep fit: ROLE=COLUMN,…");
+  app.option("--where", command->columns.where, "rows to read; the others are listed as left out");
+  app.option("--hold-out", command->columns.hold_out, "rows to predict and never fit: \"c > 1e21\"");
+  app.option("--filter", command->columns.filter, "rows to fit; the others are drawn as rings");
+  const Option form =
+      app.option("--form", command->form, "auto (best by back-test), or a law of n and d").show_default();
+  Option fit = app.option("--fit", command->fit, "what sweep fit --out wrote, instead of fitting now");
+  fit.excludes(form);
+  app.option("--prediction", command->predictions, "what sweep predict --out wrote: before and after");
+  app.option("--budget", command->budgets, "FLOPs to advise on").positive().take_all();
+  app.option("--title", command->title, "of the page");
+  app.option("--bootstraps", command->options.bootstraps, "resampled refits for the intervals")
+      .range(20, 100000)
+      .show_default();
+  app.option("--seed", command->options.seed, "of the resampling").show_default();
+  app.option("--level", command->options.level, "of the intervals").range(0.5, 0.999).show_default();
+  app.option("--threads", command->threads, "0: all cores; results do not depend on it").range(0, 1024).show_default();
+  app.flag("--json", command->json, "print the result as one JSON object, and nothing else");
+  app.run([command] { return run_report(*command); });
 }
 
 }  // namespace tsugi

@@ -31,11 +31,11 @@ struct SweepCommand {
   bool json = false;
 };
 
-void add_sweep_file(CLI::App& command, SweepCommand& options) {
-  command.add_option("--config", options.config, "sweep file (launch/recipes/sweeps/*.textproto)")->required();
-  command.add_option("--set", options.overrides, "change a field of the base configuration: data.train=data/tokens")
-      ->take_all();
-  command.add_flag("--json", options.json, "print the result as one JSON object, and nothing else");
+void add_sweep_file(Command command, SweepCommand& options) {
+  command.option("--config", options.config, "sweep file (launch/recipes/sweeps/*.textproto)").required();
+  command.option("--set", options.overrides, "change a field of the base configuration: data.train=data/tokens")
+      .take_all();
+  command.flag("--json", options.json, "print the result as one JSON object, and nothing else");
 }
 
 std::string program_path() { return std::filesystem::read_symlink("/proc/self/exe").string(); }
@@ -187,37 +187,35 @@ void status(const SweepCommand& options) {
 
 }  // namespace
 
-void add_sweep_run(CLI::App& sweep, int& exit_code) {
+void add_sweep_run(Command sweep) {
   auto options = std::make_shared<SweepCommand>();
-  CLI::App* planning = sweep.add_subcommand("plan", "The runs of a sweep file: sizes, steps from exact FLOPs, cost");
-  add_sweep_file(*planning, *options);
-  planning->callback([options] { plan(*options); });
+  Command planning = sweep.subcommand("plan", "The runs of a sweep file: sizes, steps from exact FLOPs, cost");
+  add_sweep_file(planning, *options);
+  planning.run([options] { return plan(*options), 0; });
 
-  CLI::App* running = sweep.add_subcommand(
+  Command running = sweep.subcommand(
       "run", "Train the runs of a sweep file that have not ended, side by side on this host or as job arrays of Slurm");
-  add_sweep_file(*running, *options);
-  running->add_option("--out", options->out, "the sweep's folder")->required();
-  running->add_option("--executor", options->executor, "local, or slurm: submit and return")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"local", "slurm"}));
-  running->add_option("--jobs", options->slurm.jobs, "runs side by side; 0: one for each CPU")
-      ->check(CLI::Range(0, 4096));
-  running->add_option("--threads", options->threads, "of each run")->capture_default_str()->check(CLI::Range(1, 4096));
-  running->add_option("--launcher", options->launcher, "start each run through this: \"mpirun -n 4\"");
-  running->add_option("--only", options->only, "ids of the runs to train (sweep plan --json)")->delimiter(',');
-  add_slurm_options(*running, options->slurm);
-  running->callback([options, &exit_code] { exit_code = run(*options); });
+  add_sweep_file(running, *options);
+  running.option("--out", options->out, "the sweep's folder").required();
+  running.option("--executor", options->executor, "local, or slurm: submit and return")
+      .show_default()
+      .one_of({"local", "slurm"});
+  running.option("--jobs", options->slurm.jobs, "runs side by side; 0: one for each CPU").range(0, 4096);
+  running.option("--threads", options->threads, "of each run").show_default().range(1, 4096);
+  running.option("--launcher", options->launcher, "start each run through this: \"mpirun -n 4\"");
+  running.option("--only", options->only, "ids of the runs to train (sweep plan --json)").separated(',');
+  add_slurm_options(running, options->slurm);
+  running.run([options] { return run(*options); });
 
-  CLI::App* collecting =
-      sweep.add_subcommand("collect", "The table of the runs that have ended; code 5 if one has not");
-  add_sweep_file(*collecting, *options);
-  collecting->add_option("--out", options->out, "the sweep's folder")->required();
-  collecting->callback([options, &exit_code] { exit_code = collect(*options); });
+  Command collecting = sweep.subcommand("collect", "The table of the runs that have ended; code 5 if one has not");
+  add_sweep_file(collecting, *options);
+  collecting.option("--out", options->out, "the sweep's folder").required();
+  collecting.run([options] { return collect(*options); });
 
-  CLI::App* watching = sweep.add_subcommand("status", "How far the runs of a sweep are");
-  add_sweep_file(*watching, *options);
-  watching->add_option("--out", options->out, "the sweep's folder")->required();
-  watching->callback([options] { status(*options); });
+  Command watching = sweep.subcommand("status", "How far the runs of a sweep are");
+  add_sweep_file(watching, *options);
+  watching.option("--out", options->out, "the sweep's folder").required();
+  watching.run([options] { return status(*options), 0; });
 }
 
 }  // namespace tsugi

@@ -61,45 +61,38 @@ void show(const Submission& submission, const std::string& out, bool dry_run) {
 }  // namespace
 
 void SlurmOptions::refuse_without_slurm() const {
-  for (const CLI::Option* option : given) {
-    if (option->count() == 0) continue;
-    throw Error(ExitCode::kUsage, option->get_name() + " is for --executor slurm");
+  for (const Option& option : given) {
+    if (option.given()) throw Error(ExitCode::kUsage, option.name() + " is for --executor slurm");
   }
 }
 
-void add_slurm_options(CLI::App& command, SlurmOptions& options) {
-  const auto add = [&](CLI::Option* option) {
-    options.given.push_back(option->group("Slurm"));
-    return option;
-  };
-  add(command.add_flag("--dry-run", options.dry_run, "write the scripts, submit nothing"));
-  add(command.add_option("--partition", options.partition, "Slurm's default unless given"));
-  add(command.add_option("--account", options.arrays.account, "who pays"));
-  add(command.add_option("--time", options.time, "of one turn of a task (1:00:00); longer runs are requeued"));
-  add(command.add_option("--ranks", options.ranks, "of each run (1)"))->check(CLI::Range(1, 65536));
-  add(command.add_option("--cpus-per-rank", options.cpus_per_rank, "CPUs (1); runs of one rank share them, --jobs"))
-      ->check(CLI::Range(1, 4096));
-  add(command.add_option("--nodes", options.nodes, "for the ranks of a run; 0: as Slurm finds good"))
-      ->check(CLI::Range(0, 65536));
-  add(command.add_option("--gpus-per-node", options.gpus_per_node, "one for each rank on a node (0)"))
-      ->check(CLI::Range(0, 64));
-  add(command.add_option("--most-running", options.arrays.most_running, "array tasks at a time; 0: no limit"))
-      ->check(CLI::Range(0, 100000));
-  add(command.add_option_function<double>(
-          "--pack-minutes", [&options](double minutes) { options.arrays.pack_seconds = minutes * 60; },
-          "put runs into one task until it takes about this long (30)"))
-      ->check(CLI::Range(0.0, 1e6));
-  add(command.add_option_function<double>(
-          "--gflops", [&options](double gflops) { options.arrays.flops_per_second = gflops * 1e9; },
-          "GFLOP/s of a run, to predict its length; unless given, what runs that have ended had, else 10"))
-      ->check(CLI::PositiveNumber);
-  add(command.add_option("--sbatch", options.arrays.sbatch, "one more option for sbatch: --sbatch=--qos=long"))
-      ->take_all();
+void add_slurm_options(Command command, SlurmOptions& options) {
+  const auto add = [&](Option option) { return options.given.emplace_back(option.section("Slurm")); };
+  add(command.flag("--dry-run", options.dry_run, "write the scripts, submit nothing"));
+  add(command.option("--partition", options.partition, "Slurm's default unless given"));
+  add(command.option("--account", options.arrays.account, "who pays"));
+  add(command.option("--time", options.time, "of one turn of a task (1:00:00); longer runs are requeued"));
+  add(command.option("--ranks", options.ranks, "of each run (1)")).range(1, 65536);
+  add(command.option("--cpus-per-rank", options.cpus_per_rank, "CPUs (1); runs of one rank share them, --jobs"))
+      .range(1, 4096);
+  add(command.option("--nodes", options.nodes, "for the ranks of a run; 0: as Slurm finds good")).range(0, 65536);
+  add(command.option("--gpus-per-node", options.gpus_per_node, "one for each rank on a node (0)")).range(0, 64);
+  add(command.option("--most-running", options.arrays.most_running, "array tasks at a time; 0: no limit"))
+      .range(0, 100000);
+  add(command.option("--pack-minutes", options.pack_minutes,
+                     "put runs into one task until it takes about this long (30)"))
+      .range(0.0, 1e6);
+  add(command.option("--gflops", options.gflops,
+                     "GFLOP/s of a run, to predict its length; unless given, what runs that have ended had, else 10"))
+      .positive();
+  add(command.option("--sbatch", options.arrays.sbatch, "one more option for sbatch: --sbatch=--qos=long")).take_all();
 }
 
 int run_in_slurm(const SlurmOptions& options, const std::string& origin, const LoadedSweep& loaded,
                  const SweepFolder& folder, const std::string& program, bool json) {
   SlurmExecution execution{resource_classes(loaded.sweep, origin), options.arrays, program, options.dry_run};
+  if (options.pack_minutes) execution.arrays.pack_seconds = *options.pack_minutes * 60;
+  if (options.gflops) execution.arrays.flops_per_second = *options.gflops * 1e9;
   for (ResourcesConfig& resources : execution.classes) {
     resources = changed(resources, options);
     check_resources(resources, "--executor slurm");

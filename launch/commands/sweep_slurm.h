@@ -1,11 +1,11 @@
 // `tsugi sweep run --executor slurm`.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "launch/command_line.h"
 #include "launch/sweep/slurm_submission.h"
 
 namespace tsugi {
@@ -18,16 +18,18 @@ struct SlurmOptions {
   std::optional<int> cpus_per_rank;
   std::optional<int> nodes;
   std::optional<int> gpus_per_node;
+  std::optional<double> pack_minutes;
+  std::optional<double> gflops;
   std::optional<int> jobs;  ///< local execution has it, too
   ArrayOptions arrays;
   bool dry_run = false;
-  std::vector<const CLI::Option*> given;  ///< those that only Slurm has
+  std::vector<Option> given;  ///< those that only Slurm has
 
   /// Throws Error(kUsage) when one of them was given.
   void refuse_without_slurm() const;
 };
 
-void add_slurm_options(CLI::App& command, SlurmOptions& options);
+void add_slurm_options(Command command, SlurmOptions& options);
 
 /// Submits what is missing and says what that is. Returns the exit code.
 int run_in_slurm(const SlurmOptions& options, const std::string& origin, const LoadedSweep& loaded,

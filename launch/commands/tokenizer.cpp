@@ -153,9 +153,9 @@ std::vector<std::string_view> split_lines(std::string_view text) {
 }
 
 /// Documents on their way to the counter. Small ones go in together, so that there is work for all threads.
-class Batch {
+class TextBatch {
  public:
-  Batch(PieceCounter& counter, bool lines) : counter_(counter), lines_(lines) {}
+  TextBatch(PieceCounter& counter, bool lines) : counter_(counter), lines_(lines) {}
 
   /// `text` must live until count().
   void add(std::string_view text) {
@@ -193,7 +193,7 @@ class Batch {
 };
 
 void count_files(const TrainOptions& options, PieceCounter& counter) {
-  Batch batch(counter, options.lines);
+  TextBatch batch(counter, options.lines);
   for (const InputFile& file : list_inputs(options.text, PrepareOptions::Format::kByName)) {
     if (!file.lines && without_compression(file.path) == file.path) {
       batch.add_file(file.path);  // mapped, of any size
@@ -253,75 +253,66 @@ void train(TrainOptions options) {
   }
 }
 
-void add_train(CLI::App& tokenizer, int& exit_code) {
+void add_train(Command tokenizer) {
   const auto options = std::make_shared<TrainOptions>();
-  CLI::App* command = tokenizer.add_subcommand("train", "A byte-level BPE vocabulary from text");
+  Command command = tokenizer.subcommand("train", "A byte-level BPE vocabulary from text");
   command
-      ->add_option("--text", options->text,
-                   "what prepare reads: text files, each a document; .jsonl, an object a line; .gz and .zst of both; "
-                   "folders of them, and patterns")
-      ->required();
-  command->add_option("--field", options->field, "of JSON lines: the member that is the text")->capture_default_str();
-  command->add_option("--out", options->out, "folder to write tokenizer.json to; made if it is not there")->required();
-  command->add_option("--vocabulary", options->training.vocabulary, "tokens in all")->capture_default_str();
-  command->add_option("--pattern", options->pattern, "how text is cut before pairs are merged")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"gpt2", "llama3", "qwen2", "o200k"}));
-  command->add_option("--special", options->training.special_tokens, "special tokens; they have the first ids")
-      ->capture_default_str();
-  command->add_option("--min-frequency", options->training.min_frequency, "pairs that occur less often are not merged")
-      ->capture_default_str();
-  command->add_flag("--nfc", options->pieces.nfc, "compose characters first (Unicode NFC)");
-  command->add_flag("--lines", options->lines, "each line is a document, as Hugging Face's train() has it");
+      .option("--text", options->text,
+              "what prepare reads: text files, each a document; .jsonl, an object a line; .gz and .zst of both; "
+              "folders of them, and patterns")
+      .required();
+  command.option("--field", options->field, "of JSON lines: the member that is the text").show_default();
+  command.option("--out", options->out, "folder to write tokenizer.json to; made if it is not there").required();
+  command.option("--vocabulary", options->training.vocabulary, "tokens in all").show_default();
+  command.option("--pattern", options->pattern, "how text is cut before pairs are merged")
+      .show_default()
+      .one_of({"gpt2", "llama3", "qwen2", "o200k"});
+  command.option("--special", options->training.special_tokens, "special tokens; they have the first ids")
+      .show_default();
+  command.option("--min-frequency", options->training.min_frequency, "pairs that occur less often are not merged")
+      .show_default();
+  command.flag("--nfc", options->pieces.nfc, "compose characters first (Unicode NFC)");
+  command.flag("--lines", options->lines, "each line is a document, as Hugging Face's train() has it");
   command
-      ->add_option("--most-pieces", options->pieces.most_pieces,
-                   "bound of memory: when there are more different pieces, the rarest are forgotten")
-      ->capture_default_str()
-      ->check(CLI::Range(int64_t{1} << 10, int64_t{1} << 30));
-  command->add_option("--threads", options->threads, "0: all CPUs")->capture_default_str()->check(CLI::Range(0, 1024));
-  command->add_flag("--json", options->json, "print the result as one JSON object, and nothing else");
-  command->callback([options, &exit_code] {
-    train(*options);
-    exit_code = static_cast<int>(ExitCode::kDone);
-  });
+      .option("--most-pieces", options->pieces.most_pieces,
+              "bound of memory: when there are more different pieces, the rarest are forgotten")
+      .show_default()
+      .range(int64_t{1} << 10, int64_t{1} << 30);
+  command.option("--threads", options->threads, "0: all CPUs").show_default().range(0, 1024);
+  command.flag("--json", options->json, "print the result as one JSON object, and nothing else");
+  command.run([options] { return train(*options), 0; });
 }
 
-CLI::App* add_codec(CLI::App& tokenizer, const char* name, const char* description,
-                    const std::shared_ptr<CodecOptions>& options) {
-  CLI::App* command = tokenizer.add_subcommand(name, description);
-  command->add_option("--tokenizer", options->tokenizer, "tokenizer.json, or a folder that has one")->required();
-  command->add_flag("--json", options->json, "print the result as one JSON object, and nothing else");
+Command add_codec(Command tokenizer, const char* name, const char* description,
+                  const std::shared_ptr<CodecOptions>& options) {
+  Command command = tokenizer.subcommand(name, description);
+  command.option("--tokenizer", options->tokenizer, "tokenizer.json, or a folder that has one").required();
+  command.flag("--json", options->json, "print the result as one JSON object, and nothing else");
   return command;
 }
 
 }  // namespace
 
-void add_tokenizer(CLI::App& app, int& exit_code) {
-  CLI::App* tokenizer = app.add_subcommand("tokenizer", "Train a vocabulary; turn text into ids and back");
-  tokenizer->require_subcommand(1);
-  add_train(*tokenizer, exit_code);
+void add_tokenizer(Command app) {
+  Command tokenizer = app.subcommand("tokenizer", "Train a vocabulary; turn text into ids and back");
+  tokenizer.require_subcommand();
+  add_train(tokenizer);
 
   const auto encoding = std::make_shared<CodecOptions>();
-  CLI::App* to_ids = add_codec(*tokenizer, "encode", "Text on standard input to ids on standard output", encoding);
-  to_ids->add_flag("--plain", encoding->plain, "special tokens in the text are ordinary text");
-  to_ids->add_flag("--no-template", encoding->no_template,
-                   "without the tokens that the file puts around a text (<|begin_of_text|> …)");
-  to_ids->add_flag("--json-lines", encoding->json_lines,
-                   "each line of the input is a JSON string and gives a line {\"ids\":[…]}");
-  to_ids->callback([encoding, &exit_code] {
-    encode(*encoding);
-    exit_code = static_cast<int>(ExitCode::kDone);
-  });
+  Command to_ids = add_codec(tokenizer, "encode", "Text on standard input to ids on standard output", encoding);
+  to_ids.flag("--plain", encoding->plain, "special tokens in the text are ordinary text");
+  to_ids.flag("--no-template", encoding->no_template,
+              "without the tokens that the file puts around a text (<|begin_of_text|> …)");
+  to_ids.flag("--json-lines", encoding->json_lines,
+              "each line of the input is a JSON string and gives a line {\"ids\":[…]}");
+  to_ids.run([encoding] { return encode(*encoding), 0; });
 
   const auto decoding = std::make_shared<CodecOptions>();
-  CLI::App* to_text = add_codec(*tokenizer, "decode", "Ids on standard input to text on standard output", decoding);
-  to_text->add_flag("--skip-special", decoding->skip_special, "leave special tokens out");
-  to_text->add_flag("--json-lines", decoding->json_lines,
-                    "each line of the input is {\"ids\":[…]} and gives a line {\"text\":…}");
-  to_text->callback([decoding, &exit_code] {
-    decode(*decoding);
-    exit_code = static_cast<int>(ExitCode::kDone);
-  });
+  Command to_text = add_codec(tokenizer, "decode", "Ids on standard input to text on standard output", decoding);
+  to_text.flag("--skip-special", decoding->skip_special, "leave special tokens out");
+  to_text.flag("--json-lines", decoding->json_lines,
+               "each line of the input is {\"ids\":[…]} and gives a line {\"text\":…}");
+  to_text.run([decoding] { return decode(*decoding), 0; });
 }
 
 }  // namespace tsugi

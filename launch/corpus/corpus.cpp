@@ -53,7 +53,7 @@ struct TaskClass {
   std::vector<Candidates> sections;
 };
 
-struct Task {
+struct LabelledTask {
   std::vector<std::string> labels;
   std::vector<std::vector<std::string>> train;
   std::vector<std::vector<std::string>> validation;
@@ -93,8 +93,8 @@ std::vector<TaskClass> find_classes(const Book& book, const CorpusOptions& optio
   return classes;
 }
 
-Task make_task(const Book& book, const CorpusOptions& options) {
-  Task task;
+LabelledTask make_task(const Book& book, const CorpusOptions& options) {
+  LabelledTask task;
   const auto train_size = static_cast<size_t>(options.train_per_class);
   const auto validation_size = static_cast<size_t>(options.validation_per_class);
   for (TaskClass& one : find_classes(book, options)) {
@@ -192,7 +192,7 @@ void remember(const Section& section, std::unordered_set<std::string>& paragraph
 }  // namespace
 
 Corpus make_corpus(const std::vector<Book>& books, const CorpusOptions& options) {
-  Task task = make_task(books.at(0), options);
+  LabelledTask task = make_task(books.at(0), options);
   Corpus corpus;
   corpus.held_out_sections = static_cast<int64_t>(task.held_out.size());
 

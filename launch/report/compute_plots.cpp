@@ -9,10 +9,6 @@
 namespace tsugi {
 namespace {
 
-const Axis kParameters{"parameters N", true, TickText::kCount};
-const Axis kTokens{"training tokens D", true, TickText::kCount};
-const Axis kCompute{"training compute C (FLOP)", true, TickText::kScientific};
-
 std::string run_title(const SweepRun& run) {
   return run.name + "\nN " + count_text(run.n) + ", D " + count_text(run.d) + ", C " + scientific_text(run.c) +
          ", loss " + short_number(run.loss);
@@ -34,8 +30,8 @@ void add_parabola(Plot& plot, const IsoflopBudget& budget, int colour) {
 ReportSection isoflop_section(const SweepReport& report) {
   ReportSection section{"IsoFLOP curves", "", {}};
   const std::vector<SweepRun> runs = fitted_runs(report.table.runs);
-  Plot plot("isoflop", "Loss over parameters at each compute budget", kParameters, {"loss", false, TickText::kPlain},
-            1040, 520);
+  Plot plot("isoflop", "Loss over parameters at each compute budget", kParametersAxis,
+            {"loss", false, TickText::kPlain}, 1040, 520);
   if (!report.isoflop) {
     for (const SweepRun& run : runs) plot.point({run.n, run.loss}, kMuted, Mark::kDot, run_title(run));
     section.html = figure(plot.html(), "<b>No parabolas.</b> " + escape_markup(report.isoflop_refusal));
@@ -76,9 +72,10 @@ ReportSection isoflop_section(const SweepReport& report) {
 ReportSection optimum_section(const SweepReport& report) {
   ReportSection section{"Compute-optimal size and tokens", "", {}};
   const double level = report.fit.level;
-  Plot n("optimal-n", "Optimal parameters over compute", kCompute, {"optimal parameters N*", true, TickText::kCount});
-  Plot d("optimal-d", "Optimal tokens over compute", kCompute, {"optimal tokens D*", true, TickText::kCount});
-  Plot ratio("tokens-per-parameter", "Optimal tokens per parameter over compute", kCompute,
+  Plot n("optimal-n", "Optimal parameters over compute", kComputeAxis,
+         {"optimal parameters N*", true, TickText::kCount});
+  Plot d("optimal-d", "Optimal tokens over compute", kComputeAxis, {"optimal tokens D*", true, TickText::kCount});
+  Plot ratio("tokens-per-parameter", "Optimal tokens per parameter over compute", kComputeAxis,
              {"tokens per parameter D*/N*", true, TickText::kCount}, 1040, 430);
   std::vector<double> c, n_low, n_high, d_low, d_high, ratio_low, ratio_high;
   std::vector<PlotPoint> n_line, d_line, ratio_line, n_twenty, d_twenty, n_half, d_half;

@@ -10,10 +10,6 @@
 namespace tsugi {
 namespace {
 
-const Axis kParameters{"parameters N", true, TickText::kCount};
-const Axis kTokens{"training tokens D", true, TickText::kCount};
-const Axis kCompute{"training compute C (FLOP)", true, TickText::kScientific};
-
 std::string signed_percent(double value) { return (value > 0.0 ? "+" : "") + percent(value); }
 
 std::string run_title(const SweepRun& run, double predicted) {
@@ -44,7 +40,7 @@ double tokens_for_loss(const Fit& fit, double n, double loss, double low, double
 
 ReportSection loss_section(const SweepReport& report) {
   ReportSection section{"Loss over compute", "", {}};
-  Plot plot("loss-compute", "Loss over training compute", kCompute, {"loss", true, TickText::kPlain}, 1040, 520);
+  Plot plot("loss-compute", "Loss over training compute", kComputeAxis, {"loss", true, TickText::kPlain}, 1040, 520);
   std::vector<double> c, low, high;
   std::vector<PlotPoint> frontier;
   for (const Advice& one : report.along_compute) {
@@ -99,7 +95,8 @@ ReportSection loss_section(const SweepReport& report) {
 
 ReportSection surface_section(const SweepReport& report) {
   ReportSection section{"The fitted surface L(N, D)", "", {}};
-  Plot plot("surface", "Contours of the fitted loss over parameters and tokens", kParameters, kTokens, 1040, 560);
+  Plot plot("surface", "Contours of the fitted loss over parameters and tokens", kParametersAxis, kTokensAxis, 1040,
+            560);
   const Fit& fit = report.fit.fit;
   double low_n = HUGE_VAL, high_n = 0.0, low_d = HUGE_VAL, high_d = 0.0, low = HUGE_VAL, high = 0.0;
   for (const SweepRun& run : report.table.runs.runs) {
@@ -147,9 +144,9 @@ ReportSection residual_section(const SweepReport& report) {
     Axis axis;
     double (*value)(const SweepRun&);
   };
-  const View views[] = {{"residual-n", kParameters, [](const SweepRun& run) { return run.n; }},
-                        {"residual-d", kTokens, [](const SweepRun& run) { return run.d; }},
-                        {"residual-c", kCompute, [](const SweepRun& run) { return run.c; }},
+  const View views[] = {{"residual-n", kParametersAxis, [](const SweepRun& run) { return run.n; }},
+                        {"residual-d", kTokensAxis, [](const SweepRun& run) { return run.d; }},
+                        {"residual-c", kComputeAxis, [](const SweepRun& run) { return run.c; }},
                         {"residual-ratio",
                          {"tokens per parameter D/N", true, TickText::kCount},
                          [](const SweepRun& run) { return run.d / run.n; }}};

@@ -14,6 +14,7 @@
 #include "core/scaling/fit/backtest.h"
 #include "core/scaling/fit/isoflop.h"
 #include "core/scaling/fit/sweep_fit.h"
+#include "launch/report/svg.h"
 
 namespace tsugi {
 
@@ -49,6 +50,10 @@ struct SweepReport {
 
 /// Fills along_compute.
 void follow_optimum(SweepReport& report);
+
+inline const Axis kParametersAxis{"parameters N", true, TickText::kCount};
+inline const Axis kTokensAxis{"training tokens D", true, TickText::kCount};
+inline const Axis kComputeAxis{"training compute C (FLOP)", true, TickText::kScientific};
 
 /// Part of the page; `data` are (file name, CSV) of every number in it.
 struct ReportSection {

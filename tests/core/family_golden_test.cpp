@@ -19,9 +19,9 @@ namespace {
 
 constexpr int64_t kBatch = 2;
 constexpr int64_t kLength = 12;
-constexpr int64_t kVocabulary = 29;
+constexpr int64_t kFamilyVocabulary = 29;
 
-std::string golden_path(const std::string& name) {
+std::string family_golden_path(const std::string& name) {
   return std::string(TSUGI_SOURCE_DIR) + "/tests/golden/family_" + name;
 }
 
@@ -29,9 +29,9 @@ std::string golden_path(const std::string& name) {
 class GoldenModel {
  public:
   explicit GoldenModel(const std::string& name, DType type = DType::kF32)
-      : text_(read_file(golden_path(name + ".safetensors"), 1 << 20)),
+      : text_(read_file(family_golden_path(name + ".safetensors"), 1 << 20)),
         header_(parse_safetensors(text_, static_cast<int64_t>(text_.size()), name)),
-        description(parse_huggingface_config(read_file(golden_path(name + ".json"), 1 << 16), name)),
+        description(parse_huggingface_config(read_file(family_golden_path(name + ".json"), 1 << 16), name)),
         pool_(2),
         context(Device{}, pool_, memory_),
         model(description.model, store) {
@@ -74,7 +74,7 @@ class GoldenModel {
     parameters.bind_gradients(gradients);
     Tape tape(context);
     const Variable hidden = network.hidden(tape, tokens, options);
-    const LossSum loss = cross_entropy_loss(tape, hidden, network.output_weight(), targets, kVocabulary);
+    const LossSum loss = cross_entropy_loss(tape, hidden, network.output_weight(), targets, kFamilyVocabulary);
     tape.backward();
     return loss;
   }
@@ -90,7 +90,7 @@ class GoldenModel {
     std::vector<float> result;
     for (int64_t t = 0; t < count; ++t) {
       const float* from = logits.data<float>() + t * logits.shape()[1];
-      result.insert(result.end(), from, from + kVocabulary);
+      result.insert(result.end(), from, from + kFamilyVocabulary);
     }
     return result;
   }
@@ -196,7 +196,7 @@ TEST_P(FamilyGolden, Bf16FollowsTheLoss) {
 }
 
 TEST_P(FamilyGolden, ConfigIsWrittenAsItWasRead) {
-  const std::string text = read_file(golden_path(std::string(GetParam()) + ".json"), 1 << 16);
+  const std::string text = read_file(family_golden_path(std::string(GetParam()) + ".json"), 1 << 16);
   const HuggingfaceModel once = parse_huggingface_config(text, "golden");
   const std::string written = to_huggingface_config(once);
   const HuggingfaceModel twice = parse_huggingface_config(written, "written");
@@ -229,7 +229,7 @@ TEST_P(FamilyGolden, SoftCapIsTheSameInTrainingAndGeneration) {
     if (target < 0) continue;
     const float* scores = logits.data<float>() + row * logits.shape()[1];
     double total = 0.0;
-    for (int64_t i = 0; i < kVocabulary; ++i) {
+    for (int64_t i = 0; i < kFamilyVocabulary; ++i) {
       EXPECT_LE(std::fabs(scores[i]), 2.0f);
       total += std::exp(static_cast<double>(scores[i]));
     }
@@ -272,7 +272,7 @@ TEST_P(FamilyGolden, PackedDocumentsDoNotSeeEachOther) {
   std::vector<float> second;
   for (int64_t t = kCut; t < kLength; ++t) {
     const float* from = logits.data<float>() + t * logits.shape()[1];
-    second.insert(second.end(), from, from + kVocabulary);
+    second.insert(second.end(), from, from + kFamilyVocabulary);
   }
   // Alone it stands at other positions, but only distances count.
   EXPECT_LT(difference(second, golden.row(kCut, kLength - kCut, nullptr)), 2e-5);

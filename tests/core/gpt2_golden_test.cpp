@@ -18,9 +18,9 @@
 namespace tsugi {
 namespace {
 
-constexpr int64_t kBatch = 3;
-constexpr int64_t kLength = 16;
-constexpr int64_t kVocabulary = 61;
+constexpr int64_t kGpt2Batch = 3;
+constexpr int64_t kGpt2Length = 16;
+constexpr int64_t kGpt2Vocabulary = 61;
 
 class Golden {
  public:
@@ -49,18 +49,18 @@ class GoldenObjective : public Objective {
   explicit GoldenObjective(const Golden& golden)
       : tokens_(golden.values<int32_t>("tokens")), targets_(golden.values<int32_t>("targets")) {}
   const char* name() const override { return "golden"; }
-  int64_t sequence() const override { return kLength; }
+  int64_t sequence() const override { return kGpt2Length; }
   Batch training_batch(uint64_t, int64_t) const override {
     Batch batch;
-    batch.tokens = Tensor::view(const_cast<int32_t*>(tokens_.data()), {kBatch, kLength}, DType::kI32);
-    batch.targets = Tensor::view(const_cast<int32_t*>(targets_.data()), {kBatch, kLength}, DType::kI32);
+    batch.tokens = Tensor::view(const_cast<int32_t*>(tokens_.data()), {kGpt2Batch, kGpt2Length}, DType::kI32);
+    batch.targets = Tensor::view(const_cast<int32_t*>(targets_.data()), {kGpt2Batch, kGpt2Length}, DType::kI32);
     return batch;
   }
   int64_t validation_batches(int64_t, int64_t) const override { return 0; }
   Batch validation_batch(int64_t, int64_t, int64_t) const override { return {}; }
   LossSum loss(Tape& tape, const Transformer& model, const Batch& batch, const ForwardOptions& options) const override {
     return cross_entropy_loss(tape, model.hidden(tape, batch.tokens, options), model.token_embedding(), batch.targets,
-                              kVocabulary);
+                              kGpt2Vocabulary);
   }
   std::map<std::string, std::string> fingerprint() const override { return {}; }
 
@@ -122,25 +122,26 @@ TEST(Gpt2Golden, LogitsLossAndEveryGradient) {
   const Tensor gradients = context.empty({store.chunks() * kChunkElements}, DType::kF32);
   fill_zero(context, gradients);
   store.bind_gradients(gradients);
-  const Batch batch = setup.objective.training_batch(0, kBatch);
+  const Batch batch = setup.objective.training_batch(0, kGpt2Batch);
 
   Tape tape(context);
   const Variable hidden = setup.engine->model().hidden(tape, batch.tokens, {});
   const Parameter& embedding = setup.engine->model().token_embedding();
-  const Tensor logits = context.empty({kBatch * kLength, embedding.value().shape()[0]}, DType::kF32);
-  matmul(context, hidden.value.reshape({kBatch * kLength, 32}), embedding.value(), logits, {.transpose_b = true});
+  const Tensor logits = context.empty({kGpt2Batch * kGpt2Length, embedding.value().shape()[0]}, DType::kF32);
+  matmul(context, hidden.value.reshape({kGpt2Batch * kGpt2Length, 32}), embedding.value(), logits,
+         {.transpose_b = true});
   const std::vector<float> expected_logits = setup.golden.values<float>("logits");
-  for (int64_t row = 0; row < kBatch * kLength; ++row) {
-    for (int64_t v = 0; v < kVocabulary; ++v) {
+  for (int64_t row = 0; row < kGpt2Batch * kGpt2Length; ++row) {
+    for (int64_t v = 0; v < kGpt2Vocabulary; ++v) {
       ASSERT_NEAR(logits.data<float>()[row * logits.shape()[1] + v],
-                  expected_logits[static_cast<size_t>(row * kVocabulary + v)], 2e-5f)
+                  expected_logits[static_cast<size_t>(row * kGpt2Vocabulary + v)], 2e-5f)
           << "row " << row << ", id " << v;
     }
   }
 
-  const LossSum loss = cross_entropy_loss(tape, hidden, embedding, batch.targets, kVocabulary);
+  const LossSum loss = cross_entropy_loss(tape, hidden, embedding, batch.targets, kGpt2Vocabulary);
   tape.backward();
-  EXPECT_EQ(loss.count, kBatch * kLength - 3);
+  EXPECT_EQ(loss.count, kGpt2Batch * kGpt2Length - 3);
   EXPECT_NEAR(loss.sum / static_cast<double>(loss.count), setup.golden.values<float>("loss")[0], 1e-6);
 
   int compared = 0;
@@ -164,7 +165,7 @@ void expect_five_steps(const std::string& extra, double loss_tolerance, double w
   for (int64_t step = 0; step < 5; ++step) {
     const StepReport report = setup.engine->step(step + 1, 0, 1e-3f);
     EXPECT_NEAR(report.loss, losses[static_cast<size_t>(step)], loss_tolerance) << "step " << step;
-    EXPECT_EQ(report.targets, kBatch * kLength - 3);
+    EXPECT_EQ(report.targets, kGpt2Batch * kGpt2Length - 3);
   }
   if (weight_tolerance == 0.0) return;
   const ParameterStore& store = setup.engine->store();

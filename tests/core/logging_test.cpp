@@ -10,6 +10,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "core/data/file.h"
 #include "ops/base/error.h"
 
 namespace tsugi {
@@ -18,13 +19,6 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 using ::testing::Not;
-
-std::string read(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
 
 class RunLogTest : public ::testing::Test {
  protected:
@@ -61,7 +55,7 @@ TEST_F(RunLogTest, EveryAttemptAppendsToOneFilePerRank) {
     const RunLog log(folder_, 3);
     LOG(INFO) << "second attempt";
   }
-  EXPECT_THAT(read(folder_ + "/logs/rank-00003.log"),
+  EXPECT_THAT(read_file(folder_ + "/logs/rank-00003.log", 1 << 24),
               MatchesRegex("I[0-9]+ [0-9:.]+ +[0-9]+ logging_test.cpp:[0-9]+\\] first attempt\ntorn\n"
                            "I[0-9]+ [0-9:.]+ +[0-9]+ logging_test.cpp:[0-9]+\\] second attempt\n"));
   // glog's own files, links and all, stay away.
@@ -81,7 +75,7 @@ TEST_F(RunLogTest, OtherRanksShowErrorsOnly) {
   const std::string text = shown(1);
   EXPECT_THAT(text, Not(HasSubstr("a warning")));
   EXPECT_THAT(text, HasSubstr("an error"));
-  const std::string file = read(folder_ + "/logs/rank-00001.log");
+  const std::string file = read_file(folder_ + "/logs/rank-00001.log", 1 << 24);
   EXPECT_THAT(file, HasSubstr("an info"));
   EXPECT_THAT(file, HasSubstr("a warning"));
 }
@@ -120,7 +114,7 @@ TEST_F(RunLogTest, ABrokenInvariantIsInTheFile) {
         CHECK_EQ(1, 2) << "impossible";
       },
       "impossible");
-  EXPECT_THAT(read(folder_ + "/logs/rank-00000.log"), HasSubstr("Check failed: 1 == 2"));
+  EXPECT_THAT(read_file(folder_ + "/logs/rank-00000.log", 1 << 24), HasSubstr("Check failed: 1 == 2"));
 }
 
 }  // namespace

@@ -13,17 +13,11 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "core/data/file.h"
 #include "ops/tensor/philox.h"
 
 namespace tsugi {
 namespace {
-
-std::string read(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
 
 /// Counts warnings.
 class Warnings : public google::LogSink {
@@ -66,7 +60,7 @@ StepMetrics sample(int64_t step) {
   return metrics;
 }
 
-constexpr char kFirst[] =
+constexpr char kFirstLines[] =
     "{\"step\":1,\"tokens\":768,\"loss\":4.25,\"learning_rate\":0.001,\"grad_norm\":2.5,"
     "\"tokens_per_second\":9000.5,\"mfu\":0.25,\"seconds\":0.085,\"exposed_seconds\":0.0}\n";
 
@@ -76,8 +70,8 @@ TEST_F(MetricsJsonlTest, Lines) {
   sink.evaluation({1, 2.5, std::nullopt});
   sink.evaluation({2, 2.125, 0.5});
   // Read while the sink is open: nothing waits in a buffer.
-  EXPECT_EQ(read(path_), std::string(kFirst) + "{\"step\":1,\"validation_loss\":2.5}\n" +
-                             "{\"step\":2,\"validation_loss\":2.125,\"validation_accuracy\":0.5}\n");
+  EXPECT_EQ(read_file(path_, 1 << 24), std::string(kFirstLines) + "{\"step\":1,\"validation_loss\":2.5}\n" +
+                                           "{\"step\":2,\"validation_loss\":2.125,\"validation_accuracy\":0.5}\n");
 }
 
 TEST_F(MetricsJsonlTest, WhatIsNotFiniteIsNull) {
@@ -86,7 +80,7 @@ TEST_F(MetricsJsonlTest, WhatIsNotFiniteIsNull) {
   metrics.gradient_norm = -std::numeric_limits<double>::infinity();
   MetricsJsonl sink(path_, 0);
   sink.step(metrics);
-  const auto line = nlohmann::json::parse(read(path_));
+  const auto line = nlohmann::json::parse(read_file(path_, 1 << 24));
   EXPECT_TRUE(line["loss"].is_null());
   EXPECT_TRUE(line["grad_norm"].is_null());
   EXPECT_EQ(line["nonfinite"], true);
@@ -133,23 +127,23 @@ TEST_F(MetricsJsonlTest, AResumedRunGoesOnBehindItsCheckpoint) {
   std::vector<int> steps;
   for (std::string line; std::getline(in, line);) steps.push_back(nlohmann::json::parse(line)["step"].get<int>());
   EXPECT_EQ(steps, (std::vector<int>{1, 2, 3, 4}));
-  EXPECT_EQ(read(path_).substr(0, sizeof kFirst - 1), kFirst);
+  EXPECT_EQ(read_file(path_, 1 << 24).substr(0, sizeof kFirstLines - 1), kFirstLines);
   // Nothing else is left in the folder.
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_), std::filesystem::directory_iterator{}), 1);
 }
 
 TEST_F(MetricsJsonlTest, ATornLineGoesEvenIfItsStepStays) {
-  std::ofstream(path_) << kFirst << "{\"step\":2,\"validation_loss\":2.5}";  // complete, but for the newline
+  std::ofstream(path_) << kFirstLines << "{\"step\":2,\"validation_loss\":2.5}";  // complete, but for the newline
   MetricsJsonl sink(path_, 2);
-  EXPECT_EQ(read(path_), kFirst);
+  EXPECT_EQ(read_file(path_, 1 << 24), kFirstLines);
 }
 
 TEST_F(MetricsJsonlTest, DamagedLinesAreNamedAndDropped) {
-  std::ofstream(path_) << kFirst << std::string(100, '\0') << "\n{\"loss\":1}\n{\"step\":x}\n"
+  std::ofstream(path_) << kFirstLines << std::string(100, '\0') << "\n{\"loss\":1}\n{\"step\":x}\n"
                        << "{\"step\":1,\"validation_loss\":2.5}\n";
   Warnings warnings;
   MetricsJsonl sink(path_, 9);
-  EXPECT_EQ(read(path_), std::string(kFirst) + "{\"step\":1,\"validation_loss\":2.5}\n");
+  EXPECT_EQ(read_file(path_, 1 << 24), std::string(kFirstLines) + "{\"step\":1,\"validation_loss\":2.5}\n");
   ASSERT_EQ(warnings.text.size(), 3u);
   EXPECT_EQ(warnings.text[0], path_ + ": line 2 is not a line of metrics and is dropped");
 }
@@ -163,7 +157,7 @@ TEST_F(MetricsJsonlTest, AnIntactFileIsNotRewritten) {
     MetricsJsonl sink(path_, 1);
   }
   EXPECT_EQ(std::filesystem::last_write_time(path_), before);
-  EXPECT_EQ(read(path_), kFirst);
+  EXPECT_EQ(read_file(path_, 1 << 24), kFirstLines);
 }
 
 TEST_F(MetricsJsonlTest, AFullDiskWarnsOnceAndTheRunGoesOn) {
@@ -190,16 +184,16 @@ TEST_F(MetricsJsonlTest, ALineThatDoesNotFitIsTakenBack) {
   ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
   auto* const handler = std::signal(SIGXFSZ, SIG_IGN);
   rlimit small = before;
-  small.rlim_cur = sizeof kFirst - 1 + 20;  // the first line and 20 bytes of the next
+  small.rlim_cur = sizeof kFirstLines - 1 + 20;  // the first line and 20 bytes of the next
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
   Warnings warnings;
   sink.step(sample(2));
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
   std::signal(SIGXFSZ, handler);
-  EXPECT_EQ(read(path_), kFirst);
+  EXPECT_EQ(read_file(path_, 1 << 24), kFirstLines);
   EXPECT_EQ(warnings.text.size(), 1u);
   sink.evaluation({3, 1.0, std::nullopt});  // there is space again
-  EXPECT_EQ(read(path_), std::string(kFirst) + "{\"step\":3,\"validation_loss\":1.0}\n");
+  EXPECT_EQ(read_file(path_, 1 << 24), std::string(kFirstLines) + "{\"step\":3,\"validation_loss\":1.0}\n");
 }
 
 }  // namespace

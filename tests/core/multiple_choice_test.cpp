@@ -17,7 +17,7 @@
 namespace tsugi::testing {
 namespace {
 
-constexpr int64_t kVocabulary = 256;
+constexpr int64_t kByteVocabulary = 256;
 
 /// A small random GPT-2.
 struct Model {
@@ -55,7 +55,7 @@ struct Model {
     for (int64_t t = begin; t <= count; ++t) {
       const float* row = logits.data<float>() + (t - 1) * weight.shape()[0];
       double total = 0.0;
-      for (int64_t v = 0; v < kVocabulary; ++v) total += std::exp(static_cast<double>(row[v]));
+      for (int64_t v = 0; v < kByteVocabulary; ++v) total += std::exp(static_cast<double>(row[v]));
       sum += static_cast<double>(row[tokens[static_cast<size_t>(t)]]) - std::log(total);
     }
     return sum;

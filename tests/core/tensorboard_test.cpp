@@ -10,17 +10,11 @@
 #include <sstream>
 #include <vector>
 
+#include "core/data/file.h"
 #include "core/train/metrics/event.pb.h"
 
 namespace tsugi {
 namespace {
-
-std::string read(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
 
 /// CRC-32C bit by bit, from its polynomial.
 uint32_t slow_crc32c(std::string_view bytes) {
@@ -47,7 +41,7 @@ void expect_masked_crc(std::string_view bytes, uint32_t stored) {
 
 /// The events of a file, its checksums checked.
 std::vector<tensorboard::Event> events_of(const std::string& path) {
-  const std::string bytes = read(path);
+  const std::string bytes = read_file(path, 1 << 24);
   std::vector<tensorboard::Event> events;
   for (size_t at = 0; at < bytes.size();) {
     const auto length = value_at<uint64_t>(bytes, at);
@@ -79,7 +73,8 @@ TEST_F(TensorBoardTest, TheBytesAreThoseThatTensorBoardWrites) {
   TensorBoard sink(folder_, 2, [] { return 1700000000.25; });
   sink.step(metrics);
   sink.evaluation({3, 2.25, 0.75});
-  EXPECT_EQ(read(sink.path()), read(TSUGI_SOURCE_DIR "/tests/golden/tensorboard_events.bin"));
+  EXPECT_EQ(read_file(sink.path(), 1 << 24),
+            read_file(TSUGI_SOURCE_DIR "/tests/golden/tensorboard_events.bin", 1 << 24));
 }
 
 TEST_F(TensorBoardTest, Records) {

@@ -17,8 +17,8 @@
 namespace tsugi {
 namespace {
 
-using testing::HasSubstr;
-using testing::Not;
+using ::testing::HasSubstr;
+using ::testing::Not;
 
 /// A paragraph of 250 characters that no other call returns.
 std::string paragraph(const std::string& about) { return about + std::string(250 - about.size(), '.'); }
@@ -62,8 +62,8 @@ TEST(Corpus, SplitsByChapterInEveryLanguage) {
   const Corpus corpus = make_corpus({book("en", 7, 3), book("ja", 7, 3)}, kSmall);
   std::vector<std::string> names;
   for (const CorpusFile& file : corpus.validation) names.push_back(file.name);
-  EXPECT_THAT(names, testing::ElementsAre("en.03-chapter3.txt", "en.06-chapter6.txt", "ja.03-chapter3.txt",
-                                          "ja.06-chapter6.txt"));
+  EXPECT_THAT(names, ::testing::ElementsAre("en.03-chapter3.txt", "en.06-chapter6.txt", "ja.03-chapter3.txt",
+                                            "ja.06-chapter6.txt"));
   EXPECT_EQ(corpus.train.size(), 10u);
   EXPECT_THAT(whole(corpus.train), Not(HasSubstr("chapter 3")));
   EXPECT_THAT(whole(corpus.validation), HasSubstr("ja chapter 3 section 1"));
@@ -111,7 +111,7 @@ TEST(Corpus, TakesTheChaptersWithMostParagraphs) {
   for (const size_t c : {1u, 4u}) english.chapters[c] = book("en", 7, 9).chapters[c];
   CorpusOptions options = kSmall;
   options.classes = 2;
-  EXPECT_THAT(make_corpus({english}, options).labels, testing::ElementsAre("Title 2", "Title 5"));
+  EXPECT_THAT(make_corpus({english}, options).labels, ::testing::ElementsAre("Title 2", "Title 5"));
 }
 
 TEST(Corpus, TheTaskLeavesOutWhatDoesNotFit) {
@@ -135,7 +135,7 @@ TEST(Corpus, TheTaskLeavesOutWhatDoesNotFit) {
   EXPECT_EQ(corpus.labels.front(), "Title 1");
   for (const auto* split : {&corpus.task_train, &corpus.task_validation}) {
     for (const Example& example : *split) {
-      EXPECT_THAT(example.text, testing::AnyOf(HasSubstr("en chapter"), HasSubstr("漢")));
+      EXPECT_THAT(example.text, ::testing::AnyOf(HasSubstr("en chapter"), HasSubstr("漢")));
     }
   }
 }
@@ -180,7 +180,7 @@ TEST(Corpus, SaysWhenABookIsTooSmall) {
 }
 
 TEST(Corpus, WritesFilesThatReadBack) {
-  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / "tsugi_corpus_test";
+  const std::filesystem::path folder = std::filesystem::path(::testing::TempDir()) / "tsugi_corpus_test";
   std::filesystem::remove_all(folder);
   Book english = book("en", 7, 3);
   for (Section& section : english.chapters[0].sections) section.paragraphs[0].text += "\"quoted\" \\ 漢";

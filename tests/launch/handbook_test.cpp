@@ -13,9 +13,9 @@
 namespace tsugi {
 namespace {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::IsEmpty;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 std::vector<std::string> texts(const Section& section) {
   std::vector<std::string> out;
@@ -68,7 +68,7 @@ TEST(Html, EndsOnEveryPrefixOfAPage) {
       "class=c =d e = 'f'><!-- <p>no</p> --><h1 id=\"i\">One &amp; two</h1><p>x < y<br/><![CDATA[<raw>]]></p></body>";
   for (size_t length = 0; length <= page.size(); ++length) {
     const Page read = parse_page(std::string_view(page).substr(0, length));
-    EXPECT_THAT(read.chapter, testing::AnyOf("", testing::StartsWith("O"))) << length;
+    EXPECT_THAT(read.chapter, ::testing::AnyOf("", ::testing::StartsWith("O"))) << length;
   }
   EXPECT_THAT(paragraphs(page), ElementsAre("x < y <raw>"));
 }
@@ -153,11 +153,11 @@ TEST(Handbook, StripsNumbersOfTitles) {
   }
 }
 
-class Book : public testing::Test {
+class Book : public ::testing::Test {
  protected:
   Book()
-      : folder_(std::filesystem::path(testing::TempDir()) /
-                (std::string("tsugi_book_") + testing::UnitTest::GetInstance()->current_test_info()->name())) {
+      : folder_(std::filesystem::path(::testing::TempDir()) /
+                (std::string("tsugi_book_") + ::testing::UnitTest::GetInstance()->current_test_info()->name())) {
     std::filesystem::remove_all(folder_);
     std::filesystem::create_directories(folder_);
   }
@@ -197,7 +197,7 @@ TEST_F(Book, NamesWhatIsWrong) {
     read_book(folder_);
     FAIL();
   } catch (const Error& error) {
-    EXPECT_THAT(error.what(), testing::AllOf(HasSubstr("latin.html"), HasSubstr("byte 6")));
+    EXPECT_THAT(error.what(), ::testing::AllOf(HasSubstr("latin.html"), HasSubstr("byte 6")));
   }
   EXPECT_THROW(read_book(folder_ / "absent"), Error);
 }

@@ -14,26 +14,23 @@ namespace tsugi {
 namespace {
 
 using nlohmann::json;
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 const std::string kChinchilla = std::string(TSUGI_SOURCE_DIR) + "/tests/golden/scaling/chinchilla_points.csv";
 
 /// Standard output of `sweep ARGUMENTS`.
 std::string sweep(std::vector<std::string> arguments) {
-  CLI::App app("tsugi");
-  int exit_code = -1;
-  add_sweep(app, exit_code);
+  CommandLine command_line("tsugi", "", "");
+  add_sweep(command_line.root());
   arguments.insert(arguments.begin(), "sweep");
-  std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants a vector
-  testing::internal::CaptureStdout();
+  ::testing::internal::CaptureStdout();
   try {
-    app.parse(arguments);
+    EXPECT_EQ(command_line.run(arguments), 0);
   } catch (...) {
-    testing::internal::GetCapturedStdout();
+    ::testing::internal::GetCapturedStdout();
     throw;
   }
-  EXPECT_EQ(exit_code, 0);
-  return testing::internal::GetCapturedStdout();
+  return ::testing::internal::GetCapturedStdout();
 }
 
 std::string refusal(const std::vector<std::string>& arguments) {
@@ -85,7 +82,7 @@ TEST(SweepFit, OtherForms) {
 }
 
 TEST(SweepPredict, WritesOnceBeforeTheRun) {
-  const std::string folder = testing::TempDir() + "sweep_predict/";
+  const std::string folder = ::testing::TempDir() + "sweep_predict/";
   std::filesystem::remove_all(folder);
   std::filesystem::create_directories(folder);
   const json fit = json::parse(

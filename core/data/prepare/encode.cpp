@@ -36,9 +36,9 @@ struct Input {
   BlockState next;
 };
 
-class Encoder {
+class BlockEncoder {
  public:
-  Encoder(const EncodeJob& job, const WorkFolder& work) : job_(job), work_(work) {}
+  BlockEncoder(const EncodeJob& job, const WorkFolder& work) : job_(job), work_(work) {}
 
   EncodeState run() {
     resume();
@@ -237,6 +237,6 @@ class Encoder {
 
 }  // namespace
 
-EncodeState encode_documents(const EncodeJob& job, const WorkFolder& work) { return Encoder(job, work).run(); }
+EncodeState encode_documents(const EncodeJob& job, const WorkFolder& work) { return BlockEncoder(job, work).run(); }
 
 }  // namespace tsugi

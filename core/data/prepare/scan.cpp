@@ -31,9 +31,9 @@ struct ScannedBlock {
   int64_t empty = 0;
 };
 
-class Scanner {
+class BlockScanner {
  public:
-  explicit Scanner(const ScanJob& job)
+  explicit BlockScanner(const ScanJob& job)
       : job_(job),
         reader_(*job.files, job.blocks),
         out_(job.record_file),
@@ -234,7 +234,7 @@ void DocumentHash::update(std::string_view text) {
 
 DocumentRecord DocumentHash::record() const { return {first_.value(), second_.value(), 0}; }
 
-Scan scan_documents(const ScanJob& job) { return Scanner(job).run(); }
+Scan scan_documents(const ScanJob& job) { return BlockScanner(job).run(); }
 
 Decisions decide(const Scan& scan, const std::string& record_file, const PrepareOptions& options, int64_t memory) {
   Decisions decisions;

@@ -15,8 +15,6 @@ namespace {
 constexpr size_t kTaskBytes = 256 << 10;  // a document is cut into parts of about this size
 constexpr size_t kRoundBytes = 64 << 20;  // after so much text the workers' tables are merged
 
-uint64_t hash_of(std::string_view piece) { return hash64(std::as_bytes(std::span(piece.data(), piece.size()))); }
-
 }  // namespace
 
 std::string_view PieceTable::piece(size_t index) const {
@@ -111,7 +109,7 @@ void PieceCounter::count_valid(std::string_view text, Worker& worker) const {
   for (const char* p = text.data(); p < end;) {
     const char* const next = piece_end(options_.pattern, p, end);
     const std::string_view piece(p, static_cast<size_t>(next - p));
-    const uint64_t hash = hash_of(piece);
+    const uint64_t hash = hash64_of(piece);
     worker.shards[hash >> 58].add(piece, hash, 1);
     p = next;
   }

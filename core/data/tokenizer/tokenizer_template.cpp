@@ -6,10 +6,10 @@
 namespace tsugi {
 namespace {
 
-using Ids = std::vector<int32_t>;
+using TemplateIds = std::vector<int32_t>;
 
-std::map<std::string, Ids> read_special_tokens(const JsonValue& list, const Tokenizer& tokenizer) {
-  std::map<std::string, Ids> result;
+std::map<std::string, TemplateIds> read_special_tokens(const JsonValue& list, const Tokenizer& tokenizer) {
+  std::map<std::string, TemplateIds> result;
   for (const auto& [name, element] : list.members()) {
     element.require_only({"id", "ids", "tokens"});
     if (element.require_string("id") != name) throw element.require("id").error("is not its key");
@@ -26,7 +26,8 @@ std::map<std::string, Ids> read_special_tokens(const JsonValue& list, const Toke
 }
 
 /// The members of one piece of a template: {"Sequence": {…}} or {"SpecialToken": {…}}.
-TokenTemplate read_pieces(const JsonValue& pieces, const std::map<std::string, Ids>& special, int64_t sequences) {
+TokenTemplate read_pieces(const JsonValue& pieces, const std::map<std::string, TemplateIds>& special,
+                          int64_t sequences) {
   TokenTemplate result;
   int64_t seen = 0;
   for (const JsonValue& piece : pieces.elements()) {
@@ -45,7 +46,7 @@ TokenTemplate read_pieces(const JsonValue& pieces, const std::map<std::string, I
     }
     const auto found = special.find(id);
     if (found == special.end()) throw inside.require("id").error("is not in special_tokens");
-    Ids& side = seen == 0 ? result.before : result.after;
+    TemplateIds& side = seen == 0 ? result.before : result.after;
     side.insert(side.end(), found->second.begin(), found->second.end());
   }
   if (seen != sequences)
@@ -64,7 +65,8 @@ TokenTemplate read_template(const JsonValue& element, const Tokenizer& tokenizer
   }
   if (type == "TemplateProcessing") {
     element.require_only({"type", "single", "pair", "special_tokens"});
-    const std::map<std::string, Ids> special = read_special_tokens(element.require_object("special_tokens"), tokenizer);
+    const std::map<std::string, TemplateIds> special =
+        read_special_tokens(element.require_object("special_tokens"), tokenizer);
     read_pieces(element.require_array("pair"), special, 2);
     return read_pieces(element.require_array("single"), special, 1);
   }

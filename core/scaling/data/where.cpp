@@ -14,9 +14,9 @@ struct Token {
   size_t place = 0;
 };
 
-class Scanner {
+class WhereScanner {
  public:
-  explicit Scanner(std::string_view text) : text_(text) {}
+  explicit WhereScanner(std::string_view text) : text_(text) {}
 
   Token next() {
     while (next_ < text_.size() && std::isspace(static_cast<unsigned char>(text_[next_])) != 0) ++next_;
@@ -83,7 +83,7 @@ bool compare(const T& left, int op, const T& right) {
 }  // namespace
 
 Where::Where(std::string_view expression) : expression_(expression) {
-  Scanner scanner(expression);
+  WhereScanner scanner(expression);
   Token token = scanner.next();
   if (token.kind == Token::Kind::kEnd) return;
   while (true) {

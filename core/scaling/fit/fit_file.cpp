@@ -15,7 +15,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr int64_t kMaxBytes = int64_t{256} << 20;
+constexpr int64_t kMaxFitBytes = int64_t{256} << 20;
 constexpr int64_t kMaxSamples = 1'000'000;
 constexpr int64_t kMaxResiduals = 10'000'000;
 
@@ -87,7 +87,7 @@ std::string save_fit(const std::string& path, const FitFile& file, const ordered
 }
 
 FitFile load_fit(const std::string& path) {
-  const std::string text = read_file(path, kMaxBytes);
+  const std::string text = read_file(path, kMaxFitBytes);
   const JsonValue root = parse_json(text, path);
   const JsonValue data = root.require_object("tsugi_fit");
   const int64_t version = data.require_int("version");

@@ -13,7 +13,7 @@ namespace tsugi {
 namespace {
 
 /// A grid cell's projected parameters and how well they do: Σ w (ln L - ln L_measured)².
-struct Cell {
+struct GridCell {
   Theta theta{};
   double squares = HUGE_VAL;
 };
@@ -65,8 +65,8 @@ class Projection {
     return logs;
   }
 
-  Cell cell(const Theta& theta) const {
-    Cell result{theta, 0.0};
+  GridCell cell(const Theta& theta) const {
+    GridCell result{theta, 0.0};
     for (size_t i = 0; i < points_.size(); ++i) {
       if (weights_[i] == 0.0) continue;
       const double r = law_.log_loss(theta.data(), points_[i], nullptr) - points_[i].log_loss;
@@ -94,8 +94,8 @@ std::vector<double> geometric(double first, double last, int count) {
 using Coordinate = double RunPoint::*;
 
 /// Σ of E and powers of some coordinates.
-std::vector<Cell> power_cells(Projection& projection, Coordinate x) {
-  std::vector<Cell> cells;
+std::vector<GridCell> power_cells(Projection& projection, Coordinate x) {
+  std::vector<GridCell> cells;
   for (const double alpha : geometric(0.01, 2.0, 64)) {
     const auto logs =
         projection.sum_of_powers(2, [&](int k, const RunPoint& p) { return k == 0 ? 0.0 : -alpha * p.*x; });
@@ -104,8 +104,8 @@ std::vector<Cell> power_cells(Projection& projection, Coordinate x) {
   return cells;
 }
 
-std::vector<Cell> chinchilla_cells(Projection& projection, int size) {
-  std::vector<Cell> cells;
+std::vector<GridCell> chinchilla_cells(Projection& projection, int size) {
+  std::vector<GridCell> cells;
   for (const double alpha : geometric(0.04, 1.6, size)) {
     for (const double beta : geometric(0.04, 1.6, size)) {
       const auto logs = projection.sum_of_powers(3, [&](int k, const RunPoint& p) {
@@ -118,8 +118,8 @@ std::vector<Cell> chinchilla_cells(Projection& projection, int size) {
 }
 
 /// (L - E)^(1/alpha_D) = (N_c/N)^r + D_c/D with r = alpha_N/alpha_D.
-std::vector<Cell> kaplan_cells(Projection& projection, bool irreducible) {
-  std::vector<Cell> cells;
+std::vector<GridCell> kaplan_cells(Projection& projection, bool irreducible) {
+  std::vector<GridCell> cells;
   const std::vector<double> floors =
       irreducible ? std::vector<double>{0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97} : std::vector<double>{0.0};
   const int size = irreducible ? 12 : 24;
@@ -145,8 +145,8 @@ std::vector<Cell> kaplan_cells(Projection& projection, bool irreducible) {
   return cells;
 }
 
-std::vector<Cell> kaplan_power_cells(Projection& projection, Coordinate x) {
-  std::vector<Cell> cells;
+std::vector<GridCell> kaplan_power_cells(Projection& projection, Coordinate x) {
+  std::vector<GridCell> cells;
   for (const double alpha : geometric(0.005, 2.0, 64)) {
     const auto logs = projection.sum_of_powers(1, [&](int, const RunPoint& p) { return -alpha * p.*x; });
     cells.push_back(projection.cell({logs[0] / alpha, std::log(alpha)}));
@@ -155,13 +155,13 @@ std::vector<Cell> kaplan_power_cells(Projection& projection, Coordinate x) {
 }
 
 /// The batch scale from well below to well above the batches that were run, with the exponent as published.
-std::vector<Cell> kaplan_steps_cells(Projection& projection, std::span<const RunPoint> points) {
+std::vector<GridCell> kaplan_steps_cells(Projection& projection, std::span<const RunPoint> points) {
   double log_batch = 0.0, log_loss = 0.0;
   for (const RunPoint& point : points) {
     log_batch += point.log_batch / static_cast<double>(points.size());
     log_loss += point.log_loss / static_cast<double>(points.size());
   }
-  std::vector<Cell> cells;
+  std::vector<GridCell> cells;
   for (const double alpha_b : {0.1, 0.21, 0.5}) {
     for (const double excess : {-4.0, -2.0, 0.0, 2.0, 4.0}) {
       const double log_b_star = log_batch + excess + log_loss / alpha_b;
@@ -182,8 +182,8 @@ std::vector<Cell> kaplan_steps_cells(Projection& projection, std::span<const Run
 
 /// Chinchilla's coefficients on runs as if no token were repeated, or on those alone of which that is true, times a
 /// grid of decay constants.
-std::vector<Cell> data_constrained_cells(const Projection& projection, std::span<const RunPoint> points,
-                                         std::span<const double> weights) {
+std::vector<GridCell> data_constrained_cells(const Projection& projection, std::span<const RunPoint> points,
+                                             std::span<const double> weights) {
   std::vector<RunPoint> fresh;
   std::vector<double> fresh_weights;
   for (size_t i = 0; i < points.size(); ++i) {
@@ -192,13 +192,14 @@ std::vector<Cell> data_constrained_cells(const Projection& projection, std::span
     fresh_weights.push_back(weights.empty() ? 1.0 : weights[i]);
   }
   const Law& chinchilla = law_by_name("chinchilla");
-  std::vector<Cell> cells;
+  std::vector<GridCell> cells;
   const auto add = [&](std::span<const RunPoint> some, std::span<const double> some_weights, int bases) {
     Projection base_projection(chinchilla, some, some_weights);
-    std::vector<Cell> base = chinchilla_cells(base_projection, 16);
-    std::stable_sort(base.begin(), base.end(), [](const Cell& a, const Cell& b) { return a.squares < b.squares; });
+    std::vector<GridCell> base = chinchilla_cells(base_projection, 16);
+    std::stable_sort(base.begin(), base.end(),
+                     [](const GridCell& a, const GridCell& b) { return a.squares < b.squares; });
     base.resize(static_cast<size_t>(bases));
-    for (const Cell& one : base) {
+    for (const GridCell& one : base) {
       for (const double r_d : geometric(0.5, 200.0, 7)) {
         for (const double r_n : geometric(0.5, 200.0, 7)) {
           cells.push_back(projection.cell({one.theta[0], one.theta[1], one.theta[2], std::log(one.theta[3]),
@@ -218,7 +219,7 @@ std::vector<Theta> starting_points(const Law& law, std::span<const RunPoint> poi
                                    int count) {
   Projection projection(law, points, weights);
   const std::string_view name = law.name;
-  std::vector<Cell> cells;
+  std::vector<GridCell> cells;
   if (name == "chinchilla") cells = chinchilla_cells(projection, 32);
   if (name == "kaplan") cells = kaplan_cells(projection, false);
   if (name == "kaplan_irreducible") cells = kaplan_cells(projection, true);

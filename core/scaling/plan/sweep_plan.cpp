@@ -17,7 +17,7 @@ namespace {
 /// How far a run's FLOPs may be from its budget: steps are whole.
 constexpr double kBudgetTolerance = 0.01;
 
-std::string number(double value) {
+std::string shortest(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%g", value);
   return text;
@@ -56,7 +56,8 @@ class Planner {
     }
     for (const BudgetConfig& budget : sweep_.budgets()) add(budget);
     if (sweep_.most_flops() > 0 && plan_.flops > sweep_.most_flops()) {
-      fail("the runs take " + number(plan_.flops) + " FLOPs in all, over most_flops: " + number(sweep_.most_flops()));
+      fail("the runs take " + shortest(plan_.flops) +
+           " FLOPs in all, over most_flops: " + shortest(sweep_.most_flops()));
     }
     return std::move(plan_);
   }
@@ -75,12 +76,13 @@ class Planner {
         add(budget, size, base_.seed() + static_cast<uint64_t>(seed));
       }
     }
-    if (!wanted.empty()) fail("budget " + number(budget.flops()) + " names no size of this sweep: " + *wanted.begin());
+    if (!wanted.empty())
+      fail("budget " + shortest(budget.flops()) + " names no size of this sweep: " + *wanted.begin());
   }
 
   void add(const BudgetConfig& budget, const SizeConfig& size, uint64_t seed) {
     PlannedRun run;
-    run.name = "c" + number(budget.flops()) + "-" + size.name() + "-s" + std::to_string(seed);
+    run.name = "c" + shortest(budget.flops()) + "-" + size.name() + "-s" + std::to_string(seed);
     run.size = size.name();
     run.budget = budget.flops();
     run.held_out = budget.held_out();
@@ -90,8 +92,8 @@ class Planner {
     const double per_step = run.flops / static_cast<double>(run.config.steps());
     const double steps = std::round(budget.flops() / per_step);
     if (steps < 1 || std::abs(steps * per_step / budget.flops() - 1) > kBudgetTolerance) {
-      fail("budget " + number(budget.flops()) + ", size " + size.name() + ": " + number(budget.flops() / per_step) +
-               " steps of " + number(per_step) + " FLOPs; no whole number of steps is within 1 % of it",
+      fail("budget " + shortest(budget.flops()) + ", size " + size.name() + ": " + shortest(budget.flops() / per_step) +
+               " steps of " + shortest(per_step) + " FLOPs; no whole number of steps is within 1 % of it",
            "make the batch of " + sweep_.base() + " smaller, or the budget larger");
     }
     run.config.set_steps(static_cast<int64_t>(steps));

@@ -26,7 +26,7 @@ uint32_t masked_crc(std::string_view bytes) {
 }
 
 template <class T>
-std::string bytes_of(T value) {
+std::string event_bytes(T value) {
   std::string bytes(sizeof value, '\0');
   std::memcpy(bytes.data(), &value, sizeof value);
   return bytes;
@@ -34,8 +34,8 @@ std::string bytes_of(T value) {
 
 std::string record(const tensorboard::Event& event) {
   const std::string data = event.SerializeAsString();
-  const std::string length = bytes_of(static_cast<uint64_t>(data.size()));
-  return length + bytes_of(masked_crc(length)) + data + bytes_of(masked_crc(data));
+  const std::string length = event_bytes(static_cast<uint64_t>(data.size()));
+  return length + event_bytes(masked_crc(length)) + data + event_bytes(masked_crc(data));
 }
 
 void add(tensorboard::Event& event, const std::string& tag, double value) {

@@ -21,21 +21,19 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
+using testing::bpe_golden_path;
 using testing::message_of;
 using testing::TestFolder;
 
-std::string golden_path(const std::string& name) {
-  return std::string(TSUGI_SOURCE_DIR) + "/tests/golden/tokenizer_bpe_" + name + ".json";
-}
-Json golden(const std::string& name) { return Json::parse(read_file(golden_path(name), 1 << 20)); }
+Json bpe_golden(const std::string& name) { return Json::parse(read_file(bpe_golden_path(name), 1 << 20)); }
 
-std::vector<std::string> golden_texts() { return golden("text").get<std::vector<std::string>>(); }
+std::vector<std::string> golden_texts() { return bpe_golden("text").get<std::vector<std::string>>(); }
 
 class BpeGolden : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(BpeGolden, EncodesAndDecodesLikeHuggingFace) {
-  const auto tokenizer = load_tokenizer(golden_path(GetParam()));
-  const Json cases = golden(std::string(GetParam()) + "_cases");
+  const auto tokenizer = load_tokenizer(bpe_golden_path(GetParam()));
+  const Json cases = bpe_golden(std::string(GetParam()) + "_cases");
   ASSERT_EQ(cases.size(), 60u);
   for (const Json& one : cases) {
     const auto text = one["text"].get<std::string>();
@@ -63,7 +61,7 @@ TEST(BpeTrainer, GivesHuggingFacesVocabularyAndMerges) {
       PieceCounter counter(pool, pieces);
       counter.add(documents);
       const std::string ours = bpe_tokenizer_json(train_bpe(counter, options), options, pieces);
-      Json expected = golden(name);
+      Json expected = bpe_golden(name);
       EXPECT_EQ(Json::parse(ours)["model"]["merges"], expected["model"]["merges"]) << name;
       EXPECT_EQ(Json::parse(ours)["model"]["vocab"], expected["model"]["vocab"]) << name;
       // Theirs has more elements where the test of encoding wants them.
@@ -179,7 +177,7 @@ std::string random_bytes(uint32_t index, size_t size) {
 
 TEST(BpeTokenizer, RandomBytesComeBack) {
   for (const char* name : {"gpt2", "o200k", "deepseek"}) {
-    const auto tokenizer = load_tokenizer(golden_path(name));
+    const auto tokenizer = load_tokenizer(bpe_golden_path(name));
     for (uint32_t i = 0; i < 300; ++i) {
       const std::string bytes = random_bytes(i, i);
       EXPECT_EQ(tokenizer->decode(tokenizer->encode(bytes)), bytes);
@@ -209,7 +207,7 @@ TEST(BpeTokenizer, StreamGivesWholeCharacters) {
 }
 
 TEST(BpeTokenizer, SpecialTokens) {
-  const auto tokenizer = load_tokenizer(golden_path("llama3"));
+  const auto tokenizer = load_tokenizer(bpe_golden_path("llama3"));
   EXPECT_EQ(tokenizer->find_token("<|endoftext|>"), 0);
   EXPECT_EQ(tokenizer->end_of_text(), 0);
   EXPECT_TRUE(tokenizer->is_special(1));
@@ -229,14 +227,14 @@ TEST(BpeTokenizer, SpecialTokens) {
 
 TEST(BpeTokenizer, NormalizedAddedTokensAreDecodedAsTheyAreMet) {
   // As Hugging Face's tokenizers 0.23.3 decode them; this file's normalizer prepends "> " and composes.
-  const auto tokenizer = load_tokenizer(golden_path("next"));
+  const auto tokenizer = load_tokenizer(bpe_golden_path("next"));
   const std::optional<int32_t> id = tokenizer->find_token("e\u0301");
   ASSERT_TRUE(id.has_value());
   EXPECT_EQ(tokenizer->decode({*id}), "> é");
 }
 
 TEST(BpeTokenizer, ManyThreadsEncodeWithOneTokenizer) {
-  const auto tokenizer = load_tokenizer(golden_path("o200k"));
+  const auto tokenizer = load_tokenizer(bpe_golden_path("o200k"));
   const std::vector<std::string> texts = golden_texts();
   const std::vector<std::string_view> documents(texts.begin(), texts.end());
   std::vector<std::vector<int32_t>> expected;
@@ -250,7 +248,7 @@ TEST(BpeTokenizer, ManyThreadsEncodeWithOneTokenizer) {
 }
 
 TEST(BpeTokenizer, LongPiecesTakeNoQuadraticTime) {
-  const auto tokenizer = load_tokenizer(golden_path("gpt2"));
+  const auto tokenizer = load_tokenizer(bpe_golden_path("gpt2"));
   for (const char* unit : {"a", "ab", "e", "語", "-"}) {
     std::string text;
     while (text.size() < 500'000) text += unit;
@@ -353,7 +351,7 @@ TEST(Normalizer, ReplacementsDoNotGrowWithoutBound) {
 
 TEST(BpeTokenizer, ReadsOlderFiles) {
   // GPT-2's own file: merges as strings, no type, empty prefixes, no use_regex.
-  Json json = golden("gpt2");
+  Json json = bpe_golden("gpt2");
   Json merges = Json::array();
   for (const Json& pair : json["model"]["merges"]) {
     merges.push_back(pair[0].get<std::string>() + " " + pair[1].get<std::string>());
@@ -365,7 +363,7 @@ TEST(BpeTokenizer, ReadsOlderFiles) {
   json["model"]["unk_token"] = "<|endoftext|>";
   json["pre_tokenizer"].erase("use_regex");
   const auto old = parse_tokenizer(json.dump(), "old");
-  const auto tokenizer = load_tokenizer(golden_path("gpt2"));
+  const auto tokenizer = load_tokenizer(bpe_golden_path("gpt2"));
   for (const std::string& text : golden_texts()) ASSERT_EQ(old->encode(text), tokenizer->encode(text));
   EXPECT_EQ(parse_tokenizer(old->to_json(), "again")->encode("words"), tokenizer->encode("words"));
 }
@@ -377,7 +375,7 @@ TEST(BpeTokenizer, HostileFilesAreErrorsThatNameTheElement) {
     return message;
   };
   const auto error = [&](auto change) {
-    Json json = golden("llama3");
+    Json json = bpe_golden("llama3");
     change(json);
     return error_of(json);
   };
@@ -435,7 +433,7 @@ TEST(BpeTokenizer, HostileFilesAreErrorsThatNameTheElement) {
   EXPECT_THAT(text_error("{\"version\": \"\xFF\"}"), HasSubstr("FILE: byte"));
   EXPECT_THAT(text_error(""), HasSubstr("FILE: byte"));
   // Nested sequences are bounded by the depth of JSON.
-  Json json = golden("gpt2");
+  Json json = bpe_golden("gpt2");
   for (int i = 0; i < 100; ++i)
     json["normalizer"] = {{"type", "Sequence"}, {"normalizers", Json::array({json["normalizer"]})}};
   EXPECT_THAT(text_error(json.dump()), HasSubstr("nested deeper"));

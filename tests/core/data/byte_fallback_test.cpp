@@ -13,15 +13,11 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
+using testing::bpe_golden_path;
 using testing::message_of;
 
-std::string golden_path(const std::string& name) {
-  return std::string(TSUGI_SOURCE_DIR) + "/tests/golden/tokenizer_bpe_" + name + ".json";
-}
-Json golden(const std::string& name) { return Json::parse(read_file(golden_path(name), 1 << 20)); }
-
 TEST(ByteFallback, SpellsMissingCharactersByTheirBytes) {
-  const auto tokenizer = load_tokenizer(golden_path("llama2"));
+  const auto tokenizer = load_tokenizer(bpe_golden_path("llama2"));
   // U+10FFFD is in no text: its four bytes, behind the space that the normalizer puts first.
   const std::vector<int32_t> ids = tokenizer->encode("\U0010FFFD", {false, true});
   ASSERT_THAT(ids, ::testing::SizeIs(5));
@@ -40,7 +36,7 @@ TEST(ByteFallback, SpellsMissingCharactersByTheirBytes) {
 }
 
 TEST(ByteFallback, ATextOfOnePieceTakesNoQuadraticTime) {
-  const auto tokenizer = load_tokenizer(golden_path("llama2"));
+  const auto tokenizer = load_tokenizer(bpe_golden_path("llama2"));
   for (const char* unit : {"a", "ab ", "e", "語", "\U0010FFFD"}) {
     std::string text;
     while (text.size() < 500'000) text += unit;
@@ -50,7 +46,7 @@ TEST(ByteFallback, ATextOfOnePieceTakesNoQuadraticTime) {
 
 TEST(ByteFallback, HostileFilesAreErrorsThatNameTheElement) {
   const auto error = [](const char* name, auto change) {
-    Json json = golden(name);
+    Json json = Json::parse(read_file(bpe_golden_path(name), 1 << 20));
     change(json);
     return message_of(ExitCode::kData, [&] { parse_tokenizer(json.dump(), "FILE"); });
   };

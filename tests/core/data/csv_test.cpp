@@ -10,8 +10,8 @@
 namespace tsugi {
 namespace {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 std::string refusal(const std::string& text) {
   try {

@@ -9,9 +9,11 @@
 namespace tsugi {
 namespace {
 
+using testing::gzip;
 using ::testing::HasSubstr;
 using testing::message_of;
 using testing::TestFolder;
+using testing::zstd;
 
 std::string pseudo_text(size_t size) {
   std::string text;
@@ -22,26 +24,6 @@ std::string pseudo_text(size_t size) {
   }
   text.resize(size);
   return text;
-}
-
-std::string gzip(const std::string& text) {
-  z_stream stream{};
-  EXPECT_EQ(deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
-  std::string out(deflateBound(&stream, text.size()) + 64, '\0');
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-  stream.avail_in = static_cast<uInt>(text.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
-}
-
-std::string zstd(const std::string& text) {
-  std::string out(ZSTD_compressBound(text.size()), '\0');
-  out.resize(ZSTD_compress(out.data(), out.size(), text.data(), text.size(), 3));
-  return out;
 }
 
 std::string read_all(const std::string& path, size_t piece, int64_t skip = 0) {

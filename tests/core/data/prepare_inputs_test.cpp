@@ -21,29 +21,11 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::ElementsAre;
+using testing::gzip;
 using ::testing::HasSubstr;
 using testing::message_of;
 using testing::TestFolder;
-
-std::string gzip(const std::string& text) {
-  std::string out(text.size() + 1000, '\0');
-  z_stream stream{};
-  EXPECT_EQ(deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-  stream.avail_in = static_cast<uInt>(text.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
-}
-
-std::string zstd(const std::string& text) {
-  std::string out(ZSTD_compressBound(text.size()), '\0');
-  out.resize(ZSTD_compress(out.data(), out.size(), text.data(), text.size(), 1));
-  return out;
-}
+using testing::zstd;
 
 std::vector<std::string> documents_of(const std::string& folder, const std::string& name) {
   const auto tokenizer = load_tokenizer(folder + "/tokenizer.json");
@@ -74,7 +56,7 @@ std::string line(const std::string& text, const std::string& field = "text") {
   return nlohmann::json{{"id", 7}, {field, text}}.dump() + "\n";
 }
 
-PrepareOptions options_of(const TestFolder& folder, const std::string& input) {
+PrepareOptions options_for(const TestFolder& folder, const std::string& input) {
   PrepareOptions options;
   options.inputs = {folder / input};
   options.output = folder / "out";
@@ -93,7 +75,7 @@ TEST(PrepareInputs, JsonLinesTextAndTheirCompressedForms) {
   folder.write("in/e.txt.zst", zstd("eight"));
   folder.write("in/f.txt", "nine");
   folder.write("in/g.json", "no input");
-  PrepareOptions options = options_of(folder, "in");
+  PrepareOptions options = options_for(folder, "in");
   options.separator = "\f";
   const PrepareSummary summary = prepare_text(options);
   EXPECT_THAT(
@@ -117,7 +99,7 @@ TEST(PrepareInputs, JsonLinesTextAndTheirCompressedForms) {
 TEST(PrepareInputs, AnotherFieldAndASeparatorOfSeveralCharacters) {
   const TestFolder folder;
   folder.write("a.jsonl", line("from content", "content"));
-  PrepareOptions options = options_of(folder, "a.jsonl");
+  PrepareOptions options = options_for(folder, "a.jsonl");
   options.field = "content";
   prepare_text(options);
   EXPECT_THAT(documents_of(folder / "out", "train.bin"), ElementsAre("from content"));
@@ -126,7 +108,7 @@ TEST(PrepareInputs, AnotherFieldAndASeparatorOfSeveralCharacters) {
   folder.write("b.txt",
                "once\n" + mark + "\ntwo " + mark + "\n" + mark + "x\nx" + mark + "\n" + mark + "\r\nthree\n" + mark);
   for (const int64_t block : {1, 2, 3, 5, 8, 13, 14, 15, 16, 30, 1000}) {
-    options = options_of(folder, "b.txt");
+    options = options_for(folder, "b.txt");
     options.separator = mark;
     options.block_bytes = block;
     EXPECT_EQ(prepare_text(options).empty_documents, 1);
@@ -139,7 +121,7 @@ TEST(PrepareInputs, AnotherFieldAndASeparatorOfSeveralCharacters) {
 TEST(PrepareInputs, EndOfTextFollowsEveryDocument) {
   const TestFolder folder;
   folder.write("a.jsonl", line("ab") + line("c") + line("ab"));
-  PrepareOptions options = options_of(folder, "a.jsonl");
+  PrepareOptions options = options_for(folder, "a.jsonl");
   options.end_of_text = "|";
   for (const auto split : {PrepareOptions::Split::kDocuments, PrepareOptions::Split::kTail}) {
     options.split = split;
@@ -156,7 +138,7 @@ TEST(PrepareInputs, EndOfTextFollowsEveryDocument) {
 TEST(PrepareInputs, TextThatLooksLikeASpecialTokenIsText) {
   const TestFolder folder;
   folder.write("a.jsonl", line("say <|endoftext|> twice") + line("and again <|endoftext|>"));
-  PrepareOptions options = options_of(folder, "a.jsonl");
+  PrepareOptions options = options_for(folder, "a.jsonl");
   options.tokenizer = std::string(TSUGI_SOURCE_DIR) + "/tests/golden/tokenizer_bpe_llama3.json";
   options.end_of_text = kUsualEndOfText;
   const PrepareSummary summary = prepare_text(options);
@@ -367,7 +349,7 @@ TEST(PrepareInputs, WhatIsWrongIsNamed) {
   const TestFolder folder;
   const auto error = [&](const std::string& name, const std::string& content, ExitCode code = ExitCode::kData) {
     const std::string path = folder.write(name, content);
-    PrepareOptions options = options_of(folder, name);
+    PrepareOptions options = options_for(folder, name);
     options.max_document_bytes = 1000;
     options.block_bytes = 64;
     const std::string message = message_of(code, [&] { prepare_text(options); });
@@ -388,14 +370,14 @@ TEST(PrepareInputs, WhatIsWrongIsNamed) {
   EXPECT_THAT(error("a.jsonl.gz", packed.substr(0, packed.size() - 4)), HasSubstr("truncated"));
   EXPECT_THAT(error("a.txt.zst", "no zstd"), HasSubstr("not valid zstd data"));
 
-  PrepareOptions options = options_of(folder, "none-*.txt");
+  PrepareOptions options = options_for(folder, "none-*.txt");
   EXPECT_THAT(message_of(ExitCode::kData, [&] { prepare_text(options); }), HasSubstr("no file matches"));
   options.inputs.clear();
   EXPECT_THAT(message_of(ExitCode::kUsage, [&] { prepare_text(options); }), HasSubstr("no input"));
-  options = options_of(folder, "v.txt");
+  options = options_for(folder, "v.txt");
   options.tokenizer = folder / "no tokenizer";
   EXPECT_THAT(message_of(ExitCode::kInputOutput, [&] { prepare_text(options); }), HasSubstr("no tokenizer"));
-  options = options_of(folder, "v.txt");
+  options = options_for(folder, "v.txt");
   options.separator = "a\nb";
   EXPECT_THAT(message_of(ExitCode::kUsage, [&] { prepare_text(options); }), HasSubstr("one line"));
 }
@@ -405,7 +387,7 @@ TEST(PrepareInputs, ATokenizerFileLimitsDocumentsBytesDoNot) {
   const std::string text(100'000, 'x');
   folder.write("long.txt", text);
   folder.write("tokenizer/tokenizer.json", make_character_tokenizer("x for validation")->to_json());
-  PrepareOptions options = options_of(folder, "long.txt");
+  PrepareOptions options = options_for(folder, "long.txt");
   options.max_document_bytes = 50'000;
   options.block_bytes = 1000;
   prepare_text(options);

@@ -17,13 +17,8 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::message_of;
+using testing::read_tokens;
 using testing::TestFolder;
-
-std::vector<int32_t> read(const TokenFile& file, int64_t offset, int64_t count, int64_t vocabulary) {
-  std::vector<int32_t> tokens(static_cast<size_t>(count));
-  file.read(offset, vocabulary, tokens);
-  return tokens;
-}
 
 std::string open_error(const std::string& path) {
   return message_of(ExitCode::kData, [&] { TokenFile::open(path); });
@@ -34,7 +29,7 @@ void put(std::string& bytes, size_t offset, T value) {
   std::memcpy(bytes.data() + offset, &value, sizeof(value));
 }
 template <class T>
-void append(std::string& bytes, T value) {
+void append_value(std::string& bytes, T value) {
   bytes.append(reinterpret_cast<const char*>(&value), sizeof(value));
 }
 
@@ -67,9 +62,9 @@ TEST(TokenFile, RoundTripOfBothWidths) {
     EXPECT_EQ(file.tokens(), 1'000'001);
     EXPECT_EQ(file.vocabulary(), vocabulary);
     EXPECT_THAT(std::vector<int64_t>(file.documents().begin(), file.documents().end()), ElementsAre(0, 1));
-    EXPECT_EQ(read(file, 0, 1, vocabulary), std::vector<int32_t>{largest});
-    EXPECT_EQ(read(file, 1, 1'000'000, vocabulary), long_document);
-    EXPECT_EQ(read(file, 1'000'001, 0, vocabulary), std::vector<int32_t>{});
+    EXPECT_EQ(read_tokens(file, 0, 1, vocabulary), std::vector<int32_t>{largest});
+    EXPECT_EQ(read_tokens(file, 1, 1'000'000, vocabulary), long_document);
+    EXPECT_EQ(read_tokens(file, 1'000'001, 0, vocabulary), std::vector<int32_t>{});
     const auto width = vocabulary <= 65536 ? 2u : 4u;
     EXPECT_EQ(std::filesystem::file_size(folder / "a.bin"), 64u + width * 1'000'001u);
   }
@@ -91,7 +86,7 @@ TEST(TokenFile, BytesAreThoseOfTheDescription) {
   const uint32_t checksum = crc32c(std::as_bytes(std::span(list.data(), list.size())));
   append<uint32_t>(expected, checksum);
   expected.resize(64);
-  for (const uint16_t id : std::initializer_list<uint16_t>{1, 299, 0, 256, 255}) append(expected, id);
+  for (const uint16_t id : std::initializer_list<uint16_t>{1, 299, 0, 256, 255}) append_value(expected, id);
   EXPECT_EQ(bytes, expected);
   std::string documents = "TSUGIDOC";
   append<uint32_t>(documents, 1);
@@ -172,10 +167,10 @@ TEST(TokenFile, IdNotBelowTheVocabularyNamesFileOffsetAndId) {
   const TestFolder folder;
   const std::string path = write_small(folder);
   const TokenFile file = TokenFile::open(path);
-  EXPECT_EQ(read(file, 2, 3, 257), (std::vector<int32_t>{0, 256, 255}));
-  EXPECT_THAT(message_of(ExitCode::kData, [&] { read(file, 0, 5, 257); }),
+  EXPECT_EQ(read_tokens(file, 2, 3, 257), (std::vector<int32_t>{0, 256, 255}));
+  EXPECT_THAT(message_of(ExitCode::kData, [&] { read_tokens(file, 0, 5, 257); }),
               AllOf(HasSubstr(path), HasSubstr("token 1 has id 299"), HasSubstr("vocabulary of 257")));
-  EXPECT_THAT(message_of(ExitCode::kData, [&] { read(file, 2, 3, 256); }), HasSubstr("token 3 has id 256"));
+  EXPECT_THAT(message_of(ExitCode::kData, [&] { read_tokens(file, 2, 3, 256); }), HasSubstr("token 3 has id 256"));
   // Ids that would be negative as int32.
   std::string wide = read_file(path, 1000).substr(0, 64);
   put<uint32_t>(wide, 12, 4);
@@ -183,16 +178,17 @@ TEST(TokenFile, IdNotBelowTheVocabularyNamesFileOffsetAndId) {
   append<uint32_t>(wide, 7);
   append<uint32_t>(wide, 0xFFFFFFFFu);
   const TokenFile damaged = TokenFile::open(folder.write("wide.bin", wide));
-  EXPECT_EQ(read(damaged, 0, 1, 300)[0], 7);
-  EXPECT_THAT(message_of(ExitCode::kData, [&] { read(damaged, 0, 2, 300); }), HasSubstr("token 1 has id 4294967295"));
+  EXPECT_EQ(read_tokens(damaged, 0, 1, 300)[0], 7);
+  EXPECT_THAT(message_of(ExitCode::kData, [&] { read_tokens(damaged, 0, 2, 300); }),
+              HasSubstr("token 1 has id 4294967295"));
 }
 
 TEST(TokenFileDeathTest, ReadingBehindTheEndIsABug) {
   const TestFolder folder;
   const TokenFile file = TokenFile::open(write_small(folder));
-  EXPECT_DEATH(read(file, 3, 3, 300), "tokens \\[3, \\+3\\) of 5");
-  EXPECT_DEATH(read(file, -1, 1, 300), "tokens");
-  EXPECT_DEATH(read(file, std::numeric_limits<int64_t>::max(), 1, 300), "tokens");
+  EXPECT_DEATH(read_tokens(file, 3, 3, 300), "tokens \\[3, \\+3\\) of 5");
+  EXPECT_DEATH(read_tokens(file, -1, 1, 300), "tokens");
+  EXPECT_DEATH(read_tokens(file, std::numeric_limits<int64_t>::max(), 1, 300), "tokens");
 }
 
 TEST(TokenFile, LyingHeaders) {
@@ -277,7 +273,7 @@ TEST(TokenFile, DocumentsMayBeAbsentButNotWrong) {
 // karpathy/llm.c, dev/data/data_common.py, write_datafile().
 std::string llmc_header(int32_t magic, int32_t version, int32_t tokens) {
   std::string bytes;
-  for (const int32_t value : {magic, version, tokens}) append(bytes, value);
+  for (const int32_t value : {magic, version, tokens}) append_value(bytes, value);
   bytes.resize(1024);
   return bytes;
 }
@@ -285,17 +281,17 @@ std::string llmc_header(int32_t magic, int32_t version, int32_t tokens) {
 TEST(TokenFile, ReadsLlmcFiles) {
   const TestFolder folder;
   std::string gpt2 = llmc_header(20240520, 1, 3);
-  for (const uint16_t id : std::initializer_list<uint16_t>{50256, 0, 464}) append(gpt2, id);
+  for (const uint16_t id : std::initializer_list<uint16_t>{50256, 0, 464}) append_value(gpt2, id);
   const TokenFile narrow = TokenFile::open(folder.write("gpt2.bin", gpt2));
   EXPECT_EQ(narrow.tokens(), 3);
   EXPECT_EQ(narrow.vocabulary(), 0);
   EXPECT_TRUE(narrow.documents().empty());
-  EXPECT_EQ(read(narrow, 0, 3, 50257), (std::vector<int32_t>{50256, 0, 464}));
+  EXPECT_EQ(read_tokens(narrow, 0, 3, 50257), (std::vector<int32_t>{50256, 0, 464}));
 
   std::string llama = llmc_header(20240801, 7, 2);
-  for (const uint32_t id : {128000u, 17u}) append(llama, id);
+  for (const uint32_t id : {128000u, 17u}) append_value(llama, id);
   const TokenFile wide = TokenFile::open(folder.write("llama.bin", llama));
-  EXPECT_EQ(read(wide, 0, 2, 128256), (std::vector<int32_t>{128000, 17}));
+  EXPECT_EQ(read_tokens(wide, 0, 2, 128256), (std::vector<int32_t>{128000, 17}));
 
   EXPECT_THAT(open_error(folder.write("v.bin", llmc_header(20240520, 7, 0))), HasSubstr("version 7"));
   EXPECT_THAT(open_error(folder.write("n.bin", llmc_header(20240520, 1, -3) + "xx")), HasSubstr("-3 tokens"));
@@ -307,12 +303,12 @@ TEST(TokenFile, ReadsLlmcFiles) {
 TEST(TokenFile, ReadsNanoGptFiles) {
   const TestFolder folder;
   std::string bytes;
-  for (const uint16_t id : std::initializer_list<uint16_t>{50256, 11, 0}) append(bytes, id);
+  for (const uint16_t id : std::initializer_list<uint16_t>{50256, 11, 0}) append_value(bytes, id);
   const TokenFile file = TokenFile::open(folder.write("train.bin", bytes));
   EXPECT_EQ(file.vocabulary(), 0);
-  EXPECT_EQ(read(file, 0, 3, 50257), (std::vector<int32_t>{50256, 11, 0}));
+  EXPECT_EQ(read_tokens(file, 0, 3, 50257), (std::vector<int32_t>{50256, 11, 0}));
   EXPECT_THAT(open_error(folder.write("odd.bin", bytes + "x")), HasSubstr("odd number of bytes: 7"));
-  EXPECT_EQ(read(TokenFile::open(folder.write("one.bin", bytes.substr(2, 2))), 0, 1, 12)[0], 11);
+  EXPECT_EQ(read_tokens(TokenFile::open(folder.write("one.bin", bytes.substr(2, 2))), 0, 1, 12)[0], 11);
 }
 
 TEST(TokenFile, MoreThanFourBillionTokens) {
@@ -330,8 +326,8 @@ TEST(TokenFile, MoreThanFourBillionTokens) {
 
   const TokenFile file = TokenFile::open(path);
   EXPECT_EQ(file.tokens(), kTokens);
-  EXPECT_EQ(read(file, kTokens - 4, 4, 300), (std::vector<int32_t>{0, 41, 42, 299}));
-  EXPECT_THAT(message_of(ExitCode::kData, [&] { read(file, kTokens - 4, 4, 299); }),
+  EXPECT_EQ(read_tokens(file, kTokens - 4, 4, 300), (std::vector<int32_t>{0, 41, 42, 299}));
+  EXPECT_THAT(message_of(ExitCode::kData, [&] { read_tokens(file, kTokens - 4, 4, 299); }),
               HasSubstr("token 4294967395 has id 299"));
 }
 

@@ -15,6 +15,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::message_of;
+using testing::read_tokens;
 using testing::TestFolder;
 
 /// Ids `first`, `first` + 1, … in two documents, the first of one token.
@@ -47,12 +48,6 @@ std::string write_shards(const TestFolder& folder) {
   return index.path;
 }
 
-std::vector<int32_t> read(const TokenFile& file, int64_t offset, int64_t count, int64_t vocabulary = 100) {
-  std::vector<int32_t> ids(static_cast<size_t>(count));
-  file.read(offset, vocabulary, ids);
-  return ids;
-}
-
 TEST(TokenShards, AreOneSpaceOfTokens) {
   const TestFolder folder;
   const std::string index = write_shards(folder);
@@ -67,10 +62,10 @@ TEST(TokenShards, AreOneSpaceOfTokens) {
       for (int64_t count = 0; offset + count <= 23; ++count) {
         std::vector<int32_t> expected(static_cast<size_t>(count));
         std::iota(expected.begin(), expected.end(), static_cast<int32_t>(offset));
-        ASSERT_EQ(read(file, offset, count), expected) << offset;
+        ASSERT_EQ(read_tokens(file, offset, count), expected) << offset;
       }
     }
-    EXPECT_THAT(message_of(ExitCode::kData, [&] { read(file, 0, 23, 17); }),
+    EXPECT_THAT(message_of(ExitCode::kData, [&] { read_tokens(file, 0, 23, 17); }),
                 AllOf(HasSubstr("t-2.bin"), HasSubstr("token 2 has id 17")));
   }
 }

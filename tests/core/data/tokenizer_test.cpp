@@ -1,4 +1,4 @@
-// Ids and files against Hugging Face's libraries: tests/golden/check_tokenizer_json.py made the golden files.
+// Ids and files against Hugging Face's libraries: tests/golden/check_tokenizer_json.py made the golden_file files.
 #include "core/data/tokenizer/tokenizer.h"
 
 #include <gmock/gmock.h>
@@ -17,16 +17,16 @@ using ::testing::HasSubstr;
 using testing::message_of;
 using testing::TestFolder;
 
-std::string golden(const std::string& name) { return std::string(TSUGI_SOURCE_DIR) + "/tests/golden/" + name; }
+std::string golden_file(const std::string& name) { return std::string(TSUGI_SOURCE_DIR) + "/tests/golden/" + name; }
 
-struct Case {
+struct TokenCase {
   std::string text;
   std::vector<int32_t> ids;
 };
-std::vector<Case> cases(const std::string& name) {
-  std::vector<Case> result;
-  for (const JsonValue& value : read_json(golden(name), 1 << 20).elements()) {
-    Case one{value.require_string("text"), {}};
+std::vector<TokenCase> cases(const std::string& name) {
+  std::vector<TokenCase> result;
+  for (const JsonValue& value : read_json(golden_file(name), 1 << 20).elements()) {
+    TokenCase one{value.require_string("text"), {}};
     for (const JsonValue& id : value.require_array("ids").elements()) {
       one.ids.push_back(static_cast<int32_t>(id.as_int(0, 1 << 20)));
     }
@@ -36,9 +36,9 @@ std::vector<Case> cases(const std::string& name) {
 }
 
 void expect_golden(const Tokenizer& tokenizer, const std::string& name) {
-  const std::vector<Case> all = cases("tokenizer_" + name + "_cases.json");
+  const std::vector<TokenCase> all = cases("tokenizer_" + name + "_cases.json");
   ASSERT_EQ(all.size(), 7u);
-  for (const Case& one : all) {
+  for (const TokenCase& one : all) {
     EXPECT_EQ(tokenizer.encode(one.text), one.ids) << one.text;
     EXPECT_EQ(tokenizer.decode(one.ids), one.text);
   }
@@ -46,7 +46,7 @@ void expect_golden(const Tokenizer& tokenizer, const std::string& name) {
 
 std::string golden_text() {
   std::string text;
-  for (const Case& one : cases("tokenizer_characters_cases.json")) text += one.text;
+  for (const TokenCase& one : cases("tokenizer_characters_cases.json")) text += one.text;
   return text;
 }
 
@@ -54,17 +54,17 @@ TEST(Tokenizer, BytesEqualHuggingFace) {
   const auto tokenizer = make_byte_tokenizer();
   EXPECT_EQ(tokenizer->vocabulary(), 256);
   expect_golden(*tokenizer, "bytes");
-  expect_golden(*load_tokenizer(golden("tokenizer_bytes.json")), "bytes");
-  EXPECT_EQ(tokenizer->to_json(), read_file(golden("tokenizer_bytes.json"), 1 << 20));
+  expect_golden(*load_tokenizer(golden_file("tokenizer_bytes.json")), "bytes");
+  EXPECT_EQ(tokenizer->to_json(), read_file(golden_file("tokenizer_bytes.json"), 1 << 20));
 }
 
 TEST(Tokenizer, CharactersEqualHuggingFace) {
   const auto tokenizer = make_character_tokenizer(golden_text());
   EXPECT_EQ(tokenizer->vocabulary(), 100);
   expect_golden(*tokenizer, "characters");
-  expect_golden(*load_tokenizer(golden("tokenizer_characters.json")), "characters");
+  expect_golden(*load_tokenizer(golden_file("tokenizer_characters.json")), "characters");
   EXPECT_EQ(nlohmann::json::parse(tokenizer->to_json()),
-            nlohmann::json::parse(read_file(golden("tokenizer_characters.json"), 1 << 20)));
+            nlohmann::json::parse(read_file(golden_file("tokenizer_characters.json"), 1 << 20)));
 }
 
 TEST(Tokenizer, BytesTakeAnything) {
@@ -124,7 +124,7 @@ TEST(Utf8, RefusesWhatIsNotWellFormed) {
 TEST(Tokenizer, LoadingNamesTheElementItDoesNotKnow) {
   const TestFolder folder;
   const auto error = [&](const std::string& name, auto change) {
-    nlohmann::json json = nlohmann::json::parse(read_file(golden(name), 1 << 20));
+    nlohmann::json json = nlohmann::json::parse(read_file(golden_file(name), 1 << 20));
     change(json);
     const std::string path = folder.write("tokenizer.json", json.dump());
     const std::string message = message_of(ExitCode::kData, [&] { load_tokenizer(path); });

@@ -16,12 +16,12 @@ using ::testing::HasSubstr;
 using testing::message_of;
 using testing::TestFolder;
 
-constexpr int64_t kVocabulary = 100'000;
+constexpr int64_t kDataVocabulary = 100'000;
 
 /// Ids `first`, `first` + 1, … cut into documents of these lengths.
 TokenFile write_file(const TestFolder& folder, const std::string& name, int32_t first,
                      const std::vector<int64_t>& lengths) {
-  TokenFileWriter writer(folder / name, kVocabulary);
+  TokenFileWriter writer(folder / name, kDataVocabulary);
   for (const int64_t length : lengths) {
     std::vector<int32_t> ids(static_cast<size_t>(length));
     std::iota(ids.begin(), ids.end(), first);
@@ -41,8 +41,8 @@ std::vector<int32_t> row_of(const Tensor& tensor, int64_t row) {
 TEST(TrainingData, OneSourceIsTheSamplersWindows) {
   const TestFolder folder;
   const TokenFile file = write_file(folder, "a.bin", 0, {1000});
-  const TrainingData data({{file, 3.0}}, Packing::kContinuous, Documents::kJoined, kVocabulary, 16, 5);
-  const Batch expected = fill_training_batch(file, Sampler(1000, 16, 5), kVocabulary, 200, 4, 16);
+  const TrainingData data({{file, 3.0}}, Packing::kContinuous, Documents::kJoined, kDataVocabulary, 16, 5);
+  const Batch expected = fill_training_batch(file, Sampler(1000, 16, 5), kDataVocabulary, 200, 4, 16);
   const Batch batch = data.batch(200, 4);
   for (int64_t row = 0; row < 4; ++row) {
     EXPECT_EQ(row_of(batch.tokens, row), row_of(expected.tokens, row));
@@ -57,7 +57,8 @@ TEST(TrainingData, AMixtureTakesEachSourceInItsPartAndWithoutReplacement) {
   const TokenFile a = write_file(folder, "a.bin", 0, {2000});
   const TokenFile b = write_file(folder, "b.bin", 10'000, {500});
   const TokenFile c = write_file(folder, "c.bin", 20'000, {90});
-  const TrainingData data({{a, 0.7}, {b, 0.2}, {c, 0.1}}, Packing::kContinuous, Documents::kJoined, kVocabulary, 8, 3);
+  const TrainingData data({{a, 0.7}, {b, 0.2}, {c, 0.1}}, Packing::kContinuous, Documents::kJoined, kDataVocabulary, 8,
+                          3);
   const auto shares = data.shares();
   ASSERT_EQ(shares.size(), 3u);
   EXPECT_DOUBLE_EQ(shares[0].part, 0.7);
@@ -84,9 +85,9 @@ TEST(TrainingData, AMixtureTakesEachSourceInItsPartAndWithoutReplacement) {
       EXPECT_EQ(std::set<int32_t>(from, from + static_cast<std::ptrdiff_t>(epoch)).size(), epoch) << s;
     }
   }
-  EXPECT_NE(data.fingerprint(),
-            TrainingData({{a, 0.6}, {b, 0.3}, {c, 0.1}}, Packing::kContinuous, Documents::kJoined, kVocabulary, 8, 3)
-                .fingerprint());
+  EXPECT_NE(data.fingerprint(), TrainingData({{a, 0.6}, {b, 0.3}, {c, 0.1}}, Packing::kContinuous, Documents::kJoined,
+                                             kDataVocabulary, 8, 3)
+                                    .fingerprint());
 }
 
 TEST(TrainingData, PackedRowsHoldWholeDocuments) {
@@ -98,7 +99,7 @@ TEST(TrainingData, PackedRowsHoldWholeDocuments) {
   int32_t end = 0;
   for (const int64_t length : lengths) last.insert(end += static_cast<int32_t>(length));
   for (const Documents documents : {Documents::kApart, Documents::kJoined}) {
-    const TrainingData data({{file, 1.0}}, Packing::kBestFit, documents, kVocabulary, 9, 4);
+    const TrainingData data({{file, 1.0}}, Packing::kBestFit, documents, kDataVocabulary, 9, 4);
     const int64_t rows = data.shares()[0].epoch_samples;
     for (uint64_t epoch = 0; epoch < 3; ++epoch) {
       const Batch batch = data.batch(epoch * static_cast<uint64_t>(rows), rows);
@@ -138,7 +139,7 @@ TEST(TrainingData, WhatASourceLacksIsNamed) {
   std::filesystem::remove(folder / "small.bin.documents");
   const TokenFile bare = TokenFile::open(folder / "small.bin");
   const auto error = [&](const TokenFile& file, Packing packing, Documents documents) {
-    return message_of(ExitCode::kData, [&] { TrainingData({{file, 1.0}}, packing, documents, kVocabulary, 8, 1); });
+    return message_of(ExitCode::kData, [&] { TrainingData({{file, 1.0}}, packing, documents, kDataVocabulary, 8, 1); });
   };
   EXPECT_THAT(error(bare, Packing::kBestFit, Documents::kJoined), HasSubstr("small.bin: does not know its documents"));
   EXPECT_THAT(error(bare, Packing::kContinuous, Documents::kApart),
@@ -147,9 +148,9 @@ TEST(TrainingData, WhatASourceLacksIsNamed) {
   const TokenFile longer = write_file(folder, "longer.bin", 0, {8, 3, 9});
   EXPECT_THAT(error(longer, Packing::kWholeDocuments, Documents::kApart),
               HasSubstr("longer.bin: document 2 (from 0) has 9 tokens, but rows of whole documents have 8"));
-  EXPECT_NO_THROW(TrainingData({{longer, 1.0}}, Packing::kBestFit, Documents::kApart, kVocabulary, 8, 1));
-  EXPECT_NO_THROW(TrainingData({{longer, 1.0}}, Packing::kWholeDocuments, Documents::kApart, kVocabulary, 9, 1));
-  EXPECT_NO_THROW(TrainingData({{small, 1.0}}, Packing::kBestFit, Documents::kJoined, kVocabulary, 8, 1));
+  EXPECT_NO_THROW(TrainingData({{longer, 1.0}}, Packing::kBestFit, Documents::kApart, kDataVocabulary, 8, 1));
+  EXPECT_NO_THROW(TrainingData({{longer, 1.0}}, Packing::kWholeDocuments, Documents::kApart, kDataVocabulary, 9, 1));
+  EXPECT_NO_THROW(TrainingData({{small, 1.0}}, Packing::kBestFit, Documents::kJoined, kDataVocabulary, 8, 1));
 }
 
 }  // namespace

@@ -14,8 +14,8 @@
 namespace tsugi {
 namespace {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 TEST(NgramBayes, EqualsScikitLearn) {
   const JsonValue golden = read_json(std::string(TSUGI_SOURCE_DIR) + "/tests/golden/naive_bayes.json", 1 << 20);
@@ -66,11 +66,11 @@ TEST(Baselines, AccuracyOnOtherTexts) {
   EXPECT_DOUBLE_EQ(ngram_accuracy(train, validation, 2), 1.0);
 }
 
-class LabelledJsonl : public testing::Test {
+class LabelledJsonl : public ::testing::Test {
  protected:
   LabelledJsonl()
-      : path_(std::filesystem::path(testing::TempDir()) /
-              (std::string("tsugi_") + testing::UnitTest::GetInstance()->current_test_info()->name() + ".jsonl")) {}
+      : path_(std::filesystem::path(::testing::TempDir()) /
+              (std::string("tsugi_") + ::testing::UnitTest::GetInstance()->current_test_info()->name() + ".jsonl")) {}
   ~LabelledJsonl() override { std::filesystem::remove(path_); }
 
   /// Collects the labels if there are none.
@@ -115,13 +115,13 @@ TEST_F(LabelledJsonl, KeepsTheOrderOfGivenLabels) {
 
 TEST_F(LabelledJsonl, NamesFileLineAndReason) {
   const std::string good = "{\"text\": \"t\", \"label\": \"a\"}\n";
-  EXPECT_THAT(error(good + "{\"text\": \"t\"}\n"), testing::AllOf(HasSubstr(path_ + ":2"), HasSubstr("label")));
+  EXPECT_THAT(error(good + "{\"text\": \"t\"}\n"), ::testing::AllOf(HasSubstr(path_ + ":2"), HasSubstr("label")));
   EXPECT_THAT(error(good + "\n{\"text\": 3, \"label\": \"a\"}"),
-              testing::AllOf(HasSubstr(path_ + ":3"), HasSubstr("text")));
+              ::testing::AllOf(HasSubstr(path_ + ":3"), HasSubstr("text")));
   EXPECT_THAT(error(good + good + "{\"text\": \"t\", \"label\""), HasSubstr(path_ + ":3"));
   EXPECT_THAT(error("{\"text\": \"t\", \"label\": 1.5}"), HasSubstr(path_ + ":1"));
-  EXPECT_THAT(error("\n" + good, {"b", "c"}), testing::AllOf(HasSubstr(path_ + ":2"), HasSubstr("\"a\"")));
-  EXPECT_THAT(error("\n\n"), testing::AllOf(HasSubstr(path_), HasSubstr("no examples")));
+  EXPECT_THAT(error("\n" + good, {"b", "c"}), ::testing::AllOf(HasSubstr(path_ + ":2"), HasSubstr("\"a\"")));
+  EXPECT_THAT(error("\n\n"), ::testing::AllOf(HasSubstr(path_), HasSubstr("no examples")));
   std::vector<std::string> labels;
   EXPECT_THROW(read_labelled_jsonl(path_ + ".absent", labels, true), Error);
 }

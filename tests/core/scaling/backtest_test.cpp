@@ -58,7 +58,7 @@ TEST(FitFile, RoundTripsAndRefusesDamage) {
   file.fit = fit_sweep(law_by_name("chinchilla"), table, options, pool);
   file.rivals.push_back({&law_by_name("kaplan"), {1, 2, 3, 4}, 0.02});
   set_ranges(file, table.runs);
-  const std::string path = testing::TempDir() + "fit.json";
+  const std::string path = ::testing::TempDir() + "fit.json";
   const std::string hash = save_fit(path, file, {{"form", "chinchilla"}});
   const FitFile read = load_fit(path);
   EXPECT_EQ(read.hash, hash);

@@ -12,7 +12,7 @@
 namespace tsugi {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 TEST(FitLaw, FindsTheTruthOfASweepWithoutNoise) {
   const RunTable table = isoflop_sweep(5, 6, 0.0);
@@ -151,7 +151,7 @@ TEST(FitLaw, WarnsOfOneRatio) {
   }
   ThreadPool pool(1);
   const Fit fit = fit_law(law_by_name("chinchilla"), table.runs, {}, pool);
-  EXPECT_THAT(fit.warnings, testing::Contains(HasSubstr("cannot be told apart")));
+  EXPECT_THAT(fit.warnings, ::testing::Contains(HasSubstr("cannot be told apart")));
 }
 
 }  // namespace

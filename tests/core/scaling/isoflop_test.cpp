@@ -12,8 +12,8 @@
 namespace tsugi {
 namespace {
 
-using testing::Contains;
-using testing::HasSubstr;
+using ::testing::Contains;
+using ::testing::HasSubstr;
 
 constexpr double kTrueExponent = 0.37 / 0.72;
 

@@ -11,17 +11,17 @@
 namespace tsugi {
 namespace {
 
-using testing::Contains;
-using testing::HasSubstr;
+using ::testing::Contains;
+using ::testing::HasSubstr;
 
-SweepTable read(const std::string& text, const SweepColumns& columns = {}) {
+SweepTable read_rows(const std::string& text, const SweepColumns& columns = {}) {
   return read_sweep(parse_csv(text, "runs.csv"), columns);
 }
 
 /// What and hint of the refusal.
-std::string refusal(const std::string& text, const SweepColumns& columns = {}) {
+std::string row_refusal(const std::string& text, const SweepColumns& columns = {}) {
   try {
-    read(text, columns);
+    read_rows(text, columns);
   } catch (const Error& error) {
     return std::string(error.what()).append(" | ").append(error.hint());
   }
@@ -35,8 +35,8 @@ SweepColumns with_columns(const std::string& columns) {
 }
 
 TEST(ReadSweep, BindsRolesUnitsAndNames) {
-  const SweepTable table = read("id,\"Model, size\",Tokens (B),final\nx,1e8,2.5,3.1\ny,2e8,5,2.9\n",
-                                with_columns("name=id,\"n=Model, size\",d=Tokens (B)*1e9,loss=final"));
+  const SweepTable table = read_rows("id,\"Model, size\",Tokens (B),final\nx,1e8,2.5,3.1\ny,2e8,5,2.9\n",
+                                     with_columns("name=id,\"n=Model, size\",d=Tokens (B)*1e9,loss=final"));
   ASSERT_EQ(table.runs.runs.size(), 2u);
   const SweepRun& run = table.runs.runs[1];
   EXPECT_EQ(run.name, "y");
@@ -47,7 +47,7 @@ TEST(ReadSweep, BindsRolesUnitsAndNames) {
 }
 
 TEST(ReadSweep, CompletesTheThirdOfNAndDAndC) {
-  const SweepTable table = read("c,n,loss\n6e18,1e8,3\n6e19,1e9,2\n");
+  const SweepTable table = read_rows("c,n,loss\n6e18,1e8,3\n6e19,1e9,2\n");
   EXPECT_DOUBLE_EQ(table.runs.runs[0].d, 1e10);
 }
 
@@ -56,7 +56,7 @@ TEST(ReadSweep, ConditionsChooseHoldOutAndFilter) {
   columns.where = "loss < 4 and kind != 'bad'";
   columns.hold_out = "c > 1e20";
   columns.filter = "ratio >= 10";
-  const SweepTable table = read(
+  const SweepTable table = read_rows(
       "n,d,loss,kind\n1e8,1e10,3,ok\n1e8,1e10,nan,ok\n1e8,1e10,5,ok\n1e8,1e10,3,bad\n1e9,1e9,3,ok\n1e9,1e11,2,ok\n",
       columns);
   ASSERT_EQ(table.runs.runs.size(), 2u);
@@ -67,33 +67,33 @@ TEST(ReadSweep, ConditionsChooseHoldOutAndFilter) {
 }
 
 TEST(ReadSweep, RefusesMissingColumnsAndValues) {
-  EXPECT_THAT(refusal("n,d,final\n1e8,1e9,3\n"), HasSubstr("which column is the loss?"));
-  EXPECT_THAT(refusal("n,d,loss\n1e8,1e9,3\n", with_columns("n=params")), HasSubstr("no column \"params\""));
-  EXPECT_THAT(refusal("n,d,loss\n1e8,1e9,3\n", with_columns("q=n")), HasSubstr("no role \"q\""));
-  EXPECT_THAT(refusal("n,d,loss\n1e8,1e9,3\n", with_columns("n")), HasSubstr("not ROLE=COLUMN"));
-  EXPECT_THAT(refusal("n,d,loss\n1e8,1e9,3\n", with_columns("n=d*x")), HasSubstr("positive number"));
-  EXPECT_THAT(refusal("n,d,loss\n1e8,1e9,3\n1e8,2e9,nan\n"), HasSubstr("line 3: column loss: \"nan\""));
-  EXPECT_THAT(refusal("n,d,loss\n1e8,1e9,3\n1e8,2e9,nan\n"), HasSubstr("--where \"loss < 100\""));
-  EXPECT_THAT(refusal("n,d,loss\n1e8,1e9,3\n1e8,,3\n"), HasSubstr("line 3: column d: empty"));
-  EXPECT_THAT(refusal("n,d,loss\n1e8,1e9,3\n1e8,7B,3\n"), HasSubstr("\"7B\" is not a finite number"));
-  EXPECT_THAT(refusal("n,d,loss\n1e8,1e9,3\n1e8,1e9,-3\n"), HasSubstr("loss is -3"));
-  EXPECT_THAT(refusal("n,d,loss\n1e8,1e9,inf\n"), HasSubstr("line 2: column loss"));
+  EXPECT_THAT(row_refusal("n,d,final\n1e8,1e9,3\n"), HasSubstr("which column is the loss?"));
+  EXPECT_THAT(row_refusal("n,d,loss\n1e8,1e9,3\n", with_columns("n=params")), HasSubstr("no column \"params\""));
+  EXPECT_THAT(row_refusal("n,d,loss\n1e8,1e9,3\n", with_columns("q=n")), HasSubstr("no role \"q\""));
+  EXPECT_THAT(row_refusal("n,d,loss\n1e8,1e9,3\n", with_columns("n")), HasSubstr("not ROLE=COLUMN"));
+  EXPECT_THAT(row_refusal("n,d,loss\n1e8,1e9,3\n", with_columns("n=d*x")), HasSubstr("positive number"));
+  EXPECT_THAT(row_refusal("n,d,loss\n1e8,1e9,3\n1e8,2e9,nan\n"), HasSubstr("line 3: column loss: \"nan\""));
+  EXPECT_THAT(row_refusal("n,d,loss\n1e8,1e9,3\n1e8,2e9,nan\n"), HasSubstr("--where \"loss < 100\""));
+  EXPECT_THAT(row_refusal("n,d,loss\n1e8,1e9,3\n1e8,,3\n"), HasSubstr("line 3: column d: empty"));
+  EXPECT_THAT(row_refusal("n,d,loss\n1e8,1e9,3\n1e8,7B,3\n"), HasSubstr("\"7B\" is not a finite number"));
+  EXPECT_THAT(row_refusal("n,d,loss\n1e8,1e9,3\n1e8,1e9,-3\n"), HasSubstr("loss is -3"));
+  EXPECT_THAT(row_refusal("n,d,loss\n1e8,1e9,inf\n"), HasSubstr("line 2: column loss"));
   SweepColumns none;
   none.where = "loss > 100";
-  EXPECT_THAT(refusal("n,d,loss\n1e8,1e9,3\n", none), HasSubstr("no row satisfies"));
+  EXPECT_THAT(row_refusal("n,d,loss\n1e8,1e9,3\n", none), HasSubstr("no row satisfies"));
   none.where = "lss > 100";
-  EXPECT_THAT(refusal("n,d,loss\n1e8,1e9,3\n", none), HasSubstr("did you mean \"loss\"?"));
+  EXPECT_THAT(row_refusal("n,d,loss\n1e8,1e9,3\n", none), HasSubstr("did you mean \"loss\"?"));
 }
 
 TEST(ReadSweep, SeesUnits) {
-  EXPECT_THAT(refusal("n,d,loss\n0.1,1e10,3\n7,1e11,2\n"), HasSubstr("n=COLUMN*1e9 if it counts billions"));
-  EXPECT_THAT(refusal("n,d,loss\n1e8,2,3\n1e9,20,2\n"), HasSubstr("d=COLUMN*1e9"));
-  EXPECT_THAT(refusal("n,d,loss\n7,1e10,3\n7e9,1e11,2\n"), HasSubstr("mix units"));
-  EXPECT_THAT(refusal("n,c,loss\n1e8,0.1,3\n1e9,20,2\n"), HasSubstr("c=COLUMN*8.64e19 if it counts PF-days"));
-  EXPECT_THAT(refusal("n,d,c,loss\n1e8,1e10,6e9,3\n1e9,1e10,6e10,2\n"), HasSubstr("times 6 n d"));
-  EXPECT_EQ(refusal("n,d,loss\n0.1,1e10,3\n7,1e11,2\n", with_columns("n=n*1e9,d=d,loss=loss")), "read");
-  EXPECT_EQ(refusal("n,d,loss\n0.1,1e10,3\n7,1e11,2\n", with_columns("n=n*1,d=d,loss=loss")), "read");
-  const SweepTable far = read("n,d,c,loss\n1e8,1e10,3e19,3\n1e9,1e10,3e20,2\n");
+  EXPECT_THAT(row_refusal("n,d,loss\n0.1,1e10,3\n7,1e11,2\n"), HasSubstr("n=COLUMN*1e9 if it counts billions"));
+  EXPECT_THAT(row_refusal("n,d,loss\n1e8,2,3\n1e9,20,2\n"), HasSubstr("d=COLUMN*1e9"));
+  EXPECT_THAT(row_refusal("n,d,loss\n7,1e10,3\n7e9,1e11,2\n"), HasSubstr("mix units"));
+  EXPECT_THAT(row_refusal("n,c,loss\n1e8,0.1,3\n1e9,20,2\n"), HasSubstr("c=COLUMN*8.64e19 if it counts PF-days"));
+  EXPECT_THAT(row_refusal("n,d,c,loss\n1e8,1e10,6e9,3\n1e9,1e10,6e10,2\n"), HasSubstr("times 6 n d"));
+  EXPECT_EQ(row_refusal("n,d,loss\n0.1,1e10,3\n7,1e11,2\n", with_columns("n=n*1e9,d=d,loss=loss")), "read");
+  EXPECT_EQ(row_refusal("n,d,loss\n0.1,1e10,3\n7,1e11,2\n", with_columns("n=n*1,d=d,loss=loss")), "read");
+  const SweepTable far = read_rows("n,d,c,loss\n1e8,1e10,3e19,3\n1e9,1e10,3e20,2\n");
   EXPECT_THAT(far.runs.notes, Contains(HasSubstr("c is 5 times 6 n d")));
 }
 

@@ -11,7 +11,7 @@
 namespace tsugi {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 RunConfig base(const std::string& more = "") {
   RunConfig config;
@@ -37,7 +37,7 @@ SweepPlan plan(const std::string& text, const RunConfig& config = base(),
 constexpr char kSizes[] =
     "sizes { name: \"a\" layers: 2 heads: 2 width: 32 } sizes { name: \"b\" layers: 3 heads: 4 width: 64 } ";
 
-std::string refusal(const std::string& text) {
+std::string plan_refusal(const std::string& text) {
   try {
     plan(text);
   } catch (const Error& error) {
@@ -86,17 +86,19 @@ TEST(SweepPlan, ARunIsItsConfigurationAndData) {
 }
 
 TEST(SweepPlan, RefusesWhatCannotBe) {
-  EXPECT_THAT(refusal("budgets { flops: 1e11 }"), HasSubstr("sweep: there are no sizes"));
-  EXPECT_THAT(refusal(kSizes), HasSubstr("there are no budgets"));
-  EXPECT_THAT(refusal(std::string(kSizes) + "budgets { flops: 1e11 sizes: \"c\" }"),
+  EXPECT_THAT(plan_refusal("budgets { flops: 1e11 }"), HasSubstr("sweep: there are no sizes"));
+  EXPECT_THAT(plan_refusal(kSizes), HasSubstr("there are no budgets"));
+  EXPECT_THAT(plan_refusal(std::string(kSizes) + "budgets { flops: 1e11 sizes: \"c\" }"),
               HasSubstr("no size of this sweep: c"));
-  EXPECT_THAT(refusal(std::string(kSizes) + "budgets { flops: 1e11 } budgets { flops: 1e11 }"),
+  EXPECT_THAT(plan_refusal(std::string(kSizes) + "budgets { flops: 1e11 } budgets { flops: 1e11 }"),
               HasSubstr("are the same run"));
-  EXPECT_THAT(refusal(std::string(kSizes) + "budgets { flops: 1e8 }"),
+  EXPECT_THAT(plan_refusal(std::string(kSizes) + "budgets { flops: 1e8 }"),
               HasSubstr("no whole number of steps is within 1 %"));
-  EXPECT_THAT(refusal(std::string(kSizes) + "budgets { flops: 1e11 } most_flops: 1e11"), HasSubstr("over most_flops"));
-  EXPECT_THAT(refusal("sizes { name: \"a/b\" layers: 1 heads: 1 width: 8 } budgets { flops: 1e11 }"), HasSubstr("a/b"));
-  EXPECT_THAT(refusal("sizes { name: \"odd\" layers: 1 heads: 3 width: 8 } budgets { flops: 1e11 }"),
+  EXPECT_THAT(plan_refusal(std::string(kSizes) + "budgets { flops: 1e11 } most_flops: 1e11"),
+              HasSubstr("over most_flops"));
+  EXPECT_THAT(plan_refusal("sizes { name: \"a/b\" layers: 1 heads: 1 width: 8 } budgets { flops: 1e11 }"),
+              HasSubstr("a/b"));
+  EXPECT_THAT(plan_refusal("sizes { name: \"odd\" layers: 1 heads: 3 width: 8 } budgets { flops: 1e11 }"),
               HasSubstr("size odd"));
 }
 
