@@ -85,9 +85,9 @@ struct Plot::Frame {
   bool x_log, y_log;
   double width, height;
 
-  static double along(const Range& range, bool log, double value) {
-    return log ? std::log(value / range.low) / std::log(range.high / range.low)
-               : (value - range.low) / (range.high - range.low);
+  static double along(const Range& extent, bool log, double value) {
+    return log ? std::log(value / extent.low) / std::log(extent.high / extent.low)
+               : (value - extent.low) / (extent.high - extent.low);
   }
   // Far outside is as good as outside, and keeps coordinates short.
   double px(double value) const { return kLeft + std::clamp(along(x, x_log, value), -5.0, 5.0) * width; }
@@ -106,10 +106,10 @@ bool Plot::shows(PlotPoint point) const {
   return std::isfinite(point.x) && std::isfinite(point.y) && (!x_.log || point.x > 0.0) && (!y_.log || point.y > 0.0);
 }
 
-void Plot::grow(Range& range, double value) {
-  range.low = range.any ? std::min(range.low, value) : value;
-  range.high = range.any ? std::max(range.high, value) : value;
-  range.any = true;
+void Plot::grow(Range& extent, double value) {
+  extent.low = extent.any ? std::min(extent.low, value) : value;
+  extent.high = extent.any ? std::max(extent.high, value) : value;
+  extent.any = true;
 }
 
 void Plot::include(PlotPoint point) {
@@ -211,16 +211,16 @@ std::string Plot::draw(const Shape& shape, const Frame& frame) const {
 
 std::string Plot::html() const {
   Frame frame{x_range_, y_range_, x_.log, y_.log, width_ - kLeft - kRight, height_ - kTop - kBottom};
-  for (const auto& [range, log] : {std::pair(&frame.x, x_.log), std::pair(&frame.y, y_.log)}) {
-    if (!range->any) *range = {1.0, 10.0, true};
+  for (const auto& [extent, log] : {std::pair(&frame.x, x_.log), std::pair(&frame.y, y_.log)}) {
+    if (!extent->any) *extent = {1.0, 10.0, true};
     if (log) {
-      const double margin = std::max(std::pow(range->high / range->low, 0.06), 1.02);
-      range->low /= margin;
-      range->high *= margin;
+      const double margin = std::max(std::pow(extent->high / extent->low, 0.06), 1.02);
+      extent->low /= margin;
+      extent->high *= margin;
     } else {
-      const double margin = std::max(0.06 * (range->high - range->low), 1e-9 + 0.01 * std::abs(range->high));
-      range->low -= margin;
-      range->high += margin;
+      const double margin = std::max(0.06 * (extent->high - extent->low), 1e-9 + 0.01 * std::abs(extent->high));
+      extent->low -= margin;
+      extent->high += margin;
     }
   }
   const double right = kLeft + frame.width, bottom = kTop + frame.height;

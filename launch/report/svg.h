@@ -76,7 +76,7 @@ class Plot {
 
   bool shows(PlotPoint point) const;
   void include(PlotPoint point);
-  static void grow(Range& range, double value);
+  static void grow(Range& extent, double value);
   std::string draw(const Shape& shape, const Frame& frame) const;
 
   std::string id_, description_;

@@ -12,9 +12,9 @@
 namespace tsugi {
 namespace {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::Not;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
 
 ResourcesConfig resources(const std::string& text) {
   ResourcesConfig config;
@@ -153,7 +153,7 @@ TEST(SlurmArrays, RefusesWhatSlurmOrTheRunsCannot) {
   EXPECT_THAT(classes("from_flops: 1 } resources { from_flops: 1"), HasSubstr("the same from_flops"));
 }
 
-class Scripts : public testing::Test {
+class Scripts : public ::testing::Test {
  protected:
   std::string script(const ScriptPaths& paths) const { return array_script(array_, "class-0.tasks", paths, options_); }
 
