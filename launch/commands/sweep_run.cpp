@@ -68,8 +68,13 @@ std::vector<std::string> words(const std::string& text) {
 }
 
 int run_locally(const SweepCommand& options, const LoadedSweep& loaded, const SweepFolder& folder) {
-  const LocalExecution execution{options.slurm.jobs.value_or(0), options.threads, program_path(),
-                                 words(options.launcher),        options.only,    options.json};
+  LocalExecution execution;
+  execution.jobs = options.slurm.jobs.value_or(0);
+  execution.threads = options.threads;
+  execution.program = program_path();
+  execution.launcher = words(options.launcher);
+  execution.only = options.only;
+  execution.quiet = options.json;
   const ExecutionSummary summary = execute_locally(folder, loaded.plan, execution);
   const std::string csv = folder.write_csv(loaded.plan);
   if (options.json) {

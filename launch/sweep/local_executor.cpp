@@ -33,8 +33,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr int64_t kLargestLog = int64_t{1} << 26;
 constexpr auto kPoll = std::chrono::milliseconds(50);
-/// NFS frees the locks of a client that it has not heard of for 90 s.
-constexpr auto kPatience = std::chrono::seconds(180);
 
 /// A run that a process of ours trains.
 struct Child {
@@ -85,7 +83,7 @@ class Executor {
       if (stop_requested()) return stop();
       start_what_fits();
       if (!children_.empty()) busy = Clock::now();
-      if (!all && Clock::now() - busy > kPatience) break;
+      if (!all && Clock::now() - busy > std::chrono::duration<double>(options_.patience_seconds)) break;
       if (!reap()) std::this_thread::sleep_for(kPoll);
     }
     summary_.left = static_cast<int>(waiting_.size());

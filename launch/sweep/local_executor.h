@@ -15,6 +15,9 @@ struct LocalExecution {
   std::vector<std::string> launcher;  ///< starts each run on its ranks: {"mpirun", "-n", "4"}; empty: one rank
   std::vector<std::string> only;      ///< ids of the runs to train; empty: all
   bool quiet = false;                 ///< no line per run
+  /// With `only`: how long others are waited for when nothing else is left to do. NFS frees the locks of a client that
+  /// it has not heard of for 90 s.
+  double patience_seconds = 180.0;
 };
 
 /// What became of the runs that were not ended before.
@@ -30,8 +33,8 @@ struct ExecutionSummary {
 /// runs: a run's lock is held by its launcher and by the process that trains it, so that neither a killed launcher nor
 /// a killed run leaves it behind. A run whose loss is no longer finite, or ends
 /// above that of guessing, is repeated once at half the learning rate. Returns when every run has ended, be it by
-/// another launcher. With `only`, others are waited for no longer than it takes until the lock of a host that died is
-/// free: whoever holds it then trains. Throws Error(kUsage) when `only` has an id that the plan has not.
+/// another launcher, or, with `only`, when others still train what is left after `patience_seconds`. Throws
+/// Error(kUsage) when `only` has an id that the plan has not.
 ExecutionSummary execute_locally(const SweepFolder& folder, const SweepPlan& plan, const LocalExecution& options);
 
 }  // namespace tsugi

@@ -18,6 +18,7 @@ if [ "${TSUGI_PRIVATE_CLUSTER:-}" != "$0" ]; then
     skip "namespaces with a network bridge are not allowed here"
   TSUGI_PRIVATE_CLUSTER=$0 exec "${namespaces[@]}" bash "$0" "$@"
 fi
+trap 'exit 130' HUP INT TERM  # the first process of a namespace ignores them otherwise
 
 # in_host I COMMAND…: runs it on that host; 0 is the controller, where the test itself runs.
 in_host() {
@@ -40,7 +41,7 @@ start_cluster() {
     for i in $(seq 1 "$hosts"); do echo "10.211.7.$i h$i"; done; } > "$CLUSTER/hosts"
   mount --bind "$CLUSTER/hosts" /etc/hosts
   # The same on machines with either version of cgroups or none: Slurm sees an empty folder.
-  mount -t tmpfs tmpfs /sys/fs/cgroup
+  [ ! -d /sys/fs/cgroup ] || mount -t tmpfs tmpfs /sys/fs/cgroup
   printf 'CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n' > "$CLUSTER/cgroup.conf"
   ip link set lo up
   ip link add br0 type bridge

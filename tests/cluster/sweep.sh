@@ -8,7 +8,7 @@ cat > "$WORK/base.textproto" <<CONFIG
 steps: 1
 model { layers: 1 heads: 1 width: 8 context: 32 }
 data { train: "$WORK/data" }
-batch { micro_batch: 4 }
+batch { micro_batch: 2 micro_batches: 2 }
 optimizer { learning_rate: 1e-3 }
 evaluation { every_steps: 0 sequences: 50 }
 checkpoint { every_steps: 40 keep: 1 }
@@ -97,6 +97,20 @@ done_by() { grep -o '"done":[0-9]*' "$1" | grep -o '[0-9]*$'; }
 [ $((before + $(done_by "$WORK/first") + $(done_by "$WORK/second"))) = 10 ] ||
   { cat "$WORK/first" "$WORK/second" >&2; fail "two launchers did not share the runs"; }
 diff <(outcome "$WORK/undisturbed") <(outcome "$WORK/shared") >&2 || fail "shared and undisturbed sweeps differ"
+
+# On ranks: asked to stop through mpirun, which passes it on, and again. Only two runs; the numbers are the same.
+ids=$(awk -F, '$1 == "c2e+09-small-s1337" || $1 == "c1e+10-large-s1337" {printf "%s%s", sep, $2; sep = ","}' "$WORK/undisturbed/runs.csv")
+on_ranks=(run --out "$WORK/ranks" --jobs 1 --only "$ids" --launcher "mpirun --oversubscribe -n 2")
+sweep "${on_ranks[@]}" > "$WORK/said" 2>&1 & launcher=$!
+for _ in $(seq 1 600); do grep -qs '"step":[0-9]' "$WORK"/ranks/runs/*/train/metrics.jsonl && break; sleep 0.05; done
+kill -TERM "$(pgrep -o -f "^$TSUGI sweep .*--launcher")"  # $launcher is the shell around it
+code=0; wait "$launcher" || code=$?
+[ "$code" = 75 ] || { cat "$WORK/said" >&2; fail "exit code $code instead of 75 on ranks"; }
+sweep "${on_ranks[@]}" > "$WORK/said" 2>&1 || { cat "$WORK/said" >&2; fail "the sweep on ranks"; }
+diff <(outcome "$WORK/undisturbed" | grep -E '^(name|c2e\+09-small-s1337|c1e\+10)') <(outcome "$WORK/ranks") >&2 ||
+  fail "runs on two ranks differ"
+grep -q '2 ranks\|rank 1 of 2' -r "$WORK"/ranks/runs/*/train/logs || fail "there were not two ranks"
+expect_code 5 "$TSUGI" sweep collect --config "$WORK/sweep.textproto" --out "$WORK/ranks"; expect_said '^tsugi: error: 8 runs have no result'
 
 # A rate at which nothing is learnt: tried at half of it, then kept as diverged, and the sweep goes on.
 sed 's/value: 4e-3/value: 60/' "$WORK/sweep.textproto" > "$WORK/wild.textproto"
