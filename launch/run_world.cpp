@@ -2,6 +2,8 @@
 
 #include <iostream>
 
+#include "core/config/config.h"
+
 namespace tsugi {
 
 void print_error(const Error& error, int rank) {
@@ -39,6 +41,18 @@ void on_all_ranks(Communicator& communicator, const std::function<void()>& body)
   }
   if (communicator.size() == 1 && code != 0) throw Error(static_cast<ExitCode>(code), message, hint);
   agree_on_errors(communicator, code, hint.empty() ? message : message + " (" + hint + ")");
+}
+
+WorldOptions world_options(const std::string& config, const std::vector<std::string>& overrides) {
+  WorldOptions options;
+  RunConfig early;
+  try {
+    load_config(config, overrides, early);
+    options.threads = early.dist().threads();
+    options.timeout_seconds = early.dist().timeout_seconds();
+  } catch (const Error&) {
+  }
+  return options;
 }
 
 }  // namespace tsugi

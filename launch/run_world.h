@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "dist/world.h"
 #include "ops/base/error.h"
@@ -15,6 +16,10 @@ void print_error(const Error& error, int rank = -1);
 /// Joins the world, runs `body` and returns its exit code. An Error that all ranks share is printed by rank 0 alone and
 /// becomes the exit code; one that only this rank knows of ends the whole job at once, since peers would wait for ever.
 int run_in_world(const WorldOptions& options, const std::function<int(World&)>& body);
+
+/// Threads and time limit of a run configuration. They are needed before the ranks can talk, so that mistakes in the
+/// file are left for when they can.
+WorldOptions world_options(const std::string& config, const std::vector<std::string>& overrides);
 
 /// Runs `body` on every rank; if it throws on any of them, all throw the same Error.
 void on_all_ranks(Communicator& communicator, const std::function<void()>& body);

@@ -15,6 +15,7 @@ void add_commands(Command app) {
   add_export(app);
   add_inspect(app);
   add_sweep(app);
+  add_bench(app);
 }
 
 }  // namespace tsugi

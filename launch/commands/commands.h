@@ -8,6 +8,7 @@ namespace tsugi {
 
 void add_commands(Command app);
 
+void add_bench(Command app);
 void add_corpus(Command app);
 void add_evaluate(Command app);
 void add_export(Command app);

@@ -10,6 +10,7 @@
 #include "core/train/memory_plan.h"
 #include "launch/commands/commands.h"
 #include "launch/device.h"
+#include "launch/planned_lm.h"
 #include "launch/training_data.h"
 #include "ops/base/error.h"
 
@@ -21,27 +22,6 @@ struct PlanOptions {
   std::vector<std::string> overrides;
   int ranks = 1;
   bool json = false;
-};
-
-/// The causal objective's shapes without its data: what a dry run needs.
-class PlannedLm : public Objective {
- public:
-  PlannedLm(const CausalLanguageModel& config, int64_t sequence) : config_(config), sequence_(sequence) {}
-  const char* name() const override { return "causal_lm"; }
-  int64_t sequence() const override { return sequence_; }
-  Batch training_batch(uint64_t, int64_t count) const override { return shape_of_batch(count, sequence_, false); }
-  int64_t validation_batches(int64_t, int64_t) const override { return 0; }
-  Batch validation_batch(int64_t, int64_t count, int64_t) const override {
-    return shape_of_batch(count, sequence_, false);
-  }
-  LossSum loss(Tape& tape, const Transformer& model, const Batch& batch, const ForwardOptions& options) const override {
-    return causal_lm_loss(tape, model, batch, options, config_);
-  }
-  std::map<std::string, std::string> fingerprint() const override { return {}; }
-
- private:
-  CausalLanguageModel config_;
-  int64_t sequence_;
 };
 
 std::string bytes_text(int64_t bytes) {

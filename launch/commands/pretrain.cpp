@@ -147,16 +147,8 @@ void add_pretrain(Command app) {
       "continued pretraining: begin with the weights of this checkpoint, run directory or Hugging Face folder");
   command.flag("--json", options->json, "print the result as one JSON object, and nothing else");
   command.run([options] {
-    WorldOptions world;
-    // Threads and time limit are needed before the ranks can talk; mistakes in the file are reported once they can.
-    RunConfig early;
-    try {
-      load_config(options->config, options->overrides, early);
-      world.threads = early.dist().threads();
-      world.timeout_seconds = early.dist().timeout_seconds();
-    } catch (const Error&) {
-    }
-    return run_in_world(world, [&](World& joined) { return pretrain(joined, *options); });
+    return run_in_world(world_options(options->config, options->overrides),
+                        [&](World& joined) { return pretrain(joined, *options); });
   });
 }
 

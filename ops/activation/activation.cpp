@@ -1,6 +1,7 @@
 #include "ops/activation/activation.h"
 
 #include "ops/activation/activation_internal.h"
+#include "ops/tensor/profile.h"
 
 namespace tsugi {
 namespace {
@@ -24,6 +25,7 @@ void activation_forward(const Context& context, Activation activation, const Ten
   check_alike(x, out);
   if (DeviceOperators* device = context.operators()) return device->activation_forward(context, activation, x, out);
   if (context.meta()) return;
+  const ProfiledOperator work("activation", 0, {&x, &out});
   cpu::activation_forward(context, activation, x, out);
 }
 
@@ -34,6 +36,7 @@ void activation_backward(const Context& context, Activation activation, const Te
   if (DeviceOperators* device = context.operators())
     return device->activation_backward(context, activation, pre_activation, d_out, d_pre);
   if (context.meta()) return;
+  const ProfiledOperator work("activation backward", 0, {&pre_activation, &d_out, &d_pre});
   cpu::activation_backward(context, activation, pre_activation, d_out, d_pre);
 }
 
@@ -42,6 +45,7 @@ void gated_activation_forward(const Context& context, Activation activation, con
   if (DeviceOperators* device = context.operators())
     return device->gated_activation_forward(context, activation, gate_up, out);
   if (context.meta()) return;
+  const ProfiledOperator work("gated activation", 0, {&gate_up, &out});
   cpu::gated_activation_forward(context, activation, gate_up, out);
 }
 
@@ -52,6 +56,7 @@ void gated_activation_backward(const Context& context, Activation activation, co
   if (DeviceOperators* device = context.operators())
     return device->gated_activation_backward(context, activation, gate_up, d_out, d_gate_up);
   if (context.meta()) return;
+  const ProfiledOperator work("gated activation backward", 0, {&gate_up, &d_out, &d_gate_up});
   cpu::gated_activation_backward(context, activation, gate_up, d_out, d_gate_up);
 }
 

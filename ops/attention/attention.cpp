@@ -1,8 +1,10 @@
 #include "ops/attention/attention.h"
 
+#include <algorithm>
 #include <initializer_list>
 
 #include "ops/attention/attention_internal.h"
+#include "ops/tensor/profile.h"
 
 namespace tsugi {
 namespace {
@@ -40,6 +42,20 @@ void check_shapes(const Context& context, const AttentionShape& shape, const Dro
   for (const HeadsView& view : views) CHECK(view.data != nullptr);
 }
 
+/// `per_pair`·head_dim for each pair of a query and a key that it sees, bounds of documents left aside; 0 when nobody
+/// asks.
+double flops(const AttentionShape& shape, double per_pair) {
+  if (Profile::current() == nullptr) return 0.0;
+  double seen = 0.0;
+  for (int64_t i = 0; i < shape.query_tokens; ++i) {
+    const int64_t diagonal = i + shape.key_tokens - shape.query_tokens;
+    const int64_t first = shape.window == 0 ? 0 : std::max<int64_t>(diagonal - shape.window + 1, 0);
+    const int64_t behind = shape.window == 0 ? shape.key_tokens : std::min(diagonal + shape.window, shape.key_tokens);
+    seen += static_cast<double>(std::max<int64_t>((shape.causal ? diagonal + 1 : behind) - first, 0));
+  }
+  return seen * per_pair * static_cast<double>(shape.batch * shape.heads * shape.head_dim);
+}
+
 }  // namespace
 
 void attention_forward(const Context& context, const AttentionShape& shape, const HeadsView& q, const HeadsView& k,
@@ -54,6 +70,7 @@ void attention_forward(const Context& context, const AttentionShape& shape, cons
     workspace = context.empty({shape.batch * shape.heads, chunks, shape.head_dim + 2}, DType::kF32);
   }
   if (context.meta()) return;
+  const ProfiledOperator work("attention", flops(shape, 4.0), {&out, &out, &out, &out});
   cpu::attention_forward(context, shape, q, k, v, dropout, out, log_sum_exp, workspace);
 }
 
@@ -68,6 +85,8 @@ void attention_backward(const Context& context, const AttentionShape& shape, con
     return device->attention_backward(context, shape, q, k, v, dropout, out, log_sum_exp, d_out, dq, dk, dv);
   }
   if (context.meta()) return;
+  const ProfiledOperator work("attention backward", flops(shape, 10.0),
+                              {&out, &d_out, &out, &out, &out, &out, &out, &out});
   cpu::attention_backward(context, shape, q, k, v, dropout, out, log_sum_exp, d_out, dq, dk, dv);
 }
 

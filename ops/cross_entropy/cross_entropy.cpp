@@ -6,6 +6,7 @@
 #include "ops/cross_entropy/cross_entropy_internal.h"
 #include "ops/matmul/matmul.h"
 #include "ops/reduce/reduce.h"
+#include "ops/tensor/profile.h"
 
 namespace tsugi {
 namespace {
@@ -67,6 +68,7 @@ struct Call {
     matmul(here, hidden, weight, chunk_logits, {.transpose_b = true});
     const Tensor d_chunk = d_logits.defined() ? rows_of(d_logits, 0, count) : Tensor();
     if (!here.meta()) {
+      const ProfiledOperator work("cross-entropy", 0, {&chunk_logits, &chunk_logits, &d_chunk});
       cpu::softmax_cross_entropy(here, chunk_logits, targets, vocabulary, options, losses, extras, d_chunk);
     }
     if (d_hidden.defined()) matmul(here, d_chunk, weight, d_hidden);

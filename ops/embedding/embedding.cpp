@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "ops/embedding/embedding_internal.h"
+#include "ops/tensor/profile.h"
 
 namespace tsugi {
 namespace {
@@ -37,6 +38,7 @@ void embedding_forward(const Context& context, const Tensor& tokens, const Tenso
     return device->embedding_forward(context, tokens, token_table, position_table, first_position, dropout, out);
   }
   if (context.meta()) return;
+  const ProfiledOperator work("embedding", 0, {&tokens, &out, &out});
   cpu::embedding_forward(context, tokens, token_table, position_table, first_position, dropout, out);
 }
 
@@ -52,6 +54,7 @@ void embedding_backward(const Context& context, const Tensor& tokens, const Drop
   const Tensor starts = context.empty({d_token_table.shape()[0] + 1}, DType::kI32);
   const Tensor order = context.empty({tokens.elements()}, DType::kI32);
   if (context.meta()) return;
+  const ProfiledOperator work("embedding backward", 0, {&tokens, &d_out, &d_out, &d_out});
   cpu::embedding_backward(context, tokens, dropout, d_out, d_token_table, d_position_table, starts, order);
 }
 

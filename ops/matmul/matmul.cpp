@@ -1,6 +1,7 @@
 #include "ops/matmul/matmul.h"
 
 #include "ops/matmul/matmul_internal.h"
+#include "ops/tensor/profile.h"
 
 namespace tsugi {
 namespace {
@@ -66,6 +67,8 @@ void matmul(const Context& context, const Tensor& a, const Tensor& b, const Tens
     partial = context.empty({tiling.chunks, s.m, s.n}, DType::kF32);
   }
   if (context.meta()) return;
+  const double flops = 2.0 * static_cast<double>(s.m) * static_cast<double>(s.n) * static_cast<double>(s.k);
+  const ProfiledOperator work(options.accumulate ? "matmul, weight gradient" : "matmul", flops, {&a, &b, &out});
   if (a.dtype() == DType::kF32) {
     on_cpu<float, float>(context, s, tiling, partial, a, b, out, options);
   } else if (out.dtype() == DType::kF32) {

@@ -3,6 +3,7 @@
 #include <initializer_list>
 
 #include "ops/norm/norm_internal.h"
+#include "ops/tensor/profile.h"
 
 namespace tsugi {
 namespace {
@@ -59,6 +60,7 @@ void residual_layer_norm_forward(const Context& context, const Tensor& x, const 
                                          rstd);
   }
   if (context.meta()) return;
+  const ProfiledOperator work("layer norm", 0, {&x, &branch, &residual, &normed});
   cpu::residual_layer_norm_forward(context, x, branch, dropout, gamma, beta, epsilon, residual, normed, mean, rstd);
 }
 
@@ -76,6 +78,7 @@ void residual_layer_norm_backward(const Context& context, const Tensor& residual
   const int64_t chunks = (residual.shape().rows() + cpu::kNormRows - 1) / cpu::kNormRows;
   const Tensor partial = context.empty({chunks, 2, width}, DType::kF32);
   if (context.meta()) return;
+  const ProfiledOperator work("layer norm backward", 0, {&residual, &d_normed, &d_residual, &d_branch});
   cpu::residual_layer_norm_backward(context, residual, gamma, mean, rstd, d_normed, dropout, has_d_residual, d_residual,
                                     d_branch, partial, d_gamma, d_beta);
 }
@@ -90,6 +93,7 @@ void residual_rms_norm_forward(const Context& context, const Tensor& x, const Te
                                          Tensor(), rstd);
   }
   if (context.meta()) return;
+  const ProfiledOperator work("RMS norm", 0, {&x, &branch, &residual, &normed});
   cpu::residual_rms_norm_forward(context, x, branch, dropout, gamma, epsilon, residual, normed, rstd);
 }
 
@@ -105,6 +109,7 @@ void residual_rms_norm_backward(const Context& context, const Tensor& residual, 
   const int64_t chunks = (residual.shape().rows() + cpu::kNormRows - 1) / cpu::kNormRows;
   const Tensor partial = context.empty({chunks, residual.shape()[2]}, DType::kF32);
   if (context.meta()) return;
+  const ProfiledOperator work("RMS norm backward", 0, {&residual, &d_normed, &d_residual, &d_branch});
   cpu::residual_rms_norm_backward(context, residual, gamma, rstd, d_normed, dropout, has_d_residual, d_residual,
                                   d_branch, partial, d_gamma);
 }

@@ -1,6 +1,7 @@
 #include "ops/optimizer_step/optimizer_step.h"
 
 #include "ops/optimizer_step/optimizer_step_internal.h"
+#include "ops/tensor/profile.h"
 
 namespace tsugi {
 namespace {
@@ -33,6 +34,8 @@ void adamw_step(const Context& context, const AdamWStep& step, std::span<const C
     return device->adamw_step(context, step, chunks, master, exp_avg, exp_avg_sq, gradient, working);
   }
   if (context.meta()) return;
+  const ProfiledOperator work("AdamW", 0,
+                              {&master, &master, &exp_avg, &exp_avg, &exp_avg_sq, &exp_avg_sq, &gradient, &working});
   cpu::adamw_step(context, step, chunks, master, exp_avg, exp_avg_sq, gradient, working);
 }
 
@@ -45,6 +48,7 @@ void chunk_square_sums(const Context& context, std::span<const ChunkRule> chunks
     return device->chunk_square_sums(context, chunks, buffer, sums);
   }
   if (context.meta()) return;
+  const ProfiledOperator work("gradient norm", 0, {&buffer});
   cpu::chunk_square_sums(context, chunks, buffer, sums);
 }
 

@@ -1,6 +1,7 @@
 #include "ops/reduce/reduce.h"
 
 #include "ops/reduce/reduce_internal.h"
+#include "ops/tensor/profile.h"
 
 namespace tsugi {
 namespace {
@@ -21,6 +22,7 @@ void column_sum(const Context& context, const Tensor& x, const Tensor& out) {
   const int64_t chunks = (rows + cpu::kColumnSumRows - 1) / cpu::kColumnSumRows;
   const Tensor partial = context.empty({chunks, columns}, DType::kF32);
   if (context.meta()) return;
+  const ProfiledOperator work("bias gradient", 0, {&x});
   cpu::column_sum(context, x, partial, out);
 }
 
@@ -30,12 +32,14 @@ void add_in_place(const Context& context, const Tensor& a, const Tensor& b) {
   CHECK_EQ(a.elements(), b.elements());
   if (DeviceOperators* device = context.operators()) return device->add_in_place(context, a, b);
   if (context.meta()) return;
+  const ProfiledOperator work("add", 0, {&a, &a, &b});
   cpu::add_in_place(context, a, b);
 }
 
 void fill_zero(const Context& context, const Tensor& x) {
   if (DeviceOperators* device = context.operators()) return device->fill_zero(context, x);
   if (context.meta()) return;
+  const ProfiledOperator work("zero", 0, {&x});
   cpu::fill_zero(context, x);
 }
 
@@ -44,6 +48,7 @@ void convert(const Context& context, const Tensor& from, const Tensor& to) {
   CHECK_EQ(from.elements(), to.elements());
   if (DeviceOperators* device = context.operators()) return device->convert(context, from, to);
   if (context.meta()) return;
+  const ProfiledOperator work("convert", 0, {&from, &to});
   cpu::convert(context, from, to);
 }
 

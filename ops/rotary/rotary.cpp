@@ -3,6 +3,7 @@
 #include <initializer_list>
 
 #include "ops/rotary/rotary_internal.h"
+#include "ops/tensor/profile.h"
 
 namespace tsugi {
 namespace {
@@ -64,6 +65,7 @@ void rotary_forward(const Context& context, const Rotary& rotary, const Tensor& 
   CHECK(context.meta() || !rotary.has_norm() || to.raw() != from.raw()) << "backward needs what came before the norm";
   if (DeviceOperators* device = context.operators()) return device->rotary_forward(context, rotary, from, to, rstd);
   if (context.meta()) return;
+  const ProfiledOperator work("rotary", 0, {&from, &to});
   cpu::rotary_forward(context, rotary, from, to, rstd);
 }
 
@@ -88,6 +90,7 @@ void rotary_backward(const Context& context, const Rotary& rotary, const Tensor&
     partial = context.empty({chunks, 2, rotary.head_dim}, DType::kF32);
   }
   if (context.meta()) return;
+  const ProfiledOperator work("rotary backward", 0, {&from, &gradient});
   cpu::rotary_backward(context, rotary, from, rstd, gradient, partial, d_query_gamma, d_key_gamma);
 }
 
