@@ -21,6 +21,8 @@
 
 namespace tsugi::testing {
 
+using namespace ::testing;  // inside of tsugi `testing` names both
+
 struct Offer {
   std::string collective;
   Transfer transfer;

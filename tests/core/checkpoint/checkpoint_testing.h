@@ -22,6 +22,8 @@
 
 namespace tsugi::testing {
 
+using namespace ::testing;  // inside of tsugi `testing` names both
+
 namespace fs = std::filesystem;
 
 class TemporaryFolder {

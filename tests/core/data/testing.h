@@ -18,6 +18,8 @@
 
 namespace tsugi::testing {
 
+using namespace ::testing;  // inside of tsugi `testing` names both
+
 /// An empty folder for one test.
 class TestFolder {
  public:
