@@ -84,7 +84,7 @@ ids "$WORK/going_on" | sed -E "s/\[$end([],]).*/[]/; s/,$end([],]).*/]/" > "$WOR
 ids "$WORK/stopping" > "$WORK/stopped"
 same "$WORK/cut" "$WORK/stopped" "texts end elsewhere than at the end of text"
 ended=$(grep -oE '"stopped":true' "$WORK/stopping" | wc -l)
-[ "$ended" = "$(ids "$WORK/going_on" | grep -cE "[[,]$end[],]")" ] && [ "$ended" -gt 0 ] || fail "$ended texts say that they ended"
+[ "$ended" = "$(ids "$WORK/going_on" | grep -cE "[[,]${end}[],]")" ] && [ "$ended" -gt 0 ] || fail "$ended texts say that they ended"
 
 echo "- wrong input"
 expect_code 2 generate --prompt "" --tokens 3

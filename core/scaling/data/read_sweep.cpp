@@ -207,6 +207,9 @@ SweepTable read_sweep(const CsvTable& csv, const SweepColumns& columns) {
       table.runs.runs.push_back(std::move(run));
     }
   }
+  if (table.runs.runs.empty()) {
+    throw Error(ExitCode::kData, csv.origin + ": no row satisfies --filter \"" + columns.filter + "\"");
+  }
   return table;
 }
 

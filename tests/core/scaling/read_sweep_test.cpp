@@ -85,6 +85,13 @@ TEST(ReadSweep, RefusesMissingColumnsAndValues) {
   EXPECT_THAT(row_refusal("n,d,loss\n1e8,1e9,3\n", none), HasSubstr("did you mean \"loss\"?"));
 }
 
+TEST(ReadSweep, RefusesAFilterThatLeavesNothing) {
+  SweepColumns columns;
+  columns.filter = "n > 1e12";
+  EXPECT_THAT(row_refusal("n,d,loss\n1e8,1e9,3\n1e9,1e9,2\n", columns),
+              HasSubstr("no row satisfies --filter \"n > 1e12\""));
+}
+
 TEST(ReadSweep, SeesUnits) {
   EXPECT_THAT(row_refusal("n,d,loss\n0.1,1e10,3\n7,1e11,2\n"), HasSubstr("n=COLUMN*1e9 if it counts billions"));
   EXPECT_THAT(row_refusal("n,d,loss\n1e8,2,3\n1e9,20,2\n"), HasSubstr("d=COLUMN*1e9"));
