@@ -17,8 +17,14 @@ struct CodePoint {
 CodePoint multibyte_code_point_at(std::string_view text, size_t offset);
 /// What starts at text[offset], offset < text.size().
 inline CodePoint code_point_at(std::string_view text, size_t offset) {
-  const auto lead = static_cast<unsigned char>(text[offset]);
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[offset + i]); };
+  const unsigned char lead = byte(0);
   if (lead < 0x80) return {lead, 1};
+  // Three bytes, and neither of the leads after which not every continuation may follow: most of the world's letters.
+  if ((lead & 0xF0) == 0xE0 && lead != 0xE0 && lead != 0xED && text.size() - offset >= 3 && (byte(1) & 0xC0) == 0x80 &&
+      (byte(2) & 0xC0) == 0x80) {
+    return {(lead & 0x0Fu) << 12 | (byte(1) & 0x3Fu) << 6 | (byte(2) & 0x3Fu), 3};
+  }
   return multibyte_code_point_at(text, offset);
 }
 

@@ -15,7 +15,10 @@ namespace tsugi {
 namespace {
 
 constexpr size_t kCacheEntries = 1 << 16;
-constexpr size_t kShort = 256;  // bytes; pieces up to here are merged by searching, longer ones with a queue
+constexpr size_t kShort = 256;  // symbols; up to here they are merged by searching, more with a queue
+constexpr size_t kKeptSymbols = 1 << 16;
+constexpr uint8_t kPiece = 0;
+constexpr uint8_t kPartOfPiece = 0x80;  // where ignore_merges treats pieces otherwise than their parts
 constexpr size_t kAllCodePoints = 0x110000;
 constexpr size_t kMostMerges = size_t{1} << 24;
 constexpr uint32_t kNoKey = std::numeric_limits<uint32_t>::max();  // of no pair: the last place has none
@@ -73,6 +76,7 @@ BpeModel::BpeModel(std::vector<Token> tokens, std::vector<BpeMerge> merges, bool
         const BpeMerge* const found = find_merge(left, right);
         return found == nullptr ? WholeCharacters::kNone : static_cast<uint32_t>(found - merges_.data());
       });
+  pairs_ = CharacterPairs(merges_, [this](int32_t id) -> std::string_view { return bytes(id); });
 }
 
 BpeModel::BpeModel(std::vector<Token> tokens, std::vector<BpeMerge> merges, bool ignore_merges,
@@ -85,6 +89,7 @@ BpeModel::BpeModel(std::vector<Token> tokens, std::vector<BpeMerge> merges, bool
     const CodePoint first = text.empty() ? CodePoint{} : code_point_at(text, 0);
     if (first.bytes > 0 && static_cast<size_t>(first.bytes) == text.size()) by_code_point_[first.value] = id;
   }
+  pairs_ = CharacterPairs(merges_, [this](int32_t id) -> std::string_view { return bytes(id); });
 }
 
 void BpeModel::index() {
@@ -140,76 +145,114 @@ int32_t BpeModel::byte_token(char byte) const {
   return id;
 }
 
-void BpeModel::encode(std::string_view piece, BpeCache& cache, std::vector<int32_t>& ids) const {
-  if (piece.size() > BpeCache::kBytes) return encode_uncached(piece, ids);
-  BpeCache::Entry& entry = cache.entries_[hash_of(piece) & (kCacheEntries - 1)];
-  if (entry.size == piece.size() && std::memcmp(entry.bytes, piece.data(), piece.size()) == 0) {
-    ids.insert(ids.end(), entry.ids, entry.ids + entry.count);
-    return;
-  }
-  const size_t before = ids.size();
-  encode_uncached(piece, ids);
-  const size_t count = ids.size() - before;
-  if (count > BpeCache::kIds) return;
-  entry.size = static_cast<uint8_t>(piece.size());
-  entry.count = static_cast<uint8_t>(count);
-  std::memcpy(entry.bytes, piece.data(), piece.size());
-  std::copy(ids.end() - static_cast<std::ptrdiff_t>(count), ids.end(), entry.ids);
+inline bool BpeModel::recall(std::string_view bytes, uint8_t kind, const BpeCache& cache, std::vector<int32_t>& ids) {
+  const BpeCache::Entry& entry = cache.entries_[hash_of(bytes) & (kCacheEntries - 1)];
+  if (entry.size != (bytes.size() | kind) || std::memcmp(entry.bytes, bytes.data(), bytes.size()) != 0) return false;
+  ids.insert(ids.end(), entry.ids, entry.ids + entry.count);
+  return true;
 }
 
-void BpeModel::encode_uncached(std::string_view piece, std::vector<int32_t>& ids) const {
+void BpeModel::remember(std::string_view bytes, uint8_t kind, std::span<const int32_t> ids, BpeCache& cache) {
+  if (ids.size() > BpeCache::kIds) return;
+  BpeCache::Entry& entry = cache.entries_[hash_of(bytes) & (kCacheEntries - 1)];
+  entry.size = static_cast<uint8_t>(bytes.size() | kind);
+  entry.count = static_cast<uint8_t>(ids.size());
+  std::memcpy(entry.bytes, bytes.data(), bytes.size());
+  std::ranges::copy(ids, entry.ids);
+}
+
+void BpeModel::encode(std::string_view piece, BpeCache& cache, std::vector<int32_t>& ids) const {
+  if (piece.size() > BpeCache::kBytes) return encode_uncached(piece, cache, ids);
+  if (recall(piece, kPiece, cache, ids)) return;
+  const size_t before = ids.size();
+  encode_uncached(piece, cache, ids);
+  remember(piece, kPiece, std::span(ids).subspan(before), cache);
+}
+
+inline WholeCharacters::Found BpeModel::first_symbol(std::string_view piece, size_t at) const {
+  const auto first = static_cast<uint8_t>(piece[at]);
+  if (!by_code_point_.empty()) {
+    const CodePoint character = code_point_at(piece, at);
+    return {character, character.bytes > 0 ? by_code_point_[character.value] : -1};
+  }
+  return first < 0x80 ? WholeCharacters::Found{{first, 1}, bytes_[first]} : characters_.at(piece, at);
+}
+
+/// Whether no merge can ever join what is before piece[at] with what is there.
+inline bool BpeModel::may_cut(std::string_view piece, size_t at, const WholeCharacters::Found& before,
+                              const WholeCharacters::Found& found) const {
+  if (before.character.bytes == 0 || found.character.bytes == 0) return false;
+  if (pairs_.may_join(before.character.value, found.character.value)) return false;
+  // Bytes of byte_fallback are tokens like others, of which merges may be made.
+  if (!by_code_point_.empty()) return before.token >= 0 && found.token >= 0;
+  return !characters_.parts_may_join(piece[at - 1], piece[at], before.token >= 0, found.token >= 0);
+}
+
+void BpeModel::encode_uncached(std::string_view piece, BpeCache& cache, std::vector<int32_t>& ids) const {
   if (ignore_merges_) {
     if (const auto found = ids_.find(piece); found != ids_.end()) {
       ids.push_back(found->second);
       return;
     }
   }
-  if (piece.size() <= kShort) {
-    merge_short(piece, ids);
-  } else {
-    merge_long(piece, ids);
+  std::vector<int32_t>& symbols = cache.symbols_;
+  symbols.clear();
+  size_t part = 0;  // where it begins
+  WholeCharacters::Found before;
+  for (size_t at = 0; at < piece.size();) {
+    const WholeCharacters::Found found = first_symbol(piece, at);
+    if (at > part && may_cut(piece, at, before, found)) {
+      encode_part(piece.substr(part, at - part), false, symbols, cache, ids);
+      symbols.clear();
+      part = at;
+    }
+    const size_t end = at + static_cast<size_t>(std::max(found.character.bytes, 1));
+    if (found.token >= 0) {
+      symbols.push_back(found.token);
+      at = end;
+    }
+    while (at < end) symbols.push_back(byte_token(piece[at++]));
+    before = found;
   }
+  encode_part(piece.substr(part), part == 0, symbols, cache, ids);
+  if (symbols.capacity() > kKeptSymbols) symbols = {};
 }
 
-size_t BpeModel::first_symbols(std::string_view piece, int32_t* symbols) const {
-  size_t n = 0;
-  if (!by_code_point_.empty()) {
-    for (size_t at = 0; at < piece.size();) {
-      const CodePoint point = code_point_at(piece, at);
-      const int32_t whole = point.bytes > 0 ? by_code_point_[point.value] : -1;
-      const size_t end = at + static_cast<size_t>(std::max(point.bytes, 1));
-      if (whole >= 0) {
-        symbols[n++] = whole;
-        at = end;
-      }
-      while (at < end) symbols[n++] = byte_token(piece[at++]);
-    }
-    return n;
+void BpeModel::encode_part(std::string_view part, bool whole_piece, std::span<int32_t> symbols, BpeCache& cache,
+                           std::vector<int32_t>& ids) const {
+  if (symbols.size() == 1) {
+    ids.push_back(symbols[0]);
+    return;
   }
-  for (size_t at = 0; at < piece.size();) {
-    size_t bytes = 1;
-    if (static_cast<uint8_t>(piece[at]) >= 0x80) {
-      const int32_t whole = characters_.at(piece, at, bytes);
-      if (whole >= 0) {
-        symbols[n++] = whole;
-        at += bytes;
-        continue;
-      }
+  if (symbols.size() == 2) {
+    const BpeMerge* const found = find_merge(symbols[0], symbols[1]);
+    if (found != nullptr) {
+      ids.push_back(found->result);
+    } else {
+      ids.insert(ids.end(), symbols.begin(), symbols.end());
     }
-    symbols[n++] = byte_token(piece[at++]);
+    return;
   }
-  return n;
+  const bool cached = !whole_piece && part.size() <= BpeCache::kBytes;
+  const uint8_t kind = ignore_merges_ ? kPartOfPiece : kPiece;
+  if (cached && recall(part, kind, cache, ids)) return;
+  const size_t before = ids.size();
+  if (symbols.size() <= kShort) {
+    merge_short(symbols, ids);
+  } else {
+    merge_long(symbols, ids);
+  }
+  if (cached) remember(part, kind, std::span(ids).subspan(before), cache);
 }
 
 /// The pair of the lowest rank, the leftmost of them, until there is none. A pair is known by the place of its left
 /// symbol, and the least of all `rank << 8 | place` is found eight at a time.
-void BpeModel::merge_short(std::string_view piece, std::vector<int32_t>& ids) const {
+void BpeModel::merge_short(std::span<int32_t> symbols, std::vector<int32_t>& ids) const {
   constexpr size_t kLanes = 8;
   alignas(32) std::array<uint32_t, kShort> keys;
-  std::array<int32_t, kShort> symbols;
   std::array<uint16_t, kShort> next;
   std::array<uint16_t, kShort> before;
-  const size_t n = first_symbols(piece, symbols.data());
+  const size_t n = symbols.size();
   const size_t scanned = (n + kLanes - 1) / kLanes * kLanes;
   const auto look = [&](size_t at) {
     const BpeMerge* const found = find_merge(symbols[at], symbols[next[at]]);
@@ -245,7 +288,7 @@ void BpeModel::merge_short(std::string_view piece, std::vector<int32_t>& ids) co
 }
 
 /// The same in O(n log n): pieces may be as long as the text.
-void BpeModel::merge_long(std::string_view piece, std::vector<int32_t>& ids) const {
+void BpeModel::merge_long(std::span<const int32_t> first, std::vector<int32_t>& ids) const {
   struct Symbol {
     int32_t id;
     int64_t before;
@@ -259,8 +302,7 @@ void BpeModel::merge_long(std::string_view piece, std::vector<int32_t>& ids) con
     }
   };
   constexpr int32_t kGone = -1;
-  std::vector<int32_t> first(piece.size());
-  const auto n = static_cast<int64_t>(first_symbols(piece, first.data()));
+  const auto n = static_cast<int64_t>(first.size());
   std::vector<Symbol> symbols;
   symbols.reserve(static_cast<size_t>(n));
   for (int64_t i = 0; i < n; ++i) symbols.push_back({first[static_cast<size_t>(i)], i - 1, i + 1 < n ? i + 1 : -1});

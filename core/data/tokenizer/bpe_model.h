@@ -4,16 +4,18 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
+#include "core/data/tokenizer/character_pairs.h"
 #include "core/data/tokenizer/whole_characters.h"
 
 namespace tsugi {
 
-/// What encode() remembers of pieces that it met; one thread at a time. About 4 MiB.
+/// What encode() remembers of pieces that it met, and where it works; one thread at a time. About 4 MiB.
 class BpeCache;
 
 class BpeModel {
@@ -45,11 +47,18 @@ class BpeModel {
  private:
   void index();
   const BpeMerge* find_merge(int32_t left, int32_t right) const;
-  /// Writes the symbols that merging starts from; returns how many: at most one for each byte.
-  size_t first_symbols(std::string_view piece, int32_t* symbols) const;
-  void encode_uncached(std::string_view piece, std::vector<int32_t>& ids) const;
-  void merge_short(std::string_view piece, std::vector<int32_t>& ids) const;
-  void merge_long(std::string_view piece, std::vector<int32_t>& ids) const;
+  /// Appends what remember() kept of these bytes, if it did.
+  static bool recall(std::string_view bytes, uint8_t kind, const BpeCache& cache, std::vector<int32_t>& ids);
+  static void remember(std::string_view bytes, uint8_t kind, std::span<const int32_t> ids, BpeCache& cache);
+  void encode_uncached(std::string_view piece, BpeCache& cache, std::vector<int32_t>& ids) const;
+  bool may_cut(std::string_view piece, size_t at, const WholeCharacters::Found& before,
+               const WholeCharacters::Found& found) const;
+  WholeCharacters::Found first_symbol(std::string_view piece, size_t at) const;
+  /// What merging makes of `symbols`, which are the bytes `part` of a piece and are changed.
+  void encode_part(std::string_view part, bool whole_piece, std::span<int32_t> symbols, BpeCache& cache,
+                   std::vector<int32_t>& ids) const;
+  void merge_short(std::span<int32_t> symbols, std::vector<int32_t>& ids) const;
+  void merge_long(std::span<const int32_t> first, std::vector<int32_t>& ids) const;
   int32_t byte_token(char byte) const;
 
   std::vector<Token> tokens_;
@@ -57,6 +66,7 @@ class BpeModel {
   int32_t bytes_[256];
   std::vector<BpeMerge> merges_;  // by rank
   WholeCharacters characters_;
+  CharacterPairs pairs_;
   std::vector<int32_t> by_code_point_;  // the token of a character, or -1; empty where merging starts from bytes
   /// Open addressing, a power of two: 8 bits of the pair's hash and 24 of its rank. Most questions are for pairs that
   /// are not there; four bytes a slot, almost always enough to say so, keep the table in the second-level cache.
@@ -75,12 +85,13 @@ class BpeCache {
   static constexpr size_t kIds = 8;
   /// One cache line.
   struct alignas(64) Entry {
-    uint8_t size;  // of the piece; 0: empty
+    uint8_t size;  // of the piece, and its kind; 0: empty
     uint8_t count;
     char bytes[kBytes];
     int32_t ids[kIds];
   };
   std::vector<Entry> entries_;
+  std::vector<int32_t> symbols_;
 };
 
 }  // namespace tsugi

@@ -41,7 +41,7 @@ class Scanner {
  public:
   explicit Scanner(const char* end) : classes_(character_classes()), end_(end) {}
 
-  Character at(const char* p) const {
+  [[gnu::always_inline]] Character at(const char* p) const {
     const auto lead = static_cast<uint8_t>(*p);
     if (lead < 0x80) return {p + 1, classes_[lead]};
     const auto bits = [p](int i) { return static_cast<char32_t>(static_cast<uint8_t>(p[i]) & 0x3F); };

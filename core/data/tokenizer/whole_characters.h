@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "core/data/utf8.h"
+
 namespace tsugi {
 
 /// The tokens `left` and `right` are joined to `result`; its rank is its place in the list of merges.
@@ -22,8 +24,11 @@ struct BpeMerge {
 /// not depend on when merges are done that have no symbol in common. So the character may be taken as whole from the
 /// start. In Japanese text that is nine of ten characters, and two thirds of all merging.
 ///
-/// A merge that joins a part of a character with what is outside has a left side of continuation bytes alone, or a
-/// right side that is the beginning of a character. The least rank of them is kept by the bytes at the border.
+/// A merge that joins a part of a character with what is before it has a right side that is a character's beginning;
+/// one that joins a part with what is behind has a left side of continuation bytes alone. The least rank of both is
+/// kept by the bytes at the border.
+///
+/// Texts are valid UTF-8, or hold no character of it.
 class WholeCharacters {
  public:
   WholeCharacters() = default;
@@ -35,9 +40,19 @@ class WholeCharacters {
 
   static constexpr uint32_t kNone = ~uint32_t{0};
 
-  /// The token of the character of two or three bytes at `at`, if it may be taken as whole in this piece; then `bytes`
-  /// is its length. Else -1.
-  int32_t at(std::string_view piece, size_t at, size_t& bytes) const;
+  struct Found {
+    CodePoint character;  ///< what stands there; of 0 bytes: no character
+    int32_t token = -1;   ///< the character's, if it may be taken as whole in this piece
+  };
+  /// What stands at piece[at], a byte of 0x80 or more.
+  Found at(std::string_view piece, size_t at) const;
+
+  /// Whether a merge could join a part of a character with what is on the other side of the border between these two
+  /// bytes, when neither character is whole from the start but those that are said to be.
+  bool parts_may_join(char left, char right, bool left_whole, bool right_whole) const {
+    return (!left_whole && least(endings_, left, right) != kNone) ||
+           (!right_whole && least(beginnings_, right, left) != kNone);
+  }
 
  private:
   struct Character {
@@ -45,18 +60,22 @@ class WholeCharacters {
     uint32_t rank = 0;  ///< the greatest of those that make it
   };
   static constexpr size_t kCodePoints = 0x10000;
-  static size_t border(char left, char right) {
-    return static_cast<size_t>(static_cast<uint8_t>(left)) << 8 | static_cast<uint8_t>(right);
-  }
   static bool continues(char byte) { return (static_cast<uint8_t>(byte) & 0xC0) == 0x80; }
   /// Of a character that starts with this byte; 1 for what starts none of two to four.
   static size_t length(char first);
-  /// The code point of a whole character of two or three bytes at `at`; 0: there is none.
-  static uint32_t code_point(std::string_view piece, size_t at, size_t& bytes);
+  /// `six_bits`: a byte of which the two highest bits are the same in the whole table.
+  static size_t border(char six_bits, char other) {
+    return (static_cast<size_t>(static_cast<uint8_t>(six_bits)) & 0x3F) << 8 | static_cast<uint8_t>(other);
+  }
+  static uint32_t least(const std::vector<uint32_t>& ranks, char six_bits, char other) {
+    return ranks[border(six_bits, other)];
+  }
   void add_border(std::string_view left, std::string_view right, uint32_t rank);
 
   std::vector<Character> characters_;  // by code point
-  std::vector<uint32_t> borders_;      // by the last byte on the left and the first on the right
+  std::vector<uint32_t>
+      beginnings_;                 // of merges whose right side is a beginning: by its first byte, and the one before
+  std::vector<uint32_t> endings_;  // of merges of continuation bytes: by the last of them, and the one behind
 };
 
 inline size_t WholeCharacters::length(char first) {
@@ -64,27 +83,15 @@ inline size_t WholeCharacters::length(char first) {
   return byte < 0xC0 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
 }
 
-inline uint32_t WholeCharacters::code_point(std::string_view piece, size_t at, size_t& bytes) {
-  bytes = length(piece[at]);
-  if (bytes < 2 || bytes > 3 || piece.size() - at < bytes) return 0;
-  const auto bits = [&](size_t i) { return static_cast<uint32_t>(static_cast<uint8_t>(piece[at + i]) & 0x3F); };
-  if (!continues(piece[at + 1])) return 0;
-  if (bytes == 2) {
-    const uint32_t value = (bits(0) & 0x1F) << 6 | bits(1);
-    return value < 0x80 ? 0 : value;
-  }
-  if (!continues(piece[at + 2])) return 0;
-  const uint32_t value = (bits(0) & 0x0F) << 12 | bits(1) << 6 | bits(2);
-  return value < 0x800 ? 0 : value;
-}
-
-inline int32_t WholeCharacters::at(std::string_view piece, size_t at, size_t& bytes) const {
-  const Character character = characters_[code_point(piece, at, bytes)];
-  if (character.token < 0) return -1;
-  const size_t end = at + bytes;
-  if (at > 0 && borders_[border(piece[at - 1], piece[at])] <= character.rank) return -1;
-  if (end < piece.size() && borders_[border(piece[end - 1], piece[end])] <= character.rank) return -1;
-  return character.token;
+inline WholeCharacters::Found WholeCharacters::at(std::string_view piece, size_t at) const {
+  const CodePoint character = code_point_at(piece, at);
+  if (character.bytes != 2 && character.bytes != 3) return {character};
+  const Character known = characters_[character.value];
+  if (known.token < 0) return {character};
+  const size_t end = at + static_cast<size_t>(character.bytes);
+  if (at > 0 && least(beginnings_, piece[at], piece[at - 1]) <= known.rank) return {character};
+  if (end < piece.size() && least(endings_, piece[end - 1], piece[end]) <= known.rank) return {character};
+  return {character, known.token};
 }
 
 }  // namespace tsugi
