@@ -2,17 +2,22 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <filesystem>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <span>
 #include <thread>
 
 #include "core/data/file.h"
+#include "core/data/hash.h"
 #include "core/data/json.h"
 #include "core/scaling/fit/fit_file.h"
 #include "launch/commands/sweep.h"
+#include "launch/report/marks.h"
 #include "launch/sweep/fit_json.h"
 #include "launch/sweep/other_fits.h"
 #include "ops/base/error.h"
@@ -67,6 +72,77 @@ std::vector<ExcludedRun> excluded_runs(const CsvTable& csv, const SweepTable& ta
     excluded.push_back({run.name, "not fitted: does not satisfy " + columns.filter});
   }
   return excluded;
+}
+
+/// The columns that play no role, by the names of runs; with seconds, also the rate that they were computed at.
+void read_other_columns(const CsvTable& csv, const SweepColumns& columns, SweepReport& report) {
+  constexpr size_t kMost = 20;
+  std::set<std::string> taken = {"status", "held_out"};
+  if (columns.columns.empty()) {
+    taken.insert({"n", "d", "c", "loss", "unique", "steps", "batch", "lr", "name", "run"});
+  } else {
+    for (const std::string& part : parse_csv_line(columns.columns, "--columns")) {
+      const std::string column = part.substr(part.find('=') + 1);
+      taken.insert(column.substr(0, csv.find_column(column) >= 0 ? std::string::npos : column.rfind('*')));
+    }
+  }
+  std::vector<size_t> others;
+  for (size_t i = 0; i < csv.header.size() && others.size() < kMost; ++i) {
+    if (!taken.contains(csv.header[i])) others.push_back(i);
+  }
+  for (const size_t i : others) report.other_columns.push_back(csv.header[i]);
+  const int64_t name = csv.find_column("name"), seconds = csv.find_column("seconds");
+  if (seconds >= 0) report.other_columns.emplace_back("FLOP/s");
+  std::map<std::string, double> compute;
+  for (const SweepRun& run : report.table.runs.runs) compute[run.name] = run.c;
+  for (const SweepRun& run : report.table.filtered_out) compute[run.name] = run.c;
+  for (size_t row = 0; row < csv.rows.size(); ++row) {
+    const std::string line = "line " + std::to_string(csv.lines[row]);
+    const std::string called = name >= 0 && !compute.contains(line) ? csv.rows[row][static_cast<size_t>(name)] : line;
+    if (!compute.contains(called)) continue;
+    std::vector<std::string> cells;
+    for (const size_t i : others) cells.push_back(csv.rows[row][i]);
+    if (seconds >= 0) {
+      double taken_seconds = 0.0;
+      const bool known = parse_csv_number(csv.rows[row][static_cast<size_t>(seconds)], taken_seconds);
+      cells.push_back(known && taken_seconds > 0.0 ? short_number(compute[called] / taken_seconds) : "");
+    }
+    report.others[called] = std::move(cells);
+  }
+}
+
+void add_provenance(const ReportCommand& command, const CsvTable& csv, SweepReport& report) {
+  const auto add = [&](const char* what, const std::string& value) {
+    if (!value.empty()) report.provenance.emplace_back(what, value);
+  };
+  const std::string text = read_file(command.csv, int64_t{1} << 30);
+  char hash[24];
+  std::snprintf(hash, sizeof hash, "%016llx",
+                static_cast<unsigned long long>(hash64(std::as_bytes(std::span(text.data(), text.size())))));
+  add("table", fs::path(command.csv).filename().string());
+  add("its XXH64", hash);
+  add("rows", std::to_string(csv.rows.size()));
+  add("columns", command.columns.columns);
+  add("rows read", command.columns.where);
+  add("rows fitted", command.columns.filter);
+  add("rows held out", command.columns.hold_out);
+  add("form", std::string(report.fit.fit.law->name) + (!command.fit.empty()     ? ", from " + command.fit
+                                                       : command.form == "auto" ? ", the best of the back-test"
+                                                                                : ", as asked for"));
+  add("fit", report.fit_hash);
+  add("bootstrap", std::to_string(report.fit.bootstrap.samples.size()) + " replicates, seed " +
+                       std::to_string(report.fit.bootstrap.seed));
+  add("compute", cost_text(report.cost));
+  double flops = 0.0, seconds = 0.0;
+  for (const SweepRun& run : report.table.runs.runs) flops += run.c;
+  add("all runs", scientific_text(flops) + " FLOP");
+  if (const int64_t column = csv.find_column("seconds"); column >= 0) {
+    for (const auto& row : csv.rows) {
+      double one = 0.0;
+      if (parse_csv_number(row[static_cast<size_t>(column)], one) && std::isfinite(one)) seconds += one;
+    }
+    add("time of all rows", short_number(seconds) + " s, one after another");
+  }
 }
 
 /// The run of that size and length, within 1 %.
@@ -150,14 +226,19 @@ SweepReport analyse(const ReportCommand& command, ThreadPool& pool) {
   } catch (const Error& error) {  // a grid or a ladder has no budgets: the page says so where the curves would be
     if (error.code() != ExitCode::kData) throw;
     report.isoflop_refusal = error.what();
+    try {
+      report.budgets = judge_budgets(runs);
+    } catch (const Error& no_budgets) {
+      if (no_budgets.code() != ExitCode::kData) throw;
+    }
   }
-  double largest = 0.0;
-  for (const SweepRun& run : runs) largest = std::max(largest, run.c);
-  for (const double c : command.budgets) report.advice.push_back(advise(report.fit, c, largest));
   for (const std::string& path : command.predictions) {
     report.predictions.push_back(read_prediction(path, report.table));
   }
-  follow_optimum(report);
+  follow_optimum(report, command.budgets);
+  report.exponents = estimate_exponents(csv, report.table.runs, report.fit, report.ranking, command.options, pool);
+  read_other_columns(csv, command.columns, report);
+  add_provenance(command, csv, report);
   return report;
 }
 

@@ -1,18 +1,13 @@
 // What each budget says, and the line through them: approach 2's curves, optimal sizes and tokens over compute.
 #include <cmath>
 
+#include "launch/report/marks.h"
 #include "launch/report/page.h"
-#include "launch/report/svg.h"
 #include "launch/report/table.h"
 #include "launch/sweep/fit_json.h"
 
 namespace tsugi {
 namespace {
-
-std::string run_title(const SweepRun& run) {
-  return run.name + "\nN " + count_text(run.n) + ", D " + count_text(run.d) + ", C " + scientific_text(run.c) +
-         ", loss " + short_number(run.loss);
-}
 
 void add_parabola(Plot& plot, const IsoflopBudget& budget, int colour) {
   if (!(budget.n_optimal > 0.0) || !std::isfinite(budget.n_optimal) || !(budget.curvature > 0.0)) return;
@@ -30,28 +25,29 @@ void add_parabola(Plot& plot, const IsoflopBudget& budget, int colour) {
 ReportSection isoflop_section(const SweepReport& report) {
   ReportSection section{"IsoFLOP curves", "", {}};
   const std::vector<SweepRun> runs = fitted_runs(report.table.runs);
-  Plot plot("isoflop", "Loss over parameters at each compute budget", kParametersAxis,
-            {"loss", false, TickText::kPlain}, 1040, 520);
-  if (!report.isoflop) {
-    for (const SweepRun& run : runs) plot.point({run.n, run.loss}, kMuted, Mark::kDot, run_title(run));
-    section.html = figure(plot.html(), "<b>No parabolas.</b> " + escape_markup(report.isoflop_refusal));
-    return section;
-  }
-  const ComputeOptimal& fit = *report.isoflop;
+  Plot plot("isoflop", "Loss over parameters at each compute budget", kParameterAxis, {"loss", false, TickText::kPlain},
+            1040, 520);
+  const std::vector<IsoflopBudget>& budgets = report.isoflop ? report.isoflop->budgets : report.budgets;
   DataTable data({"budget", "sizes", "N*", "N* low", "N* high", "D*", "loss*", "curvature", "used", "reason"});
-  const std::vector<Budget> groups = group_budgets(runs);
+  const std::vector<Budget> groups = budgets.empty() ? std::vector<Budget>{} : group_budgets(runs);
   std::string refused;
-  int colour = 0;
+  if (budgets.empty()) {  // a grid or a ladder
+    for (const SweepRun& run : runs) plot.point({run.n, run.loss}, kMuted, Mark::kDot, run_title(run));
+  }
   for (size_t g = 0; g < groups.size(); ++g) {
-    const IsoflopBudget& budget = fit.budgets[g];
-    const int shade = budget.used ? colour++ : kMuted;
+    const IsoflopBudget& budget = budgets[g];
+    const int shade = budget.used ? ramp_colour(g, groups.size()) : kMuted;
     add_parabola(plot, budget, shade);
     for (const size_t i : groups[g].runs) plot.point({runs[i].n, runs[i].loss}, shade, Mark::kDot, run_title(runs[i]));
     if (budget.used) {
-      const std::string title = "C " + scientific_text(budget.c) + ": N* " + count_text(budget.n_optimal) + " (" +
-                                count_text(budget.n_interval.low) + " to " + count_text(budget.n_interval.high) +
-                                "), D* " + count_text(budget.d_optimal) + ", loss " + short_number(budget.loss_optimal);
-      plot.horizontal_bar(budget.loss_optimal, budget.n_interval.low, budget.n_interval.high, shade, title);
+      const std::string interval =
+          report.isoflop ? " (" + count_text(budget.n_interval.low) + " to " + count_text(budget.n_interval.high) + ")"
+                         : "";
+      const std::string title = "C " + scientific_text(budget.c) + ": N* " + count_text(budget.n_optimal) + interval +
+                                ", D* " + count_text(budget.d_optimal) + ", loss " + short_number(budget.loss_optimal);
+      if (report.isoflop) {
+        plot.horizontal_bar(budget.loss_optimal, budget.n_interval.low, budget.n_interval.high, shade, title);
+      }
       plot.point({budget.n_optimal, budget.loss_optimal}, shade, Mark::kStar, title);
     } else {
       refused += "<li>" + escape_markup(budget.reason) + "</li>";
@@ -61,9 +57,12 @@ ReportSection isoflop_section(const SweepReport& report) {
               budget.n_interval.high, budget.d_optimal, budget.loss_optimal, budget.curvature,
               budget.used ? "yes" : "no", budget.reason});
   }
-  section.html = figure(plot.html(),
-                        "Each budget's runs and its parabola of the loss in ln N. Stars: the minimum, with "
-                        "its bootstrap interval. Grey: budgets whose minimum cannot be believed.");
+  const std::string caption =
+      report.isoflop
+          ? "Each budget's runs and its parabola of the loss in ln N. Stars: the minimum, with its bootstrap "
+            "interval. Grey: budgets whose minimum cannot be believed."
+          : "<b>No line through the minima.</b> " + escape_markup(report.isoflop_refusal);
+  section.html = figure(plot.html(), caption);
   if (!refused.empty()) section.html += "<ul class=\"notes\">" + refused + "</ul>\n";
   section.data.emplace_back("isoflop.csv", data.csv());
   return section;
@@ -73,8 +72,9 @@ ReportSection optimum_section(const SweepReport& report) {
   ReportSection section{"Compute-optimal size and tokens", "", {}};
   const double level = report.fit.level;
   Plot n("optimal-n", "Optimal parameters over compute", kComputeAxis,
-         {"optimal parameters N*", true, TickText::kCount});
-  Plot d("optimal-d", "Optimal tokens over compute", kComputeAxis, {"optimal tokens D*", true, TickText::kCount});
+         {"optimal parameters N*", true, TickText::kCount}, 580, 400);
+  Plot d("optimal-d", "Optimal tokens over compute", kComputeAxis, {"optimal tokens D*", true, TickText::kCount}, 580,
+         400);
   Plot ratio("tokens-per-parameter", "Optimal tokens per parameter over compute", kComputeAxis,
              {"tokens per parameter D*/N*", true, TickText::kCount}, 1040, 430);
   std::vector<double> c, n_low, n_high, d_low, d_high, ratio_low, ratio_high;
@@ -94,8 +94,10 @@ ReportSection optimum_section(const SweepReport& report) {
     n_line.push_back({compute, one.best.n});
     d_line.push_back({compute, one.best.d});
     ratio_line.push_back({compute, one.best.d / one.best.n});
-    n_twenty.push_back({compute, std::sqrt(compute / 120.0)});
-    d_twenty.push_back({compute, 20.0 * std::sqrt(compute / 120.0)});
+    // C = coefficient · N^exponent · 20 N.
+    const double twenty = std::pow(compute / (20.0 * report.cost.coefficient), 1.0 / (1.0 + report.cost.exponent));
+    n_twenty.push_back({compute, twenty});
+    d_twenty.push_back({compute, 20.0 * twenty});
     n_half.push_back({compute, middle.best.n * std::sqrt(compute / middle.best.c)});
     d_half.push_back({compute, middle.best.d * std::sqrt(compute / middle.best.c)});
     law_data.add({compute, one.best.n, one.n.low, one.n.high, one.best.d, one.d.low, one.d.high,
@@ -117,11 +119,11 @@ ReportSection optimum_section(const SweepReport& report) {
   for (Plot* plot : {&n, &d, &ratio}) plot->legend(0, form + ", " + short_number(100.0 * level) + " % band");
 
   const Law& law = *report.fit.fit.law;
-  const Interval a =
-      report.fit.interval_of([&](const Theta& theta) { return parameter_exponent(law, theta, middle.best.c); });
+  const Interval a = report.fit.interval_of(
+      [&](const Theta& theta) { return parameter_exponent(law, theta, middle.best.c, report.cost); });
   std::string exponents = form + ": N* grows as C<sup>a</sup>, a = " +
-                          short_number(parameter_exponent(law, report.fit.fit.theta, middle.best.c)) + " " +
-                          short_interval(a);
+                          short_number(parameter_exponent(law, report.fit.fit.theta, middle.best.c, report.cost)) +
+                          " " + short_interval(a);
   section.data.emplace_back("optimum.csv", law_data.csv());
   if (report.isoflop) {
     const ComputeOptimal& fit = *report.isoflop;
@@ -164,7 +166,7 @@ ReportSection optimum_section(const SweepReport& report) {
     plot->legend(kMuted, "20 tokens per parameter", true);
   }
   ratio.legend(kMuted, "20 tokens per parameter", true);
-  section.html = "<p>" + exponents + ".</p>\n<div class=\"figures\">\n" +
+  section.html = "<p>" + exponents + ". " + cost_markup(report.cost) + "</p>\n<div class=\"figures\">\n" +
                  figure(n.html(), "Optimal parameters of a budget.") + figure(d.html(), "Optimal tokens of a budget.") +
                  "<div class=\"wide\">" + figure(ratio.html(), "Tokens per parameter at the optimum.") +
                  "</div></div>\n";

@@ -1,32 +1,24 @@
-// Loss over compute, the fitted surface, what the fit leaves over, and what it would have foretold.
+// Loss over compute, and the fitted surface.
 #include <algorithm>
 #include <cmath>
 
+#include "launch/report/marks.h"
 #include "launch/report/page.h"
-#include "launch/report/svg.h"
 #include "launch/report/table.h"
 #include "launch/sweep/fit_json.h"
 
 namespace tsugi {
 namespace {
 
-std::string signed_percent(double value) { return (value > 0.0 ? "+" : "") + percent(value); }
-
-std::string run_title(const SweepRun& run, double predicted) {
-  return run.name + "\nN " + count_text(run.n) + ", D " + count_text(run.d) + ", C " + scientific_text(run.c) +
-         "\nloss " + short_number(run.loss) + ", predicted " + short_number(predicted) + " (" +
-         signed_percent(predicted / run.loss - 1.0) + ")";
-}
-
 /// ln D with L(N, D) = loss: L falls with D. NaN when it is not within the bounds.
-double tokens_for_loss(const Fit& fit, double n, double loss, double low, double high) {
+double tokens_for_loss(const SweepReport& report, double n, double loss, double low, double high) {
   const auto at = [&](double d) {
     SweepRun run;
     run.n = n;
     run.d = d;
-    run.c = 6.0 * n * d;
+    run.c = report.cost.flops(n, d);
     run.unique = d;
-    return fit.predict(run);
+    return report.fit.fit.predict(run);
   };
   if (at(low) < loss || at(high) > loss) return RunPoint::kUnknown;
   for (int i = 0; i < 60; ++i) {
@@ -50,6 +42,7 @@ ReportSection loss_section(const SweepReport& report) {
     frontier.push_back({one.best.c, one.best.loss});
   }
   plot.band(c, low, high, 0);
+  plot.include_y(low.back());
   plot.line(frontier, 0, false, "compute-optimal loss");
   std::vector<SweepRun> runs = fitted_runs(report.table.runs);
   std::stable_sort(runs.begin(), runs.end(), [](const SweepRun& a, const SweepRun& b) { return a.c < b.c; });
@@ -86,17 +79,18 @@ ReportSection loss_section(const SweepReport& report) {
   plot.legend(kMuted, "lowest loss up to this compute", true);
   if (!held_out.empty()) plot.legend(1, "held-out runs; bars: their predicted intervals");
   if (!report.table.filtered_out.empty()) plot.legend(kMuted, "filtered out (rings)");
-  section.html = figure(plot.html(), held_out.empty()
-                                         ? "Every run, the lower envelope and the fitted frontier."
-                                         : "Stars: runs that the fit has not seen, with the error of its prediction.");
+  section.html =
+      figure(plot.html(), std::string(held_out.empty() ? "Every run, the lower envelope and the fitted frontier. "
+                                                       : "Stars: runs that the fit has not seen, with the "
+                                                         "error of its prediction. ") +
+                              cost_markup(report.cost));
   section.data.emplace_back("runs.csv", data.csv());
   return section;
 }
 
 ReportSection surface_section(const SweepReport& report) {
   ReportSection section{"The fitted surface L(N, D)", "", {}};
-  Plot plot("surface", "Contours of the fitted loss over parameters and tokens", kParametersAxis, kTokensAxis, 1040,
-            560);
+  Plot plot("surface", "Contours of the fitted loss over parameters and tokens", kParameterAxis, kTokenAxis, 1040, 560);
   const Fit& fit = report.fit.fit;
   double low_n = HUGE_VAL, high_n = 0.0, low_d = HUGE_VAL, high_d = 0.0, low = HUGE_VAL, high = 0.0;
   for (const SweepRun& run : report.table.runs.runs) {
@@ -114,7 +108,7 @@ ReportSection surface_section(const SweepReport& report) {
     std::vector<PlotPoint> contour;
     for (int i = 0; i <= kSteps; ++i) {
       const double n = low_n * std::pow(high_n / low_n, static_cast<double>(i) / kSteps);
-      const double d = tokens_for_loss(fit, n, loss, low_d, high_d);
+      const double d = tokens_for_loss(report, n, loss, low_d, high_d);
       if (std::isnan(d)) continue;
       contour.push_back({n, d});
       data.add({loss, n, d});
@@ -132,88 +126,9 @@ ReportSection surface_section(const SweepReport& report) {
   plot.legend(kMuted, "equal loss");
   plot.legend(1, "efficient frontier; stars: held out");
   plot.legend(0, "fitted runs");
-  section.html = figure(plot.html(), "Lines of equal fitted loss, the cheapest way down, and where the runs lie.");
+  section.html = figure(plot.html(), "Lines of equal fitted loss, the cheapest way down, and where the runs lie. " +
+                                         cost_markup(report.cost));
   section.data.emplace_back("surface.csv", data.csv());
-  return section;
-}
-
-ReportSection residual_section(const SweepReport& report) {
-  ReportSection section{"What the fit leaves over", "<div class=\"figures\">\n", {}};
-  struct View {
-    const char* id;
-    Axis axis;
-    double (*value)(const SweepRun&);
-  };
-  const View views[] = {{"residual-n", kParametersAxis, [](const SweepRun& run) { return run.n; }},
-                        {"residual-d", kTokensAxis, [](const SweepRun& run) { return run.d; }},
-                        {"residual-c", kComputeAxis, [](const SweepRun& run) { return run.c; }},
-                        {"residual-ratio",
-                         {"tokens per parameter D/N", true, TickText::kCount},
-                         [](const SweepRun& run) { return run.d / run.n; }}};
-  for (const View& view : views) {
-    Plot plot(view.id, "Residuals over " + view.axis.label, view.axis,
-              {"predicted over measured loss, - 1", false, TickText::kPercent}, 560, 330);
-    double low = HUGE_VAL, high = 0.0;
-    for (const SweepRun& run : report.table.runs.runs) {
-      const double predicted = report.fit.fit.predict(run);
-      low = std::min(low, view.value(run));
-      high = std::max(high, view.value(run));
-      plot.point({view.value(run), 100.0 * (predicted / run.loss - 1.0)}, run.held_out ? 1 : 0,
-                 run.held_out ? Mark::kStar : Mark::kDot, run_title(run, predicted));
-    }
-    plot.line({{low, 0.0}, {high, 0.0}}, kInk, true);
-    section.html += figure(plot.html(), "");
-  }
-  section.html +=
-      "</div>\n<p>A trend here is something that the law does not know. Stars: held-out runs. "
-      "The values are in runs.csv.</p>\n";
-  return section;
-}
-
-ReportSection backtest_section(const SweepReport& report) {
-  ReportSection section{"Which form to believe: the back-test", "", {}};
-  const Backtest& ranking = report.ranking;
-  DataTable data({"form", "cut C", "fitted", "predicted", "mean |error|", "largest |error|", "bias"});
-  Plot plot("backtest", "Error of the forms on dearer runs over the compute they were fitted to",
-            {"largest compute fitted (FLOP)", true, TickText::kScientific},
-            {"mean |error| on dearer runs", false, TickText::kPercent}, 1040, 400);
-  plot.include_y(0.0);
-  DataTable table({"rank", "form", "mean |error| of the back-test", "on the fitted runs", "on held-out runs", ""});
-  int colour = 0;
-  for (const BacktestForm& form : ranking.forms) {
-    if (!form.refused.empty()) {
-      table.add({"-", form.law->name, RunPoint::kUnknown, RunPoint::kUnknown, RunPoint::kUnknown, form.refused});
-      continue;
-    }
-    std::vector<PlotPoint> line;
-    for (size_t i = 0; i < form.cuts.size(); ++i) {
-      const RelativeError& error = form.cuts[i];
-      if (error.runs == 0) continue;
-      const BacktestCut& cut = ranking.cuts[i];
-      data.add({form.law->name, cut.c, static_cast<double>(cut.fitted), static_cast<double>(cut.predicted), error.mean,
-                error.largest, error.bias});
-      line.push_back({cut.c, 100.0 * error.mean});
-      plot.point(line.back(), colour, Mark::kDot,
-                 std::string(form.law->name) + ": " + std::to_string(cut.fitted) + " runs fitted, " +
-                     std::to_string(cut.predicted) + " predicted, " + percent(error.mean));
-    }
-    plot.line(line, colour, false, form.law->name);
-    plot.legend(colour, form.law->name);
-    const double mean = ranking.cuts.empty() ? RunPoint::kUnknown : form.mean;
-    const double held_out = form.held_out.runs > 0 ? form.held_out.mean : RunPoint::kUnknown;
-    table.add({static_cast<double>(++colour),
-               form.law->name,
-               {mean, percent(mean)},
-               {form.fitted.mean, percent(form.fitted.mean)},
-               {held_out, percent(held_out)},
-               ""});
-  }
-  section.html = ranking.cuts.empty()
-                     ? "<p>Too few runs for a back-test: it needs eight runs below a cut and one above.</p>\n"
-                     : figure(plot.html(), "Each form is fitted to the cheaper runs and judged on the dearer ones.");
-  section.html += table.html();
-  section.data.emplace_back("backtest.csv", data.csv());
-  section.data.emplace_back("forms.csv", table.csv());
   return section;
 }
 

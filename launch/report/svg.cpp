@@ -9,7 +9,8 @@
 namespace tsugi {
 namespace {
 
-constexpr double kLeft = 68.0, kRight = 18.0, kTop = 14.0, kBottom = 52.0;
+constexpr double kNumbers = 68.0, kRight = 18.0, kTop = 14.0, kBottom = 52.0;
+constexpr int kRamp = 100, kRampColours = 10;
 
 std::string number(double value) {
   char text[32];
@@ -20,8 +21,11 @@ std::string number(double value) {
 std::string colour_class(int colour) {
   if (colour == kMuted) return "muted";
   if (colour == kInk) return "ink";
+  if (colour >= kRamp) return "g" + std::to_string(colour - kRamp);
   return "s" + std::to_string(colour % 7);
 }
+
+double letter_width(double letters) { return 6.8 * letters; }
 
 std::string title_element(const std::string& title) {
   return title.empty() ? "" : "<title>" + escape_markup(title) + "</title>";
@@ -80,17 +84,21 @@ std::string escape_markup(std::string_view text) {
   return out;
 }
 
+int ramp_colour(size_t i, size_t count) {
+  return kRamp + static_cast<int>(count < 2 ? kRampColours / 2 : (kRampColours - 1) * i / (count - 1));
+}
+
 struct Plot::Frame {
   Range x, y;
   bool x_log, y_log;
-  double width, height;
+  double left, width, height;
 
   static double along(const Range& extent, bool log, double value) {
     return log ? std::log(value / extent.low) / std::log(extent.high / extent.low)
                : (value - extent.low) / (extent.high - extent.low);
   }
   // Far outside is as good as outside, and keeps coordinates short.
-  double px(double value) const { return kLeft + std::clamp(along(x, x_log, value), -5.0, 5.0) * width; }
+  double px(double value) const { return left + std::clamp(along(x, x_log, value), -5.0, 5.0) * width; }
   double py(double value) const { return kTop + (1.0 - std::clamp(along(y, y_log, value), -5.0, 5.0)) * height; }
 };
 
@@ -153,6 +161,21 @@ void Plot::band(const std::vector<double>& x, const std::vector<double>& low, co
   if (points.size() >= 4) shapes_.push_back({Shape::Kind::kBand, std::move(points), colour, Mark::kDot, false, "", ""});
 }
 
+void Plot::cloud(std::vector<PlotPoint> points, int colour) {
+  std::erase_if(points, [this](PlotPoint point) { return !shows(point); });
+  if (points.empty()) return;
+  for (const PlotPoint point : points) include(point);
+  shapes_.push_back({Shape::Kind::kCloud, std::move(points), colour, Mark::kDot, false, "", ""});
+}
+
+void Plot::cell(PlotPoint low, PlotPoint high, int colour, bool outlined, const std::string& title,
+                const std::string& text) {
+  if (!shows(low) || !shows(high)) return;
+  include(low);
+  include(high);
+  shapes_.push_back({Shape::Kind::kCell, {low, high}, colour, Mark::kDot, outlined, title, text});
+}
+
 void Plot::horizontal_bar(double y, double low, double high, int colour, const std::string& title) {
   if (!shows({low, y}) || !shows({high, y})) return;
   include({low, y});
@@ -193,7 +216,19 @@ std::string Plot::draw(const Shape& shape, const Frame& frame) const {
     }
     return out + "\">" + title_element(shape.title) + "</" + (out[1] == 'p' ? "path" : "circle") + ">\n";
   }
+  if (shape.kind == Shape::Kind::kCell) {
+    const double right = frame.px(shape.points[1].x), top = frame.py(shape.points[1].y);
+    return "<g class=\"cell" + std::string(shape.dashed ? " best " : " ") + colour + "\"><rect x=\"" + number(x) +
+           "\" y=\"" + number(top) + "\" width=\"" + number(right - x) + "\" height=\"" + number(y - top) + "\"/>" +
+           title_element(shape.title) +
+           text_element(0.5 * (x + right), 0.5 * (y + top) + 4.0, "middle", "inside", shape.label) + "</g>\n";
+  }
   std::string path;
+  if (shape.kind == Shape::Kind::kCloud) {
+    for (const PlotPoint point : shape.points)
+      path += "M" + number(frame.px(point.x)) + " " + number(frame.py(point.y)) + "h0";
+    return "<path class=\"cloud " + colour + "\" d=\"" + path + "\"/>\n";
+  }
   for (size_t i = 0; i < shape.points.size(); ++i) {
     path += (i == 0 ? "M" : "L") + number(frame.px(shape.points[i].x)) + " " + number(frame.py(shape.points[i].y));
   }
@@ -210,7 +245,10 @@ std::string Plot::draw(const Shape& shape, const Frame& frame) const {
 }
 
 std::string Plot::html() const {
-  Frame frame{x_range_, y_range_, x_.log, y_.log, width_ - kLeft - kRight, height_ - kTop - kBottom};
+  double longest = 0.0;
+  for (const std::string& name : y_.categories) longest = std::max(longest, static_cast<double>(letters(name)));
+  const double left = y_.categories.empty() ? kNumbers : letter_width(longest) + 24.0;
+  Frame frame{x_range_, y_range_, x_.log, y_.log, left, width_ - left - kRight, height_ - kTop - kBottom};
   for (const auto& [extent, log] : {std::pair(&frame.x, x_.log), std::pair(&frame.y, y_.log)}) {
     if (!extent->any) *extent = {1.0, 10.0, true};
     if (log) {
@@ -223,41 +261,55 @@ std::string Plot::html() const {
       extent->high += margin;
     }
   }
-  const double right = kLeft + frame.width, bottom = kTop + frame.height;
+  const double names = static_cast<double>(y_.categories.size());
+  if (names > 0.0) frame.y = {0.5 - names, 0.5, true};  // the first on top
+  const double right = left + frame.width, bottom = kTop + frame.height;
   std::string out = "<svg id=\"" + id_ + "\" viewBox=\"0 0 " + std::to_string(width_) + " " + std::to_string(height_) +
                     "\" role=\"img\" aria-label=\"" + escape_markup(description_) + "\">\n<defs><clipPath id=\"" + id_ +
-                    "-clip\"><rect x=\"" + number(kLeft) + "\" y=\"" + number(kTop) + "\" width=\"" +
+                    "-clip\"><rect x=\"" + number(left) + "\" y=\"" + number(kTop) + "\" width=\"" +
                     number(frame.width) + "\" height=\"" + number(frame.height) + "\"/></clipPath></defs>\n";
-  for (const double tick : axis_ticks(x_, frame.x.low, frame.x.high, std::max(3, width_ / 90))) {
+  for (const double tick :
+       axis_ticks(x_, frame.x.low, frame.x.high, std::max(3, width_ / 90 + (width_ < 400 ? 1 : 0)))) {
     const double at = frame.px(tick);
     out += "<path class=\"grid\" d=\"M" + number(at) + " " + number(kTop) + "V" + number(bottom) + "\"/>\n";
     out += text_element(at, bottom + 18, "middle", "tick", tick_text(x_, tick));
   }
-  for (const double tick : axis_ticks(y_, frame.y.low, frame.y.high, std::max(3, height_ / 55))) {
-    const double at = frame.py(tick);
-    out += "<path class=\"grid\" d=\"M" + number(kLeft) + " " + number(at) + "H" + number(right) + "\"/>\n";
-    out += text_element(kLeft - 8, at + 4, "end", "tick", tick_text(y_, tick));
+  const auto row = [&](double value, const std::string& text) {
+    const double at = frame.py(value);
+    out += "<path class=\"grid\" d=\"M" + number(left) + " " + number(at) + "H" + number(right) + "\"/>\n";
+    out += text_element(left - 8, at + 4, "end", "tick", text);
+  };
+  if (y_.categories.empty()) {
+    for (const double tick : axis_ticks(y_, frame.y.low, frame.y.high, std::max(3, height_ / 55))) {
+      row(tick, tick_text(y_, tick));
+    }
   }
-  out += text_element(kLeft + 0.5 * frame.width, height_ - 10, "middle", "axis", x_.label);
+  for (size_t i = 0; i < y_.categories.size(); ++i) row(-static_cast<double>(i), y_.categories[i]);
+  out += text_element(left + 0.5 * frame.width, height_ - 10, "middle", "axis", x_.label);
   const double middle = kTop + 0.5 * frame.height;
-  out += "<text transform=\"translate(15 " + number(middle) + ") rotate(-90)\" text-anchor=\"middle\" class=\"axis\">" +
-         escape_markup(y_.label) + "</text>\n";
+  if (!y_.label.empty())
+    out += "<text transform=\"translate(15 " + number(middle) +
+           ") rotate(-90)\" text-anchor=\"middle\" class=\"axis\">" + escape_markup(y_.label) + "</text>\n";
   out += "<g clip-path=\"url(#" + id_ + "-clip)\">\n";
   std::vector<Box> taken;
-  for (const Shape::Kind kind : {Shape::Kind::kBand, Shape::Kind::kLine, Shape::Kind::kBar, Shape::Kind::kPoint}) {
+  for (const Shape::Kind kind : {Shape::Kind::kCell, Shape::Kind::kBand, Shape::Kind::kCloud, Shape::Kind::kLine,
+                                 Shape::Kind::kBar, Shape::Kind::kPoint}) {
     for (const Shape& shape : shapes_) {
       if (shape.kind != kind) continue;
       out += draw(shape, frame);
-      if (kind != Shape::Kind::kPoint) continue;
+      if (kind != Shape::Kind::kPoint && kind != Shape::Kind::kBar) continue;
       const double x = frame.px(shape.points[0].x), y = frame.py(shape.points[0].y);
-      taken.push_back({x - 5, y - 5, x + 5, y + 5});
+      const double x1 = frame.px(shape.points.back().x), y1 = frame.py(shape.points.back().y);
+      const double margin = kind == Shape::Kind::kPoint ? 5.0 : 2.0;
+      taken.push_back(
+          {std::min(x, x1) - margin, std::min(y, y1) - margin, std::max(x, x1) + margin, std::max(y, y1) + margin});
     }
   }
   out += "</g>\n";
   for (const Shape& shape : shapes_) {
     if (shape.kind != Shape::Kind::kLabel) continue;
     const double x = frame.px(shape.points[0].x), y = frame.py(shape.points[0].y);
-    const double wide = 6.8 * static_cast<double>(letters(shape.label));
+    const double wide = letter_width(static_cast<double>(letters(shape.label)));
     const struct {
       double dx, dy;
       const char* anchor;
@@ -266,9 +318,9 @@ std::string Plot::html() const {
                   {11, -12, "start", 0.0}, {-11, -12, "end", 1.0}, {11, 20, "start", 0.0},  {-11, 20, "end", 1.0},
                   {11, -26, "start", 0.0}, {11, 34, "start", 0.0}, {-11, -26, "end", 1.0},  {-11, 34, "end", 1.0}};
     for (const auto& place : places) {
-      const double left = x + place.dx - place.from * wide, base = y + place.dy;
-      const Box box{left, base - 11, left + wide, base + 3};
-      if (box.left < kLeft || box.right > right || box.top < kTop || box.bottom > bottom) continue;
+      const double from = x + place.dx - place.from * wide, base = y + place.dy;
+      const Box box{from, base - 11, from + wide, base + 3};
+      if (box.left < left || box.right > right || box.top < kTop || box.bottom > bottom) continue;
       if (std::any_of(taken.begin(), taken.end(), [&](const Box& other) { return box.meets(other); })) continue;
       taken.push_back(box);
       out += text_element(x + place.dx, base, place.anchor, "label " + colour_class(shape.colour), shape.label);

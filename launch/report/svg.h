@@ -22,6 +22,8 @@ struct Axis {
   std::string label;
   bool log = false;
   TickText text = TickText::kPlain;
+  /// Names of 0, 1, 2, … from the top, instead of numbers. On vertical axes only.
+  std::vector<std::string> categories = {};
 };
 
 enum class Mark { kDot, kRing, kStar, kDiamond };
@@ -29,6 +31,9 @@ enum class Mark { kDot, kRing, kStar, kDiamond };
 /// Colours of series, told apart by people who are colour-blind (Okabe and Ito 2008) and repeated after seven.
 inline constexpr int kMuted = -1;  ///< grey: what does not count
 inline constexpr int kInk = -2;    ///< the text's colour
+
+/// A colour of a ramp from dark to light (on dark paper the other way round) for the i-th of `count` ordered things.
+int ramp_colour(size_t i, size_t count);
 
 struct PlotPoint {
   double x = 0.0;
@@ -48,6 +53,11 @@ class Plot {
   /// A filled area between two curves over the same x.
   void band(const std::vector<double>& x, const std::vector<double>& low, const std::vector<double>& high, int colour);
   void horizontal_bar(double y, double low, double high, int colour, const std::string& title);
+  /// Many small dots as one mark.
+  void cloud(std::vector<PlotPoint> points, int colour);
+  /// A filled rectangle with a text in it; `outlined` ones stand out.
+  void cell(PlotPoint low, PlotPoint high, int colour, bool outlined, const std::string& title,
+            const std::string& text);
   void vertical_bar(double x, double low, double high, int colour, const std::string& title);
   /// A text at a point; it moves aside for others.
   void label(PlotPoint at, const std::string& text, int colour);
@@ -61,11 +71,11 @@ class Plot {
 
  private:
   struct Shape {
-    enum class Kind { kPoint, kLine, kBand, kBar, kLabel } kind = Kind::kPoint;
+    enum class Kind { kPoint, kLine, kBand, kBar, kLabel, kCloud, kCell } kind = Kind::kPoint;
     std::vector<PlotPoint> points;
     int colour = 0;
     Mark mark = Mark::kDot;
-    bool dashed = false;
+    bool dashed = false;  ///< a line; a cell is outlined
     std::string title, label;
   };
   struct Range {

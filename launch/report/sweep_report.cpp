@@ -38,13 +38,19 @@ std::string facts(const SweepReport& report) {
 
 }  // namespace
 
-void follow_optimum(SweepReport& report) {
+void follow_optimum(SweepReport& report, const std::vector<double>& budgets) {
   constexpr int kSteps = 24;
-  double low = HUGE_VAL, high = 0.0, fitted = 0.0;
+  const std::vector<SweepRun> fitted = fitted_runs(report.table.runs);
+  report.cost = compute_cost_of(fitted);
+  report.smallest_fitted_c = std::ranges::min_element(fitted, {}, &SweepRun::c)->c;
+  report.largest_fitted_c = std::ranges::max_element(fitted, {}, &SweepRun::c)->c;
+  double low = HUGE_VAL, high = 0.0;
   for (const SweepRun& run : report.table.runs.runs) {
     low = std::min(low, run.c);
     high = std::max(high, run.c);
-    if (!run.held_out) fitted = std::max(fitted, run.c);
+  }
+  for (const double c : budgets) {
+    report.advice.push_back(advise(report.fit, c, report.largest_fitted_c, RunPoint::kUnknown, report.cost));
   }
   for (const WrittenPrediction& one : report.predictions) high = std::max(high, one.c);
   for (const Advice& one : report.advice) high = std::max(high, one.best.c);
@@ -53,17 +59,22 @@ void follow_optimum(SweepReport& report) {
   report.along_compute.clear();
   for (int i = 0; i <= kSteps; ++i) {
     const double c = low * std::pow(high / low, static_cast<double>(i) / kSteps);
-    report.along_compute.push_back(advise(report.fit, c, fitted));
+    report.along_compute.push_back(advise(report.fit, c, report.largest_fitted_c, RunPoint::kUnknown, report.cost));
   }
 }
 
 RenderedReport render_report(const SweepReport& report) {
-  std::vector<ReportSection> sections{isoflop_section(report), loss_section(report), optimum_section(report)};
+  std::vector<ReportSection> sections{isoflop_section(report), loss_section(report), optimum_section(report),
+                                      size_section(report)};
   std::vector<ReportSection> tables = table_sections(report);
   sections.push_back(std::move(tables.front()));  // the law
+  sections.push_back(bootstrap_section(report));
   sections.push_back(backtest_section(report));
   sections.push_back(residual_section(report));
+  sections.push_back(exponent_section(report));
   sections.push_back(surface_section(report));
+  sections.push_back(misallocation_section(report));
+  sections.push_back(tuning_section(report));
   sections.insert(sections.end(), std::make_move_iterator(tables.begin() + 1), std::make_move_iterator(tables.end()));
   RenderedReport rendered;
   rendered.html = page(report.title, facts(report), sections);

@@ -4,6 +4,7 @@
 // et al. 2024 (held-out runs with their errors).
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -14,7 +15,7 @@
 #include "core/scaling/fit/backtest.h"
 #include "core/scaling/fit/isoflop.h"
 #include "core/scaling/fit/sweep_fit.h"
-#include "launch/report/svg.h"
+#include "launch/report/exponents.h"
 
 namespace tsugi {
 
@@ -39,21 +40,27 @@ struct SweepReport {
   std::string fit_hash;  ///< empty: fitted now
   Backtest ranking;
   std::optional<ComputeOptimal> isoflop;
-  std::string isoflop_refusal;  ///< why there is none
-  std::vector<Advice> advice;   ///< for budgets that were asked for
+  std::string isoflop_refusal;         ///< why there is none …
+  std::vector<IsoflopBudget> budgets;  ///< … and what there is of it
+  ComputeCost cost;                    ///< how the runs count compute
+  double smallest_fitted_c = 0.0;
+  double largest_fitted_c = 0.0;
+  std::vector<ExponentEstimate> exponents;
+  std::vector<Advice> advice;  ///< for budgets that were asked for
   std::vector<WrittenPrediction> predictions;
   std::vector<ExcludedRun> excluded;
+  /// Columns of the file that no fit reads (seeds, other counts of N, seconds, …), by the names of runs.
+  std::vector<std::string> other_columns;
+  std::map<std::string, std::vector<std::string>> others;
+  /// (what, value): where the numbers come from and how to get them again.
+  std::vector<std::pair<std::string, std::string>> provenance;
 
   /// Advice along C from the cheapest run to the dearest run, prediction or budget: the curves of several plots.
   std::vector<Advice> along_compute;
 };
 
-/// Fills along_compute.
-void follow_optimum(SweepReport& report);
-
-inline const Axis kParametersAxis{"parameters N", true, TickText::kCount};
-inline const Axis kTokensAxis{"training tokens D", true, TickText::kCount};
-inline const Axis kComputeAxis{"training compute C (FLOP)", true, TickText::kScientific};
+/// Fills cost, the range of fitted compute, and along_compute. After predictions; `budgets` are to be advised on.
+void follow_optimum(SweepReport& report, const std::vector<double>& budgets);
 
 /// Part of the page; `data` are (file name, CSV) of every number in it.
 struct ReportSection {
@@ -66,6 +73,11 @@ ReportSection isoflop_section(const SweepReport& report);
 ReportSection optimum_section(const SweepReport& report);  ///< N*, D*, tokens per parameter over C
 ReportSection loss_section(const SweepReport& report);
 ReportSection surface_section(const SweepReport& report);
+ReportSection size_section(const SweepReport& report);
+ReportSection misallocation_section(const SweepReport& report);
+ReportSection bootstrap_section(const SweepReport& report);
+ReportSection exponent_section(const SweepReport& report);
+ReportSection tuning_section(const SweepReport& report);
 ReportSection residual_section(const SweepReport& report);
 ReportSection backtest_section(const SweepReport& report);
 std::vector<ReportSection> table_sections(const SweepReport& report);

@@ -1,8 +1,10 @@
 // The tables of a report.
 #include <cmath>
 
+#include "core/data/csv.h"
+#include "core/scaling/flops.h"
+#include "launch/report/marks.h"
 #include "launch/report/page.h"
-#include "launch/report/svg.h"
 #include "launch/report/table.h"
 #include "launch/sweep/fit_json.h"
 
@@ -35,23 +37,43 @@ ReportSection fit_table(const SweepReport& report) {
 }
 
 ReportSection run_table(const SweepReport& report) {
-  DataTable table({"run", "N", "D", "D/N", "C", "6ND", "learning rate", "batch", "steps", "loss", "status"});
+  std::vector<std::string> header{"run",           "N",     "D",     "D/N",  "C",     "6ND",
+                                  "learning rate", "batch", "steps", "loss", "status"};
+  header.insert(header.end(), report.other_columns.begin(), report.other_columns.end());
+  DataTable table(header);
   const auto add = [&](const SweepRun& run, const char* status) {
-    table.add({run.name,
-               {run.n, count_text(run.n)},
-               {run.d, count_text(run.d)},
-               run.d / run.n,
-               {run.c, scientific_text(run.c)},
-               {6.0 * run.n * run.d, scientific_text(6.0 * run.n * run.d)},
-               run.learning_rate,
-               run.batch,
-               {run.steps, count_text(run.steps)},
-               run.loss,
-               status});
+    std::vector<Cell> row{run.name,
+                          {run.n, count_text(run.n)},
+                          {run.d, count_text(run.d)},
+                          run.d / run.n,
+                          {run.c, scientific_text(run.c)},
+                          {training_flops(run.n, run.d), scientific_text(training_flops(run.n, run.d))},
+                          run.learning_rate,
+                          run.batch,
+                          {run.steps, count_text(run.steps)},
+                          run.loss,
+                          status};
+    const auto found = report.others.find(run.name);
+    for (size_t i = 0; i < report.other_columns.size(); ++i) {
+      const std::string text = found == report.others.end() ? "" : found->second[i];
+      double number = 0.0;
+      if (parse_csv_number(text, number)) {
+        row.emplace_back(number);
+      } else {
+        row.emplace_back(text);
+      }
+    }
+    table.add(std::move(row));
   };
   for (const SweepRun& run : report.table.runs.runs) add(run, run.held_out ? "held out" : "fitted");
   for (const SweepRun& run : report.table.filtered_out) add(run, "filtered out");
   return table_section("Runs", "run_table.csv", table);
+}
+
+ReportSection provenance_table(const SweepReport& report) {
+  DataTable table({"what", "value"});
+  for (const auto& [what, value] : report.provenance) table.add({what, value});
+  return table_section("Where this comes from", "provenance.csv", table);
 }
 
 ReportSection advice_table(const SweepReport& report) {
@@ -72,7 +94,8 @@ ReportSection advice_table(const SweepReport& report) {
                counts(one.best.n_within_tenth_percent),
                one.extrapolation});
   }
-  return table_section("Advice", "advice.csv", table, "How to spend a budget under this law, C = 6 N D.");
+  return table_section("Advice", "advice.csv", table,
+                       "How to spend a budget under this law. " + cost_text(report.cost));
 }
 
 ReportSection prediction_table(const SweepReport& report) {
@@ -117,6 +140,7 @@ std::vector<ReportSection> table_sections(const SweepReport& report) {
   if (report.isoflop) {
     for (const std::string& warning : report.isoflop->warnings) notes.push_back("isoFLOP: " + warning);
   }
+  if (!report.provenance.empty()) sections.push_back(provenance_table(report));
   if (!notes.empty()) {
     ReportSection section{"Warnings and notes", "<ul class=\"notes\">\n", {}};
     for (const std::string& note : notes) section.html += "<li>" + escape_markup(note) + "</li>\n";

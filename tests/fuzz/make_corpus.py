@@ -327,6 +327,47 @@ put("labelled", "label_2_64", '{"text":"one","label":18446744073709551616}\n{"te
 put("labelled", "bad_utf8", b'{"text":"\xff","label":"a"}\n')
 put("labelled", "blank", "\n \n\t\n")
 
+# --- instructions: flags, lines
+put("instructions", "valid", b'\0{"prompt":"2+2=","response":"4"}\n\n{"prompt":"","completion":"x"}\r\n')
+chat = '{"messages":[{"role":"system","content":"s"},{"role":"user","content":"u"},{"role":"assistant","content":"a"}]}'
+put("instructions", "valid_messages", b"\1" + chat.encode() + b"\n")
+put("instructions", "valid_pair", b'\1{"prompt":[{"role":"user","content":"u"}],"response":[{"role":"assistant","content":"a"}]}')
+put("instructions", "special_tokens", b'\1{"prompt":"<|eot_id|><|begin_of_text|>","response":"<|end_of_text|>"}')
+put("instructions", "long", b'\2{"prompt":"' + 99 * b"p" + b'","response":"r"}\n{"prompt":"p","response":"' + 99 * b"r" + b'"}')
+put("instructions", "cut", b'\0{"prompt":"' + 99 * b"p" + b'","response":"r"}\n{"prompt":"p","response":"' + 99 * b"r" + b'"}')
+for name, line in {"role": '{"messages":[{"role":"tool","content":"x"}]}', "empty_messages": '{"messages":[]}', "no_content": '{"messages":[{"role":"user"}]}',
+                   "mixed": '{"prompt":"p","response":[{"role":"assistant","content":"a"}]}', "number": '{"prompt":1,"response":2}',
+                   "nothing_to_learn": '{"prompt":"p","response":""}', "deep": '{"prompt":' + 300 * "[" + 300 * "]" + "}", "torn": '{"prompt":"'}.items():
+    put("instructions", name, b"\0" + line.encode())
+put("instructions", "bad_utf8", b'\0{"prompt":"\xff","response":"r"}')
+
+# --- checkpoints: sized run.json, sized shard, model
+run = {"version": 1, "step": 1, "next_sample": 8, "evaluation_due": False, "config": "steps: 1", "facts": {"build": "x"}}
+model = tensors("{" + entry("a", "F32", "[2,2]", "[0,16]") + "," + entry("b", "F32", "[2]", "[16,24]") + "}", bytes(24))
+moments = [("exp_avg/a@0", 4), ("exp_avg/b@0", 2), ("exp_avg_sq/a@0", 3), ("exp_avg_sq/a@3", 1), ("exp_avg_sq/b@1", 1)]
+
+
+def shard(pieces):
+    header, at = [], 0
+    for name, count in pieces:
+        header.append(entry(name, "F32", f"[{count}]", f"[{at},{at + 4 * count}]"))
+        at += 4 * count
+    return tensors("{" + ",".join(header) + "}", bytes(at))
+
+
+checkpoint = lambda state=run, pieces=moments, masters=model: sized(json.dumps(state)) + sized(shard(pieces)) + masters
+put("checkpoint", "valid", checkpoint())
+for name, changes in {"other_step": {"step": 2}, "version": {"version": 2}, "step_2_64": {"step": 2**64}, "sample_negative": {"next_sample": -1},
+                      "facts_number": {"facts": {"a": 1}}, "config_missing": {"config": None}, "due_text": {"evaluation_due": "yes"}}.items():
+    put("checkpoint", name, checkpoint(state=run | changes))
+for name, piece in {"twice": ("exp_avg/a@1", 2), "beyond": ("exp_avg/a@4", 1), "offset_2_64": ("exp_avg/a@18446744073709551616", 1),
+                    "offset_text": ("exp_avg/a@x", 1), "no_offset": ("exp_avg/a", 1), "unknown": ("exp_avg/c@0", 1), "kind": ("exp/a@0", 1)}.items():
+    put("checkpoint", name, checkpoint(pieces=moments + [piece]))
+put("checkpoint", "hole", checkpoint(pieces=moments[:-1]))
+put("checkpoint", "shape", checkpoint(masters=tensors("{" + entry("a", "F32", "[4]", "[0,16]") + "," + entry("b", "F32", "[2]", "[16,24]") + "}", bytes(24))))
+put("checkpoint", "further", checkpoint(masters=tensors("{" + entry("a", "F32", "[2,2]", "[0,16]") + "," + entry("b", "F32", "[2]", "[16,24]") + ","
+                                                       + entry("c", "F32", "[1]", "[24,28]") + "}", bytes(28))))
+
 # --- fits
 fit = {"tsugi_fit": {"version": 1, "form": "chinchilla", "theta": [1.7, 400.0, 400.0, 0.34, 0.28], "fixed": 0, "level": 0.9, "seed": 1,
                      "fitted": {"n": [1e6, 1e9], "d": [1e7, 1e10], "c": [1e14, 1e20]}, "residuals": [0.1, -0.1],

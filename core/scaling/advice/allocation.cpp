@@ -3,17 +3,16 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/scaling/flops.h"
 #include "ops/base/error.h"
 
 namespace tsugi {
 namespace {
 
 /// ln L at ln N on the isoFLOP line of C.
-double on_budget(const Law& law, const Theta& theta, double c, double unique, double log_n) {
+double on_budget(const Law& law, const Theta& theta, double c, double unique, const ComputeCost& cost, double log_n) {
   RunPoint point;
   point.log_n = log_n;
-  point.log_d = std::log(tokens_for_flops(c, std::exp(log_n)));
+  point.log_d = std::log(cost.tokens(c, std::exp(log_n)));
   point.log_c = std::log(c);
   point.log_unique = std::isnan(unique) ? point.log_d : std::log(unique);
   return law.log_loss(theta.data(), point, nullptr);
@@ -31,14 +30,14 @@ double crossing(const std::function<double(double)>& height, double inside, doub
 
 }  // namespace
 
-Allocation allocate(const Law& law, const Theta& theta, double c, double unique) {
+Allocation allocate(const Law& law, const Theta& theta, double c, double unique, const ComputeCost& cost) {
   if ((law.inputs & (kInputN | kInputD)) != (kInputN | kInputD)) {
     throw Error(ExitCode::kUsage, std::string("form ") + law.name + " does not say how loss depends on both n and d",
                 "advice for a budget needs --form chinchilla, kaplan, kaplan_irreducible, data_constrained or isoflop");
   }
   // From one parameter to one token; golden-section search after a scan, for the laws are unimodal but for noise.
-  const double low = 0.0, high = std::log(parameters_for_flops(c, 1.0));
-  const auto height = [&](double log_n) { return on_budget(law, theta, c, unique, log_n); };
+  const double low = 0.0, high = std::log(cost.parameters(c, 1.0));
+  const auto height = [&](double log_n) { return on_budget(law, theta, c, unique, cost, log_n); };
   constexpr int kScan = 200;
   double best = low, best_height = height(low);
   for (int i = 1; i <= kScan; ++i) {
@@ -72,7 +71,7 @@ Allocation allocate(const Law& law, const Theta& theta, double c, double unique)
   Allocation result;
   result.c = c;
   result.n = std::exp(best);
-  result.d = tokens_for_flops(c, result.n);
+  result.d = cost.tokens(c, result.n);
   const double log_loss = height(best);
   result.loss = std::exp(log_loss);
   const auto within = [&](double factor) {
@@ -84,19 +83,20 @@ Allocation allocate(const Law& law, const Theta& theta, double c, double unique)
   return result;
 }
 
-double parameter_exponent(const Law& law, const Theta& theta, double c) {
+double parameter_exponent(const Law& law, const Theta& theta, double c, const ComputeCost& cost) {
   constexpr double kStep = 1.1;
-  const double above = allocate(law, theta, c * kStep).n, below = allocate(law, theta, c / kStep).n;
+  const double above = allocate(law, theta, c * kStep, RunPoint::kUnknown, cost).n;
+  const double below = allocate(law, theta, c / kStep, RunPoint::kUnknown, cost).n;
   return std::log(above / below) / (2.0 * std::log(kStep));
 }
 
-Advice advise(const SweepFit& fit, double c, double largest_fitted_c, double unique) {
+Advice advise(const SweepFit& fit, double c, double largest_fitted_c, double unique, const ComputeCost& cost) {
   const Law& law = *fit.fit.law;
   Advice advice;
-  advice.best = allocate(law, fit.fit.theta, c, unique);
+  advice.best = allocate(law, fit.fit.theta, c, unique, cost);
   std::vector<double> n, d, ratio;
   for (const Theta& theta : fit.bootstrap.samples) {
-    const Allocation one = allocate(law, theta, c, unique);
+    const Allocation one = allocate(law, theta, c, unique, cost);
     n.push_back(one.n);
     d.push_back(one.d);
     ratio.push_back(one.d / one.n);

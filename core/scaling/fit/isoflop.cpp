@@ -155,26 +155,20 @@ void judge(const Sizes& sizes, const Parabola& parabola, IsoflopBudget& budget) 
   if (budget.sizes < 5) budget.warnings.emplace_back("only four sizes: one bad run decides");
 }
 
-}  // namespace
+struct Good {
+  Sizes sizes;
+  Parabola parabola;
+  size_t budget;
+};
 
-double PowerOfCompute::at(double c) const { return std::exp(log_coefficient + exponent * std::log(c)); }
-
-ComputeOptimal fit_isoflop(std::span<const SweepRun> runs, const IsoflopOptions& options, ThreadPool& pool) {
-  for (const SweepRun& run : runs) {
-    if (std::isnan(run.n) || std::isnan(run.c) || std::isnan(run.d)) {
-      throw Error(ExitCode::kData, "form isoflop needs two of n, d and c, but " + run.name + " has not",
-                  "name the columns: --columns c=COLUMN,n=COLUMN,loss=COLUMN");
-    }
-  }
-  ComputeOptimal result;
-  result.form = "isoflop";
-  struct Good {
-    Sizes sizes;
-    Parabola parabola;
-    size_t budget;
-  };
+struct Judged {
+  std::vector<IsoflopBudget> budgets;
   std::vector<Good> good;
-  std::vector<double> pool_of_residuals;  // relative to the loss, corrected for the degrees of freedom
+  std::vector<double> residuals;  // relative to the loss, corrected for the degrees of freedom
+};
+
+Judged judge_all(std::span<const SweepRun> runs) {
+  Judged result;
   for (const Budget& group : group_budgets(runs)) {
     IsoflopBudget budget;
     budget.c = group.c;
@@ -196,12 +190,34 @@ ComputeOptimal fit_isoflop(std::span<const SweepRun> runs, const IsoflopOptions&
       warn_of_outliers(sizes, budget);
       const double correction = std::sqrt(budget.sizes / static_cast<double>(std::max(1, parabola.line.degrees)));
       for (size_t i = 0; i < sizes.x.size(); ++i) {
-        pool_of_residuals.push_back(correction * (sizes.loss[i] / parabola.at(sizes.x[i]) - 1.0));
+        result.residuals.push_back(correction * (sizes.loss[i] / parabola.at(sizes.x[i]) - 1.0));
       }
-      good.push_back({std::move(sizes), parabola, result.budgets.size()});
+      result.good.push_back({std::move(sizes), parabola, result.budgets.size()});
     }
     result.budgets.push_back(std::move(budget));
   }
+  return result;
+}
+
+}  // namespace
+
+double PowerOfCompute::at(double c) const { return std::exp(log_coefficient + exponent * std::log(c)); }
+
+std::vector<IsoflopBudget> judge_budgets(std::span<const SweepRun> runs) { return judge_all(runs).budgets; }
+
+ComputeOptimal fit_isoflop(std::span<const SweepRun> runs, const IsoflopOptions& options, ThreadPool& pool) {
+  for (const SweepRun& run : runs) {
+    if (std::isnan(run.n) || std::isnan(run.c) || std::isnan(run.d)) {
+      throw Error(ExitCode::kData, "form isoflop needs two of n, d and c, but " + run.name + " has not",
+                  "name the columns: --columns c=COLUMN,n=COLUMN,loss=COLUMN");
+    }
+  }
+  ComputeOptimal result;
+  result.form = "isoflop";
+  Judged judged = judge_all(runs);
+  const std::vector<Good>& good = judged.good;
+  const std::vector<double>& pool_of_residuals = judged.residuals;
+  result.budgets = std::move(judged.budgets);
   if (good.size() < 2) {
     std::string reasons;
     for (const IsoflopBudget& budget : result.budgets) {

@@ -66,6 +66,9 @@ struct ComputeOptimal {
   std::vector<Sample> samples;
 };
 
+/// Every budget of the runs with its parabola, used or not and why. Throws as group_budgets().
+std::vector<IsoflopBudget> judge_budgets(std::span<const SweepRun> runs);
+
 /// Approach 2. Per budget the parabola of L in ln N over the distinct sizes; then lines of ln N* and ln D* over ln C.
 /// A budget takes part only if it has at least four sizes, a curvature that is above zero (Student's t, 95 %), and its
 /// minimum inside the sizes that were run; otherwise it is listed with what to add. Intervals resample the residuals of
