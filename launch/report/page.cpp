@@ -15,11 +15,6 @@ constexpr const char* kStyle = R"(
 --muted:#6f7883;--s0:#5cb3ee;--s1:#f5924a;--s2:#36c796;--s3:#e08abf;--s4:#e3c64a;--s5:#8fd3f5;--s6:#a99bf0;
 --g0:#7a8fe0;--g1:#5f9fd8;--g2:#45adca;--g3:#33b8b0;--g4:#3cc291;--g5:#62cc72;--g6:#8fd657;--g7:#b9dc45;--g8:#dde14b;
 --g9:#fbe96a}}
-@media print{:root{color-scheme:light;--paper:#fff;--ink:#000;--soft:#444;--grid:#ddd;--panel:#fff;--muted:#999;
---s0:#0063a3;--s1:#c25400;--s2:#007a5a;--s3:#a63d7e;--s4:#8a6d00;--s5:#2b8cbe;--s6:#5b4bb5;
---g0:#440154;--g1:#481f70;--g2:#443983;--g3:#3b528b;--g4:#31688e;--g5:#287c8e;--g6:#21918c;--g7:#20a486;--g8:#35b779;
---g9:#5ec962}
-section{break-inside:auto}figure,tr{break-inside:avoid}.scroll{overflow:visible}table{font-size:8pt}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.55 system-ui,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
 main{max-width:1180px;margin:0 auto;padding:32px 24px 64px}
@@ -42,13 +37,14 @@ svg text{fill:var(--ink)}
 svg .tick{font-size:12px;fill:var(--soft);font-variant-numeric:tabular-nums}
 svg .axis{font-size:13px}
 svg .label{font-size:12px;font-weight:600;paint-order:stroke;stroke:var(--panel);stroke-width:3px}
+@media (max-width:700px){figure svg{min-width:540px}.pairs svg{min-width:0}}
 .grid{stroke:var(--grid);stroke-width:1;fill:none}
 .line,.bar{fill:none;stroke:var(--c);stroke-width:2;stroke-linejoin:round}
 .bar{stroke-width:1.7}
 .dashed{stroke-dasharray:6 4}
 .band{fill:var(--c);opacity:.16;stroke:none}
 .point{fill:var(--c);stroke:var(--panel);stroke-width:1.2}
-.cloud{fill:none;stroke:var(--c);stroke-width:3.2;stroke-linecap:round;opacity:.4}
+.cloud{fill:none;stroke:var(--c);stroke-width:3.2;stroke-linecap:round;opacity:.5}
 .cell rect{fill:var(--c);stroke:var(--panel);stroke-width:1}
 .cell.best rect{stroke:var(--ink);stroke-width:2.5}
 svg text.inside{font-size:11px;fill:#fff;stroke:#000b;stroke-width:2.6px;paint-order:stroke;pointer-events:none}
@@ -69,6 +65,13 @@ th{color:var(--soft);font-weight:600}
 .number{text-align:right}
 ul.notes{padding-left:1.2rem;max-width:90ch}
 footer{margin-top:3rem;color:var(--soft);font-size:.85rem}
+@media print{:root{color-scheme:light;--paper:#fff;--ink:#000;--soft:#444;--grid:#ddd;--panel:#fff;--muted:#999;
+--s0:#0063a3;--s1:#c25400;--s2:#007a5a;--s3:#a63d7e;--s4:#8a6d00;--s5:#2b8cbe;--s6:#5b4bb5;
+--g0:#440154;--g1:#481f70;--g2:#443983;--g3:#3b528b;--g4:#31688e;--g5:#287c8e;--g6:#21918c;--g7:#20a486;--g8:#35b779;
+--g9:#5ec962}
+section{break-inside:auto}figure,tr{break-inside:avoid}.scroll{overflow:visible}figure svg{min-width:0}
+table{font-size:6.5pt}th,td{white-space:normal;padding-right:5px;overflow-wrap:anywhere}
+.number{overflow-wrap:normal}.figures{grid-template-columns:1fr 1fr}h2{break-after:avoid}}
 )";
 
 }  // namespace

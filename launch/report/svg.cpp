@@ -264,10 +264,11 @@ std::string Plot::html() const {
   const double names = static_cast<double>(y_.categories.size());
   if (names > 0.0) frame.y = {0.5 - names, 0.5, true};  // the first on top
   const double right = left + frame.width, bottom = kTop + frame.height;
-  std::string out = "<svg id=\"" + id_ + "\" viewBox=\"0 0 " + std::to_string(width_) + " " + std::to_string(height_) +
-                    "\" role=\"img\" aria-label=\"" + escape_markup(description_) + "\">\n<defs><clipPath id=\"" + id_ +
-                    "-clip\"><rect x=\"" + number(left) + "\" y=\"" + number(kTop) + "\" width=\"" +
-                    number(frame.width) + "\" height=\"" + number(frame.height) + "\"/></clipPath></defs>\n";
+  std::string out = "<div class=\"scroll\"><svg id=\"" + id_ + "\" viewBox=\"0 0 " + std::to_string(width_) + " " +
+                    std::to_string(height_) + "\" role=\"img\" aria-label=\"" + escape_markup(description_) +
+                    "\">\n<defs><clipPath id=\"" + id_ + "-clip\"><rect x=\"" + number(left) + "\" y=\"" +
+                    number(kTop) + "\" width=\"" + number(frame.width) + "\" height=\"" + number(frame.height) +
+                    "\"/></clipPath></defs>\n";
   for (const double tick :
        axis_ticks(x_, frame.x.low, frame.x.high, std::max(3, width_ / 90 + (width_ < 400 ? 1 : 0)))) {
     const double at = frame.px(tick);
@@ -327,7 +328,7 @@ std::string Plot::html() const {
       break;
     }
   }
-  out += "</svg>\n";
+  out += "</svg></div>\n";
   if (!legend_.empty()) out += "<ul class=\"legend\">\n";
   for (const LegendEntry& entry : legend_) {
     out += "<li><i class=\"" + colour_class(entry.colour) + (entry.dashed ? " dashed" : "") + "\"></i>" +

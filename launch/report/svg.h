@@ -66,7 +66,7 @@ class Plot {
   void include_x(double value);
   void include_y(double value);
 
-  /// <svg> and, below it, the legend.
+  /// <svg>, which narrow screens scroll, and below it the legend.
   std::string html() const;
 
  private:

@@ -71,7 +71,8 @@ for look in "1280 0" "1280 1" "420 0"; do
   for plot in isoflop loss-compute loss-tokens surface predicted-measured; do drawn "$plot" "$runs"; done
   for plot in optimal-n optimal-d tokens-per-parameter exponents; do drawn "$plot" 4; done
   for plot in residual-n residual-d residual-c residual-ratio residual-quantiles; do drawn "$plot" 10; done
-  for plot in misallocation-loss misallocation-compute backtest pair-0-1; do drawn "$plot" 2; done
+  for plot in misallocation-loss backtest pair-0-1; do drawn "$plot" 2; done
+  drawn misallocation-compute 1
   papers="${papers:-}$(grep -oE 'paper=rgb\([^)]*\)' "$WORK/probe") "
 done
 [ "$(tr ' ' '\n' <<< "${papers//, /,}" | sort -u | grep -c paper)" = 2 ] || fail "light and dark look alike: $papers"
@@ -85,7 +86,7 @@ done
 awk 'BEGIN { print "name,n,d,lr,batch,loss"
   for (n = 1e6; n < 3e7; n *= 2) for (d = 1e7; d < 4e8; d *= 3) print "r" n "-" d "," n "," d ",0.001,1024," 1.7 + 400/n^0.34 + 410/d^0.28
   for (i = -2; i <= 2; ++i) for (j = -2; j <= 2; ++j) {
-    n = 4e6; d = 9e7; print "t" i "-" j "," n "," d "," 0.0011*2^i "," 1000*2^j "," (1.7 + 400/n^0.34 + 410/d^0.28)*(1 + 0.002*(i*i + j*j)) } }' \
+    n = 5e6; d = 9e7; print "t" i "-" j "," n "," d "," 0.0011*2^i "," 1000*2^j "," (1.7 + 400/n^0.34 + 410/d^0.28)*(1 + 0.002*(i*i + j*j)) } }' \
   > "$WORK/tuned.csv"
 "$TSUGI" sweep report --csv "$WORK/tuned.csv" --form chinchilla --bootstraps 50 --out "$WORK/tuned.html" > "$WORK/said" ||
   { cat "$WORK/said" >&2; fail "the report of a grid"; }
