@@ -8,7 +8,6 @@
 
 #include "core/scaling/advice/allocation.h"
 #include "core/scaling/fit/isoflop.h"
-#include "core/scaling/flops.h"
 #include "ops/base/error.h"
 
 namespace tsugi {
@@ -112,7 +111,7 @@ std::vector<ExponentEstimate> estimate_exponents(const CsvTable& csv, const RunT
 
   if (!cost.is_rule_of_thumb()) {
     std::vector<SweepRun> counted = runs;
-    for (SweepRun& run : counted) run.c = training_flops(run.n, run.d);
+    for (SweepRun& run : counted) run.c = ComputeCost{}.flops(run.n, run.d);
     estimates.add("counting", "C = 6 N D",
                   [&](ExponentEstimate& one) { estimates.of_fit(one, fit, middle_compute(counted), {}); });
   }

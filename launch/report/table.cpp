@@ -17,7 +17,7 @@ std::string printed(const char* format, double value) {
   return text;
 }
 
-std::string quoted(const std::string& text) {
+std::string csv_field(const std::string& text) {
   if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
   std::string out = "\"";
   for (const char c : text) {
@@ -56,10 +56,10 @@ std::string DataTable::html() const {
 
 std::string DataTable::csv() const {
   std::string out;
-  for (size_t i = 0; i < header_.size(); ++i) out += (i == 0 ? "" : ",") + quoted(header_[i]);
+  for (size_t i = 0; i < header_.size(); ++i) out += (i == 0 ? "" : ",") + csv_field(header_[i]);
   out += "\n";
   for (const auto& row : rows_) {
-    for (size_t i = 0; i < row.size(); ++i) out += (i == 0 ? "" : ",") + quoted(row[i].exact);
+    for (size_t i = 0; i < row.size(); ++i) out += (i == 0 ? "" : ",") + csv_field(row[i].exact);
     out += "\n";
   }
   return out;

@@ -2,7 +2,6 @@
 #include <cmath>
 
 #include "core/data/csv.h"
-#include "core/scaling/flops.h"
 #include "launch/report/marks.h"
 #include "launch/report/page.h"
 #include "launch/report/table.h"
@@ -47,7 +46,7 @@ ReportSection run_table(const SweepReport& report) {
                           {run.d, count_text(run.d)},
                           run.d / run.n,
                           {run.c, scientific_text(run.c)},
-                          {training_flops(run.n, run.d), scientific_text(training_flops(run.n, run.d))},
+                          {ComputeCost{}.flops(run.n, run.d), scientific_text(ComputeCost{}.flops(run.n, run.d))},
                           run.learning_rate,
                           run.batch,
                           {run.steps, count_text(run.steps)},

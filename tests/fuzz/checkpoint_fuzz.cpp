@@ -10,7 +10,8 @@ TSUGI_FUZZ_TARGET(checkpoint) {
   using namespace tsugi;
   static const fuzzing::MemoryFolder folder("_checkpoint");
   std::filesystem::create_directories(folder.path() + "/state");
-  Manifest manifest{.step = 1, .generation = 1, .world_size = 1};
+  Manifest manifest;
+  manifest.step = manifest.generation = manifest.world_size = 1;
   for (const std::string& name :
        {std::string(kModelFile), std::string("config.json"), std::string(kRunFile), shard_file(0, 1)}) {
     manifest.files[name] = {};

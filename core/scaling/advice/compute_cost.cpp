@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/scaling/flops.h"
-
 namespace tsugi {
 
 double ComputeCost::flops(double n, double d) const { return coefficient * std::pow(n, exponent) * d; }
@@ -24,7 +22,7 @@ ComputeCost compute_cost_of(std::span<const SweepRun> runs) {
     count += 1.0;
     sum_x += x;
     sum_y += y;
-    from_rule = std::max(from_rule, std::abs(run.c / training_flops(run.n, run.d) - 1.0));
+    from_rule = std::max(from_rule, std::abs(run.c / ComputeCost{}.flops(run.n, run.d) - 1.0));
   });
   ComputeCost cost;
   if (count == 0.0 || from_rule <= kRuleOfThumb) {
