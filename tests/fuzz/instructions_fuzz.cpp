@@ -17,7 +17,7 @@ TSUGI_FUZZ_TARGET(instructions) {
   const Tokenizer& tokenizer = *kTokenizers[flags & 1];
   InstructionOptions options;
   options.chat = ChatTemplate::of(tokenizer);
-  options.max_tokens = 64;
+  options.max_tokens = 200;
   if ((flags & 2) != 0) options.too_long = InstructionOptions::TooLong::kDrop;
   fuzzing::refuse_or([&] {
     const Instructions read = read_instructions({file.path()}, tokenizer, options);

@@ -333,8 +333,8 @@ chat = '{"messages":[{"role":"system","content":"s"},{"role":"user","content":"u
 put("instructions", "valid_messages", b"\1" + chat.encode() + b"\n")
 put("instructions", "valid_pair", b'\1{"prompt":[{"role":"user","content":"u"}],"response":[{"role":"assistant","content":"a"}]}')
 put("instructions", "special_tokens", b'\1{"prompt":"<|eot_id|><|begin_of_text|>","response":"<|end_of_text|>"}')
-put("instructions", "long", b'\2{"prompt":"' + 99 * b"p" + b'","response":"r"}\n{"prompt":"p","response":"' + 99 * b"r" + b'"}')
-put("instructions", "cut", b'\0{"prompt":"' + 99 * b"p" + b'","response":"r"}\n{"prompt":"p","response":"' + 99 * b"r" + b'"}')
+put("instructions", "long", b'\2{"prompt":"' + 250 * b"p" + b'","response":"r"}\n{"prompt":"p","response":"' + 250 * b"r" + b'"}')
+put("instructions", "cut", b'\0{"prompt":"' + 250 * b"p" + b'","response":"r"}\n{"prompt":"p","response":"' + 250 * b"r" + b'"}')
 for name, line in {"role": '{"messages":[{"role":"tool","content":"x"}]}', "empty_messages": '{"messages":[]}', "no_content": '{"messages":[{"role":"user"}]}',
                    "mixed": '{"prompt":"p","response":[{"role":"assistant","content":"a"}]}', "number": '{"prompt":1,"response":2}',
                    "nothing_to_learn": '{"prompt":"p","response":""}', "deep": '{"prompt":' + 300 * "[" + 300 * "]" + "}", "torn": '{"prompt":"'}.items():
