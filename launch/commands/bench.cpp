@@ -173,7 +173,7 @@ int bench_step(World& world, const BenchOptions& options) {
                                 {"ranks", world.size()},
                                 {"threads", world.threads()},
                                 {"device", chosen.description},
-                                {"planned_bytes", engine.memory().total()},
+                                {"planned_bytes", engine.memory().total() - engine.memory().checkpoint_copy},
                                 {"peak_resident_bytes", peak}};
   if (options.profile) result["profile"] = table(operators, roof, all / options.steps, options.steps);
   if (world.rank() != 0) return 0;

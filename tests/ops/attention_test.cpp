@@ -22,7 +22,7 @@ using testing::run;
 using testing::run_plain_bf16;
 using testing::run_reference;
 
-const Dropout kDropout{.p = 0.25f, .seed = 77, .first_sample = 3, .site = 5};
+const Dropout kCausalDropout{.p = 0.25f, .seed = 77, .first_sample = 3, .site = 5};
 
 void expect_near(const std::vector<double>& actual, const std::vector<double>& expected, double relative,
                  const char* what) {
@@ -37,23 +37,23 @@ bool same(const Results& a, const Results& b) {
          equal(a.dv, b.dv);
 }
 
-struct Sizes {
+struct CausalSizes {
   int64_t batch, query_tokens, key_tokens, heads, head_dim;
 };
 
-constexpr Sizes kSizes[] = {
+constexpr CausalSizes kCausalSizes[] = {
     {1, 1, 1, 1, 8},      {2, 3, 3, 2, 8},      {2, 3, 5, 2, 24},     {2, 64, 64, 2, 32},
     {3, 65, 65, 2, 16},   {1, 63, 129, 3, 8},   {2, 113, 203, 2, 40}, {1, 200, 200, 2, 64},
     {2, 128, 128, 1, 64}, {1, 130, 400, 1, 17}, {2, 1, 77, 3, 20},    {1, 2, 257, 2, 13},
 };
 
-class AttentionTest : public ::testing::TestWithParam<std::tuple<Sizes, DType, bool>> {
+class AttentionTest : public ::testing::TestWithParam<std::tuple<CausalSizes, DType, bool>> {
  protected:
   AttentionShape shape() const {
     const auto& [s, dtype, drops] = GetParam();
     return make_shape(s.batch, s.query_tokens, s.key_tokens, s.heads, s.head_dim, dtype);
   }
-  Dropout dropout() const { return std::get<2>(GetParam()) ? kDropout : Dropout{}; }
+  Dropout dropout() const { return std::get<2>(GetParam()) ? kCausalDropout : Dropout{}; }
 };
 
 TEST_P(AttentionTest, EqualsTheReference) {
@@ -89,7 +89,7 @@ TEST_P(AttentionTest, ThreadsDoNotChangeBits) {
   }
 }
 
-std::string name_of_case(const ::testing::TestParamInfo<AttentionTest::ParamType>& test) {
+std::string name_of_sizes(const ::testing::TestParamInfo<AttentionTest::ParamType>& test) {
   const auto& [s, dtype, drops] = test.param;
   std::ostringstream name;
   name << 'B' << s.batch << 'Q' << s.query_tokens << 'K' << s.key_tokens << 'H' << s.heads << 'D' << s.head_dim
@@ -98,17 +98,17 @@ std::string name_of_case(const ::testing::TestParamInfo<AttentionTest::ParamType
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, AttentionTest,
-                         ::testing::Combine(::testing::ValuesIn(kSizes), ::testing::Values(DType::kF32, DType::kBF16),
-                                            ::testing::Bool()),
-                         name_of_case);
+                         ::testing::Combine(::testing::ValuesIn(kCausalSizes),
+                                            ::testing::Values(DType::kF32, DType::kBF16), ::testing::Bool()),
+                         name_of_sizes);
 
 TEST(AttentionReference, GradientsAreCentralDifferences) {
   const AttentionShape shape = make_shape(2, 3, 5, 2, 4);
   Inputs inputs = make_inputs(shape, 4);
-  const Results analytic = run_reference(shape, inputs, kDropout);
+  const Results analytic = run_reference(shape, inputs, kCausalDropout);
   std::vector<double> out(inputs.q.size());
   const auto loss = [&] {
-    reference::attention_forward(shape, inputs.q, inputs.k, inputs.v, kDropout, out);
+    reference::attention_forward(shape, inputs.q, inputs.k, inputs.v, kCausalDropout, out);
     double sum = 0.0;
     for (size_t i = 0; i < out.size(); ++i) sum += out[i] * inputs.d_out[i];
     return sum;
@@ -152,12 +152,12 @@ TEST(Attention, GoldenOfPyTorch) {
 TEST(Attention, PackedArraysGiveTheSameBits) {
   CpuContext cpu(2);
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
-    for (const Sizes& s : kSizes) {
+    for (const CausalSizes& s : kCausalSizes) {
       if (s.query_tokens != s.key_tokens) continue;
       const AttentionShape shape = make_shape(s.batch, s.query_tokens, s.key_tokens, s.heads, s.head_dim, dtype);
       const Inputs inputs = make_inputs(shape, 2);
-      EXPECT_TRUE(
-          same(run(cpu, shape, inputs, kDropout, Layout::kPacked), run(cpu, shape, inputs, kDropout, Layout::kCache)));
+      EXPECT_TRUE(same(run(cpu, shape, inputs, kCausalDropout, Layout::kPacked),
+                       run(cpu, shape, inputs, kCausalDropout, Layout::kCache)));
     }
   }
 }
@@ -181,7 +181,7 @@ TEST(Attention, EarlierTokensDoNotSeeLaterOnes) {
     const Inputs inputs = make_inputs(shape, 6);
     const Inputs others = make_inputs(shape, 7);
     CpuContext cpu(2);
-    const Results before = run(cpu, shape, inputs, kDropout);
+    const Results before = run(cpu, shape, inputs, kCausalDropout);
     const auto width = static_cast<size_t>(shape.heads * shape.head_dim);
     for (const size_t token : {1, 63, 64, 100, 127, 128, 199}) {
       Inputs changed = inputs;
@@ -191,7 +191,7 @@ TEST(Attention, EarlierTokensDoNotSeeLaterOnes) {
       replace(changed.q, others.q);
       replace(changed.k, others.k);
       replace(changed.v, others.v);
-      const Results after = run(cpu, shape, changed, kDropout);
+      const Results after = run(cpu, shape, changed, kCausalDropout);
       EXPECT_EQ(std::memcmp(before.out.data(), after.out.data(), token * width * sizeof(double)), 0) << token;
       EXPECT_NE(std::memcmp(&before.out[token * width], &after.out[token * width], width * sizeof(double)), 0);
     }

@@ -10,10 +10,10 @@ using testing::random_values;
 using testing::to_doubles;
 using testing::to_tensor;
 
-struct Case {
+struct ColumnsCase {
   int64_t rows, columns, first, width;
 };
-const Case kCases[] = {{1, 1, 0, 1}, {3, 17, 5, 7}, {64, 96, 32, 64}, {65, 130, 129, 1}, {200, 40, 0, 40}};
+const ColumnsCase kCases[] = {{1, 1, 0, 1}, {3, 17, 5, 7}, {64, 96, 32, 64}, {65, 130, 129, 1}, {200, 40, 0, 40}};
 
 double rounded(double value, DType type) {
   return static_cast<double>(type == DType::kBF16 ? static_cast<float>(bf16(static_cast<float>(value)))
@@ -24,7 +24,7 @@ TEST(Columns, AreTakenScaled) {
   for (const int threads : {1, 3}) {
     const CpuContext context(threads);
     for (const DType type : {DType::kF32, DType::kBF16}) {
-      for (const Case& c : kCases) {
+      for (const ColumnsCase& c : kCases) {
         std::vector<double> values = random_values(c.rows * c.columns, 3);
         const Tensor x = to_tensor(context, values, {c.rows, c.columns}, type);
         const Tensor out = context.context.empty({c.rows, c.width}, type);
@@ -46,7 +46,7 @@ TEST(Columns, AreAddedToAndTheOthersStay) {
   for (const int threads : {1, 3}) {
     const CpuContext context(threads);
     for (const DType type : {DType::kF32, DType::kBF16}) {
-      for (const Case& c : kCases) {
+      for (const ColumnsCase& c : kCases) {
         std::vector<double> values = random_values(c.rows * c.columns, 3);
         std::vector<double> addends = random_values(c.rows * c.width, 4);
         const Tensor x = to_tensor(context, values, {c.rows, c.columns}, type);

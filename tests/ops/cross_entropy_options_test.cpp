@@ -16,7 +16,7 @@ constexpr CrossEntropyOptions kOptions[] = {
     {.skip_ignored = true},
     {.soft_cap = 2.0f, .z_loss = 0.02f, .label_smoothing = 0.2f, .skip_ignored = true},
 };
-constexpr LossSizes kSizes[] = {{1, 1, 1, 1}, {7, 5, 17, 17}, {33, 31, 65, 128}, {300, 16, 1025, 1088}};
+constexpr LossSizes kOptionSizes[] = {{1, 1, 1, 1}, {7, 5, 17, 17}, {33, 31, 65, 128}, {300, 16, 1025, 1088}};
 
 /// Ignores all but one row in `every`.
 void ignore_most(LossProblem& p, int64_t every) {
@@ -27,7 +27,8 @@ void ignore_most(LossProblem& p, int64_t every) {
 }
 
 class OptionsTest : public ::testing::TestWithParam<std::tuple<CrossEntropyOptions, LossSizes>> {};
-INSTANTIATE_TEST_SUITE_P(, OptionsTest, ::testing::Combine(::testing::ValuesIn(kOptions), ::testing::ValuesIn(kSizes)));
+INSTANTIATE_TEST_SUITE_P(, OptionsTest,
+                         ::testing::Combine(::testing::ValuesIn(kOptions), ::testing::ValuesIn(kOptionSizes)));
 
 TEST_P(OptionsTest, EqualsTheReference) {
   const auto& [options, sizes] = GetParam();

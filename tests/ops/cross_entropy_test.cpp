@@ -10,14 +10,14 @@ namespace {
 
 using testing::CpuContext;
 
-using Sizes = testing::LossSizes;
+using LossSizes = testing::LossSizes;
 using Problem = testing::LossProblem;
 
-constexpr Sizes kSizes[] = {{1, 1, 1, 1},       {1, 3, 2, 8},         {7, 5, 17, 17},      {33, 31, 65, 128},
-                            {129, 48, 97, 128}, {40, 16, 1025, 1088}, {65, 24, 3001, 3008}};
+constexpr LossSizes kLossSizes[] = {{1, 1, 1, 1},       {1, 3, 2, 8},         {7, 5, 17, 17},      {33, 31, 65, 128},
+                                    {129, 48, 97, 128}, {40, 16, 1025, 1088}, {65, 24, 3001, 3008}};
 
-class CrossEntropyTest : public ::testing::TestWithParam<Sizes> {};
-INSTANTIATE_TEST_SUITE_P(Sizes, CrossEntropyTest, ::testing::ValuesIn(kSizes));
+class CrossEntropyTest : public ::testing::TestWithParam<LossSizes> {};
+INSTANTIATE_TEST_SUITE_P(Sizes, CrossEntropyTest, ::testing::ValuesIn(kLossSizes));
 
 TEST_P(CrossEntropyTest, FloatMatchesTheReference) {
   CpuContext cpu(2);
@@ -59,7 +59,7 @@ TEST_P(CrossEntropyTest, LossDoesNotDependOnWhetherGradientsAreWanted) {
 /// The mathematics in double, but for the gradient of the logits and d_hidden, rounded to bf16 because stored in it.
 void plain_bf16_gradients(const Problem& p, std::vector<double>& d_hidden, std::vector<double>& d_weight) {
   const auto round = [](double x) { return static_cast<double>(static_cast<float>(bf16(static_cast<float>(x)))); };
-  const Sizes& s = p.sizes;
+  const LossSizes& s = p.sizes;
   for (int64_t r = 0; r < s.rows; ++r) {
     std::vector<double> sum(static_cast<size_t>(s.width), 0.0);
     std::vector<double> logits(static_cast<size_t>(s.vocabulary), 0.0);
@@ -166,7 +166,8 @@ TEST(CrossEntropy, AllRowsIgnored) {
 TEST(CrossEntropy, PaddedVocabularyGivesTheSameBits) {
   CpuContext cpu(2);
   for (const DType type : {DType::kF32, DType::kBF16}) {
-    for (const Sizes s : {Sizes{50, 24, 97, 128}, Sizes{50, 64, 1000, 1024}, Sizes{33, 33, 2513, 2576}}) {
+    for (const LossSizes s :
+         {LossSizes{50, 24, 97, 128}, LossSizes{50, 64, 1000, 1024}, LossSizes{33, 33, 2513, 2576}}) {
       Problem padded(cpu, s, type);
       Problem exact(cpu, {s.rows, s.width, s.vocabulary, s.vocabulary}, type);
       // Quarters: the logits are exact, whatever order a product of this size sums them in.
@@ -198,7 +199,7 @@ TEST(CrossEntropy, ChunksHoldAboutTheSameNumberOfLogits) {
 TEST(CrossEntropy, ChunksEqualSeparateCalls) {
   for (const DType type : {DType::kF32, DType::kBF16}) {
     CpuContext cpu(2);
-    const Sizes s{161, 4, 150001, 150016};
+    const LossSizes s{161, 4, 150001, 150016};
     const int64_t chunk = cross_entropy_chunk_rows(s.rows, s.padded);
     ASSERT_EQ(chunk, 96);
     Problem whole(cpu, s, type);
@@ -268,7 +269,8 @@ TEST(CrossEntropy, NotANumberIsNotHidden) {
 
 TEST(CrossEntropy, BitsDoNotDependOnTheThreads) {
   for (const DType type : {DType::kF32, DType::kBF16}) {
-    for (const Sizes s : {Sizes{257, 48, 1000, 1024}, Sizes{500, 64, 65, 128}, Sizes{97, 8, 200000, 200000}}) {
+    for (const LossSizes s :
+         {LossSizes{257, 48, 1000, 1024}, LossSizes{500, 64, 65, 128}, LossSizes{97, 8, 200000, 200000}}) {
       CpuContext one(1);
       Problem expected(one, s, type);
       const double sum = expected.run(one).sum;

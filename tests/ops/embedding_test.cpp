@@ -8,15 +8,15 @@ namespace {
 
 using testing::CpuContext;
 
-struct Problem {
+struct EmbeddingProblem {
   int64_t batch, length, width, vocabulary, positions;
 };
 
-constexpr Problem kProblems[] = {
+constexpr EmbeddingProblem kProblems[] = {
     {1, 1, 1, 1, 1}, {2, 3, 5, 7, 4}, {3, 33, 17, 11, 40}, {2, 65, 515, 29, 65}, {4, 50, 1030, 500, 64}};
 
 /// Few distinct tokens, so that nearly all repeat and some span several pieces; the last token never occurs if V > 1.
-Tensor make_tokens(const Context& context, const Problem& p, uint64_t seed) {
+Tensor make_tokens(const Context& context, const EmbeddingProblem& p, uint64_t seed) {
   const Tensor tokens = context.empty({p.batch, p.length}, DType::kI32);
   const RandomStream stream{seed, 0, 0};
   const int64_t used = std::max(int64_t{1}, std::min(p.vocabulary - 1, int64_t{9}));
@@ -38,24 +38,25 @@ double factor(const Dropout& dropout, int64_t row, int64_t element) {
   return word < dropout.threshold() ? 0.0 : static_cast<double>(dropout.keep_scale());
 }
 
-const Dropout kDropout{.p = 0.3f, .seed = 5, .first_sample = 1ull << 33, .site = 9};
+const Dropout kEmbeddingDropout{.p = 0.3f, .seed = 5, .first_sample = 1ull << 33, .site = 9};
 
 TEST(DropoutFactors, AnyRunGivesTheDecisionsOfTheStream) {
   for (const int64_t begin : {0, 1, 2, 3, 4, 63, 64, 65, 1000003}) {
     for (const int64_t count : {1, 2, 5, 63, 64, 65, 200}) {
       std::vector<float> factors(static_cast<size_t>(count) + 1, -7.0f);
-      dropout_factors(kDropout, 3, begin, count, factors.data());
-      for (int64_t i = 0; i < count; ++i) ASSERT_EQ(factors[i], factor(kDropout, 3, begin + i)) << begin << " " << i;
+      dropout_factors(kEmbeddingDropout, 3, begin, count, factors.data());
+      for (int64_t i = 0; i < count; ++i)
+        ASSERT_EQ(factors[i], factor(kEmbeddingDropout, 3, begin + i)) << begin << " " << i;
       EXPECT_EQ(factors.back(), -7.0f);
     }
   }
 }
 
-class EmbeddingTest : public ::testing::TestWithParam<std::tuple<Problem, DType, bool>> {};
+class EmbeddingTest : public ::testing::TestWithParam<std::tuple<EmbeddingProblem, DType, bool>> {};
 
 TEST_P(EmbeddingTest, ForwardIsTheRoundedSum) {
   const auto [p, type, drops] = GetParam();
-  const Dropout dropout = drops ? kDropout : Dropout{};
+  const Dropout dropout = drops ? kEmbeddingDropout : Dropout{};
   CpuContext cpu(2);
   auto token_values = testing::random_values(p.vocabulary * p.width, 1);
   auto position_values = testing::random_values(p.positions * p.width, 2);
@@ -81,7 +82,7 @@ TEST_P(EmbeddingTest, ForwardIsTheRoundedSum) {
 
 TEST_P(EmbeddingTest, BackwardAddsToTheTables) {
   const auto [p, type, drops] = GetParam();
-  const Dropout dropout = drops ? kDropout : Dropout{};
+  const Dropout dropout = drops ? kEmbeddingDropout : Dropout{};
   CpuContext cpu(3);
   const Tensor tokens = make_tokens(cpu, p, 3);
   auto gradient = testing::random_values(p.batch * p.length * p.width, 4);
@@ -126,7 +127,7 @@ TEST(Embedding, UntouchedRowsKeepTheirBits) {
 }
 
 TEST(Embedding, BitsDoNotDependOnTheThreads) {
-  const Problem p{4, 130, 600, 200, 130};
+  const EmbeddingProblem p{4, 130, 600, 200, 130};
   CpuContext one(1);
   const Tensor tokens = make_tokens(one, p, 8);
   auto gradient = testing::random_values(p.batch * p.length * p.width, 4);
@@ -138,11 +139,11 @@ TEST(Embedding, BitsDoNotDependOnTheThreads) {
     const Tensor d_token = testing::to_tensor(cpu, zeros, {p.vocabulary, p.width}, DType::kF32);
     zeros.resize(static_cast<size_t>(p.positions * p.width), 0.0);
     const Tensor d_position = testing::to_tensor(cpu, zeros, {p.positions, p.width}, DType::kF32);
-    embedding_backward(cpu, tokens, kDropout, d_out, d_token, d_position);
+    embedding_backward(cpu, tokens, kEmbeddingDropout, d_out, d_token, d_position);
     const Tensor out = cpu.context.empty(d_out.shape(), DType::kBF16);
     std::vector<double> table = testing::random_values(p.vocabulary * p.width, 2);
     const Tensor tables = testing::to_tensor(cpu, table, {p.vocabulary, p.width}, DType::kBF16);
-    embedding_forward(cpu, tokens, tables, tables, 1, kDropout, out);
+    embedding_forward(cpu, tokens, tables, tables, 1, kEmbeddingDropout, out);
     for (const Tensor& tensor : {d_token, d_position, out}) results.push_back(tensor);
   }
   for (size_t i = 3; i < results.size(); ++i) EXPECT_TRUE(testing::same_bits(results[i], results[i % 3])) << i;

@@ -23,18 +23,18 @@ using testing::same_bits;
 using testing::to_doubles;
 using testing::to_tensor;
 
-struct Sizes {
+struct ProductSizes {
   int64_t m, n, k;
 };
 
-std::string name_of(const Sizes& s, bool transpose_a, bool transpose_b) {
+std::string name_of(const ProductSizes& s, bool transpose_a, bool transpose_b) {
   return std::to_string(s.m) + "x" + std::to_string(s.n) + "x" + std::to_string(s.k) + (transpose_a ? "T" : "N") +
          (transpose_b ? "T" : "N");
 }
 
 /// Random operands of a product, rounded to their type, and the product in double.
 struct Example {
-  Example(const Context& context, const Sizes& s, DType type, bool transpose_a, bool transpose_b)
+  Example(const Context& context, const ProductSizes& s, DType type, bool transpose_a, bool transpose_b)
       : a_values(random_values(s.m * s.k, 1)), b_values(random_values(s.k * s.n, 2)) {
     a = to_tensor(context, a_values, transpose_a ? Shape{s.k, s.m} : Shape{s.m, s.k}, type);
     b = to_tensor(context, b_values, transpose_b ? Shape{s.n, s.k} : Shape{s.k, s.n}, type);
@@ -46,9 +46,9 @@ struct Example {
 };
 
 // Odd sizes; strides for which operands are packed (512, 1024, 300); sums in one and in several chunks.
-const Sizes kOddSizes[] = {{1, 1, 1},      {1, 3, 17},      {2, 130, 33},   {3, 64, 768},  {4, 200, 65},
-                           {5, 7, 1},      {17, 33, 3},     {33, 77, 4097}, {64, 64, 64},  {130, 1, 64},
-                           {64, 64, 2048}, {300, 400, 130}, {257, 49, 769}, {33, 512, 97}, {64, 1024, 130}};
+const ProductSizes kOddSizes[] = {{1, 1, 1},      {1, 3, 17},      {2, 130, 33},   {3, 64, 768},  {4, 200, 65},
+                                  {5, 7, 1},      {17, 33, 3},     {33, 77, 4097}, {64, 64, 64},  {130, 1, 64},
+                                  {64, 64, 2048}, {300, 400, 130}, {257, 49, 769}, {33, 512, 97}, {64, 1024, 130}};
 
 class MatmulLayouts : public ::testing::TestWithParam<std::tuple<bool, bool>> {};
 INSTANTIATE_TEST_SUITE_P(, MatmulLayouts, ::testing::Combine(::testing::Bool(), ::testing::Bool()));
@@ -56,7 +56,7 @@ INSTANTIATE_TEST_SUITE_P(, MatmulLayouts, ::testing::Combine(::testing::Bool(), 
 TEST_P(MatmulLayouts, F32EqualsTheReference) {
   const auto [transpose_a, transpose_b] = GetParam();
   const CpuContext context(3);
-  for (const Sizes& s : kOddSizes) {
+  for (const ProductSizes& s : kOddSizes) {
     SCOPED_TRACE(name_of(s, transpose_a, transpose_b));
     const Example example(context, s, DType::kF32, transpose_a, transpose_b);
     const Tensor out = context.context.empty({s.m, s.n}, DType::kF32);
@@ -69,7 +69,7 @@ TEST_P(MatmulLayouts, F32EqualsTheReference) {
 TEST_P(MatmulLayouts, Bf16ErrsNoMoreThanTwiceAsMuchAsPlainSums) {
   const auto [transpose_a, transpose_b] = GetParam();
   const CpuContext context(2);
-  for (const Sizes& s : kOddSizes) {
+  for (const ProductSizes& s : kOddSizes) {
     SCOPED_TRACE(name_of(s, transpose_a, transpose_b));
     const Example example(context, s, DType::kBF16, transpose_a, transpose_b);
     std::vector<float> plain(static_cast<size_t>(s.m * s.n));
@@ -102,7 +102,7 @@ TEST_P(MatmulLayouts, AccumulatesOntoTheOutput) {
   const auto [transpose_a, transpose_b] = GetParam();
   const CpuContext context(2);
   for (const DType type : {DType::kF32, DType::kBF16}) {
-    for (const Sizes& s : kOddSizes) {
+    for (const ProductSizes& s : kOddSizes) {
       SCOPED_TRACE(name_of(s, transpose_a, transpose_b) + tsugi::name_of(type));
       const Example example(context, s, type, transpose_a, transpose_b);
       std::vector<double> expected = random_values(s.m * s.n, 3, std::sqrt(static_cast<double>(s.k)));
@@ -118,7 +118,8 @@ TEST_P(MatmulLayouts, AccumulatesOntoTheOutput) {
 TEST_P(MatmulLayouts, AddsTheBiasAndAppliesGelu) {
   const auto [transpose_a, transpose_b] = GetParam();
   const CpuContext context(2);
-  for (const Sizes& s : {Sizes{1, 130, 64}, Sizes{17, 33, 3}, Sizes{64, 64, 2048}, Sizes{130, 400, 65}}) {
+  for (const ProductSizes& s :
+       {ProductSizes{1, 130, 64}, ProductSizes{17, 33, 3}, ProductSizes{64, 64, 2048}, ProductSizes{130, 400, 65}}) {
     SCOPED_TRACE(name_of(s, transpose_a, transpose_b));
     const Example example(context, s, DType::kF32, transpose_a, transpose_b);
     std::vector<double> bias_values = random_values(s.n, 4);
@@ -147,7 +148,7 @@ TEST_P(MatmulLayouts, AddsTheBiasAndAppliesGelu) {
 
 TEST(Matmul, GeluInBf16IsThatOfTheStoredPreActivation) {
   const CpuContext context;
-  for (const Sizes& s : {Sizes{2, 130, 64}, Sizes{33, 130, 64}}) {
+  for (const ProductSizes& s : {ProductSizes{2, 130, 64}, ProductSizes{33, 130, 64}}) {
     const Example example(context, s, DType::kBF16, false, false);
     std::vector<double> bias_values = random_values(s.n, 4);
     MatmulOptions options;
@@ -168,7 +169,7 @@ TEST(Matmul, GeluInBf16IsThatOfTheStoredPreActivation) {
 }
 
 TEST(Matmul, TilesThatOneDnnPacksItselfAreRightForAnyNumberOfThreads) {
-  const Sizes s{2049, 3073, 5};
+  const ProductSizes s{2049, 3073, 5};
   ASSERT_TRUE(matmul_tiling(s.m, s.n, s.k).is_large());
   Tensor first;
   for (const int threads : {1, 3}) {
@@ -243,7 +244,7 @@ TEST(Matmul, EqualsAddmmOfPyTorchAndItsGradients) {
 }
 
 TEST(Matmul, AMetaDeviceAllocatesTheSameAndComputesNothing) {
-  const Sizes s{64, 64, 8192};
+  const ProductSizes s{64, 64, 8192};
   ASSERT_GT(matmul_tiling(s.m, s.n, s.k).chunks, 1);
   ThreadPool pool(1);
   PlanningMemory memory;
@@ -286,7 +287,7 @@ TEST(OneDnnGemm, ThePrimitiveThatBf16UsesIsRightInEveryLayoutWithStridesAndAccum
   for (const bool transpose_a : {false, true}) {
     for (const bool transpose_b : {false, true}) {
       for (const bool accumulate : {false, true}) {
-        for (const Sizes& s : {Sizes{1, 1, 1}, Sizes{17, 33, 65}, Sizes{64, 96, 128}}) {
+        for (const ProductSizes& s : {ProductSizes{1, 1, 1}, ProductSizes{17, 33, 65}, ProductSizes{64, 96, 128}}) {
           SCOPED_TRACE(name_of(s, transpose_a, transpose_b) + (accumulate ? " accumulated" : ""));
           constexpr int64_t kPadding = 5;
           const GemmShape shape{.m = s.m,

@@ -19,19 +19,19 @@ using testing::same_bits;
 using testing::to_doubles;
 using testing::to_tensor;
 
-struct Sizes {
+struct NormSizes {
   int64_t batch, tokens, width;
   int64_t rows() const { return batch * tokens; }
   int64_t elements() const { return batch * tokens * width; }
 };
-const Sizes kSizes[] = {{1, 1, 1}, {2, 3, 17}, {1, 33, 64}, {3, 43, 130}, {2, 35, 768}};
+const NormSizes kNormSizes[] = {{1, 1, 1}, {2, 3, 17}, {1, 33, 64}, {3, 43, 130}, {2, 35, 768}};
 
 constexpr float kEpsilon = 1e-5f;
-const Dropout kDropout{.p = 0.25f, .seed = 7, .first_sample = 5, .site = 3};
+const Dropout kNormDropout{.p = 0.25f, .seed = 7, .first_sample = 5, .site = 3};
 
 /// Everything that the two passes read and write.
-struct Example {
-  Example(const Context& context, const Sizes& sizes, DType type)
+struct NormExample {
+  NormExample(const Context& context, const NormSizes& sizes, DType type)
       : s(sizes),
         x_values(random_values(s.elements(), 1, 3.0)),
         branch_values(random_values(s.elements(), 2)),
@@ -77,7 +77,7 @@ struct Example {
     return result;
   }
 
-  Sizes s;
+  NormSizes s;
   std::vector<double> x_values, branch_values, gamma_values, beta_values, d_normed_values, d_residual_values;
   Tensor x, branch, gamma, beta, d_normed, d_residual, residual, normed, d_branch, mean, rstd, d_gamma, d_beta;
 };
@@ -90,11 +90,11 @@ INSTANTIATE_TEST_SUITE_P(, Norm, ::testing::Combine(::testing::Values(DType::kF3
 
 TEST_P(Norm, ForwardEqualsTheReference) {
   const auto [type, dropping] = GetParam();
-  const Dropout dropout = dropping ? kDropout : Dropout{};
+  const Dropout dropout = dropping ? kNormDropout : Dropout{};
   const CpuContext context(2);
-  for (const Sizes& s : kSizes) {
+  for (const NormSizes& s : kNormSizes) {
     SCOPED_TRACE(std::to_string(s.batch) + "x" + std::to_string(s.tokens) + "x" + std::to_string(s.width));
-    const Example example(context, s, type);
+    const NormExample example(context, s, type);
     example.forward(context, dropout);
     std::vector<double> sum = example.x_values;
     const std::vector<double> factors = example.factors(dropout);
@@ -111,13 +111,13 @@ TEST_P(Norm, ForwardEqualsTheReference) {
 
 TEST_P(Norm, BackwardEqualsTheReferenceAndAddsToWhatIsThere) {
   const auto [type, dropping] = GetParam();
-  const Dropout dropout = dropping ? kDropout : Dropout{};
+  const Dropout dropout = dropping ? kNormDropout : Dropout{};
   const CpuContext context(3);
   for (const bool has_d_residual : {false, true}) {
-    for (const Sizes& s : kSizes) {
+    for (const NormSizes& s : kNormSizes) {
       if (s.width == 1) continue;  // the gradient is exactly zero: nothing to compare relative to
       SCOPED_TRACE(std::to_string(s.batch) + "x" + std::to_string(s.tokens) + "x" + std::to_string(s.width));
-      const Example example(context, s, type);
+      const NormExample example(context, s, type);
       example.forward(context, dropout);
       std::vector<double> d_gamma = random_values(s.width, 8);
       std::vector<double> d_beta = random_values(s.width, 9);
@@ -150,7 +150,7 @@ TEST_P(Norm, BackwardEqualsTheReferenceAndAddsToWhatIsThere) {
 TEST(NormWithoutBranch, NormalisesXItselfAndTouchesNothingElse) {
   const CpuContext context(2);
   for (const DType type : {DType::kF32, DType::kBF16}) {
-    const Example example(context, {2, 9, 130}, type);
+    const NormExample example(context, {2, 9, 130}, type);
     fill_zero(context, example.residual);
     residual_layer_norm_forward(context, example.x, Tensor(), Dropout{}, example.gamma, example.beta, kEpsilon,
                                 Tensor(), example.normed, example.mean, example.rstd);
@@ -164,40 +164,40 @@ TEST(NormWithoutBranch, NormalisesXItselfAndTouchesNothingElse) {
 
 TEST(NormDropout, IsKeyedBySample) {
   const CpuContext context(2);
-  const Sizes all{4, 5, 33};
-  const Example whole(context, all, DType::kF32);
-  whole.forward(context, kDropout);
-  whole.backward(context, kDropout, true);
+  const NormSizes all{4, 5, 33};
+  const NormExample whole(context, all, DType::kF32);
+  whole.forward(context, kNormDropout);
+  whole.backward(context, kNormDropout, true);
   for (int64_t k = 1; k < all.batch; ++k) {
-    Example rest(context, {all.batch - k, all.tokens, all.width}, DType::kF32);
+    NormExample rest(context, {all.batch - k, all.tokens, all.width}, DType::kF32);
     const Shape shape{all.batch - k, all.tokens, all.width};
     const int64_t offset = k * all.tokens * all.width;
     rest.x = whole.x.slice(offset, shape);
     rest.branch = whole.branch.slice(offset, shape);
-    Dropout dropout = kDropout;
+    Dropout dropout = kNormDropout;
     dropout.first_sample += static_cast<uint64_t>(k);
     rest.forward(context, dropout);
     EXPECT_TRUE(same_bits(rest.residual, whole.residual.slice(offset, shape))) << k;
     EXPECT_TRUE(same_bits(rest.normed, whole.normed.slice(offset, shape))) << k;
   }
-  Dropout elsewhere = kDropout;
+  Dropout elsewhere = kNormDropout;
   ++elsewhere.site;
-  const Example other(context, all, DType::kF32);
+  const NormExample other(context, all, DType::kF32);
   other.forward(context, elsewhere);
   EXPECT_FALSE(same_bits(other.residual, whole.residual)) << "another site drops other elements";
 }
 
 TEST(NormThreads, BitsDoNotDependOnTheNumberOfThreads) {
   for (const DType type : {DType::kF32, DType::kBF16}) {
-    std::unique_ptr<Example> first;
+    std::unique_ptr<NormExample> first;
     for (const int threads : {1, 2, 3, 4, 8, 16}) {
       const CpuContext context(threads);
-      auto example = std::make_unique<Example>(context, Sizes{3, 111, 192}, type);
-      example->forward(context, kDropout);
-      example->backward(context, kDropout, true);
+      auto example = std::make_unique<NormExample>(context, NormSizes{3, 111, 192}, type);
+      example->forward(context, kNormDropout);
+      example->backward(context, kNormDropout, true);
       if (first == nullptr) first = std::move(example);
-      const Example& one = *first;
-      const Example& many = example != nullptr ? *example : *first;
+      const NormExample& one = *first;
+      const NormExample& many = example != nullptr ? *example : *first;
       EXPECT_TRUE(same_bits(one.residual, many.residual)) << threads;
       EXPECT_TRUE(same_bits(one.normed, many.normed)) << threads;
       EXPECT_TRUE(same_bits(one.d_residual, many.d_residual)) << threads;

@@ -16,15 +16,16 @@ using testing::to_tensor;
 
 constexpr int kThreads[] = {1, 2, 3, 4, 8, 16};
 
-struct Sizes {
+struct ReduceSizes {
   int64_t rows, columns;
 };
-const Sizes kSizes[] = {{1, 1}, {3, 17}, {63, 5}, {64, 64}, {65, 130}, {130, 1}, {200, 768}, {1030, 33}, {7, 5000}};
+const ReduceSizes kReduceSizes[] = {{1, 1},   {3, 17},    {63, 5},    {64, 64}, {65, 130},
+                                    {130, 1}, {200, 768}, {1030, 33}, {7, 5000}};
 
 TEST(ColumnSum, AddsTheReferenceToTheOutput) {
   const CpuContext context(2);
   for (const DType type : {DType::kF32, DType::kBF16}) {
-    for (const Sizes& s : kSizes) {
+    for (const ReduceSizes& s : kReduceSizes) {
       SCOPED_TRACE(std::to_string(s.rows) + "x" + std::to_string(s.columns) + name_of(type));
       std::vector<double> x_values = random_values(s.rows * s.columns, 1);
       std::vector<double> expected = random_values(s.columns, 2);
@@ -38,7 +39,7 @@ TEST(ColumnSum, AddsTheReferenceToTheOutput) {
 }
 
 TEST(ColumnSum, BitsDoNotDependOnTheNumberOfThreads) {
-  for (const Sizes& s : {Sizes{1030, 33}, Sizes{200, 768}, Sizes{130, 5000}}) {
+  for (const ReduceSizes& s : {ReduceSizes{1030, 33}, ReduceSizes{200, 768}, ReduceSizes{130, 5000}}) {
     Tensor first;
     for (const int threads : kThreads) {
       const CpuContext context(threads);

@@ -13,17 +13,17 @@ using testing::same_bits;
 using testing::to_doubles;
 using testing::to_tensor;
 
-struct Sizes {
+struct RmsSizes {
   int64_t batch, tokens, width;
 };
-constexpr Sizes kSizes[] = {{1, 1, 1}, {2, 3, 17}, {1, 33, 64}, {3, 43, 130}, {2, 35, 768}};
-constexpr float kEpsilon = 1e-5f;
-const Dropout kDropout{.p = 0.25f, .seed = 7, .first_sample = 5, .site = 3};
+constexpr RmsSizes kRmsSizes[] = {{1, 1, 1}, {2, 3, 17}, {1, 33, 64}, {3, 43, 130}, {2, 35, 768}};
+constexpr float kRmsEpsilon = 1e-5f;
+const Dropout kRmsDropout{.p = 0.25f, .seed = 7, .first_sample = 5, .site = 3};
 
 /// Both passes on random inputs.
-struct Example {
-  Example(const Context& context, const Sizes& s, DType type, const Dropout& dropout, bool has_branch,
-          bool has_d_residual)
+struct RmsExample {
+  RmsExample(const Context& context, const RmsSizes& s, DType type, const Dropout& dropout, bool has_branch,
+             bool has_d_residual)
       : count(s.batch * s.tokens * s.width),
         x_values(random_values(count, 1, 3.0)),
         branch_values(random_values(count, 2)),
@@ -42,7 +42,7 @@ struct Example {
     const Tensor rstd = context.empty({s.batch * s.tokens}, DType::kF32);
     d_gamma = context.empty({s.width}, DType::kF32);
     for (int64_t c = 0; c < s.width; ++c) d_gamma.data<float>()[c] = 0.5f;
-    residual_rms_norm_forward(context, x, has_branch ? branch : Tensor(), dropout, gamma, kEpsilon,
+    residual_rms_norm_forward(context, x, has_branch ? branch : Tensor(), dropout, gamma, kRmsEpsilon,
                               has_branch ? residual : Tensor(), normed, rstd);
     residual_rms_norm_backward(context, residual, gamma, rstd, d_normed, dropout, has_d_residual, d_residual, d_branch,
                                d_gamma);
@@ -53,21 +53,22 @@ struct Example {
   Tensor residual, normed, d_residual, d_branch, d_gamma;
 };
 
-class RmsNorm : public ::testing::TestWithParam<std::tuple<Sizes, DType, bool, bool>> {
+class RmsNorm : public ::testing::TestWithParam<std::tuple<RmsSizes, DType, bool, bool>> {
  protected:
-  Sizes sizes() const { return std::get<0>(GetParam()); }
+  RmsSizes sizes() const { return std::get<0>(GetParam()); }
   DType type() const { return std::get<1>(GetParam()); }
-  Dropout dropout() const { return std::get<2>(GetParam()) ? kDropout : Dropout{}; }
+  Dropout dropout() const { return std::get<2>(GetParam()) ? kRmsDropout : Dropout{}; }
   bool has_d_residual() const { return std::get<3>(GetParam()); }
 };
 INSTANTIATE_TEST_SUITE_P(, RmsNorm,
-                         ::testing::Combine(::testing::ValuesIn(kSizes), ::testing::Values(DType::kF32, DType::kBF16),
-                                            ::testing::Bool(), ::testing::Bool()));
+                         ::testing::Combine(::testing::ValuesIn(kRmsSizes),
+                                            ::testing::Values(DType::kF32, DType::kBF16), ::testing::Bool(),
+                                            ::testing::Bool()));
 
 TEST_P(RmsNorm, EqualsTheReference) {
   const CpuContext context(2);
-  const Sizes s = sizes();
-  const Example e(context, s, type(), dropout(), true, has_d_residual());
+  const RmsSizes s = sizes();
+  const RmsExample e(context, s, type(), dropout(), true, has_d_residual());
   std::vector<double> sum = e.x_values;
   std::vector<double> factors(sum.size(), 1.0);
   for (int64_t i = 0; dropout().active() && i < e.count; ++i) {
@@ -83,10 +84,10 @@ TEST_P(RmsNorm, EqualsTheReference) {
   std::vector<double> normed(sum.size()), d_x(sum.size());
   std::vector<double> d_gamma(e.gamma_values.size(), 0.5);
   const int64_t rows = s.batch * s.tokens;
-  reference::rms_norm_forward(rows, s.width, stored, e.gamma_values, static_cast<double>(kEpsilon), normed);
+  reference::rms_norm_forward(rows, s.width, stored, e.gamma_values, static_cast<double>(kRmsEpsilon), normed);
   expect_close(e.normed, normed, type() == DType::kBF16 ? 0x1p-8 : 1e-6);
-  reference::rms_norm_backward(rows, s.width, stored, e.gamma_values, static_cast<double>(kEpsilon), e.d_normed_values,
-                               d_x, d_gamma);
+  reference::rms_norm_backward(rows, s.width, stored, e.gamma_values, static_cast<double>(kRmsEpsilon),
+                               e.d_normed_values, d_x, d_gamma);
   for (size_t i = 0; has_d_residual() && i < d_x.size(); ++i) d_x[i] += e.d_residual_values[i];
   // Of one column the gradient is what epsilon leaves of a difference of equal numbers.
   if (s.width > 1) expect_close(e.d_residual, d_x, type() == DType::kBF16 ? 0x1p-7 : 3e-6);
@@ -98,10 +99,10 @@ TEST_P(RmsNorm, EqualsTheReference) {
 
 TEST_P(RmsNorm, BitsDoNotDependOnTheThreads) {
   const CpuContext one(1);
-  const Example expected(one, sizes(), type(), dropout(), true, has_d_residual());
+  const RmsExample expected(one, sizes(), type(), dropout(), true, has_d_residual());
   for (const int threads : {2, 3, 8}) {
     const CpuContext context(threads);
-    const Example e(context, sizes(), type(), dropout(), true, has_d_residual());
+    const RmsExample e(context, sizes(), type(), dropout(), true, has_d_residual());
     EXPECT_TRUE(same_bits(e.residual, expected.residual)) << threads;
     EXPECT_TRUE(same_bits(e.normed, expected.normed)) << threads;
     EXPECT_TRUE(same_bits(e.d_residual, expected.d_residual)) << threads;
@@ -113,9 +114,9 @@ TEST_P(RmsNorm, BitsDoNotDependOnTheThreads) {
 TEST(RmsNormAlone, NormalisesXItself) {
   const CpuContext context(2);
   for (const DType type : {DType::kF32, DType::kBF16}) {
-    const Example e(context, {2, 9, 130}, type, {}, false, false);
+    const RmsExample e(context, {2, 9, 130}, type, {}, false, false);
     std::vector<double> normed(e.x_values.size());
-    reference::rms_norm_forward(18, 130, e.x_values, e.gamma_values, static_cast<double>(kEpsilon), normed);
+    reference::rms_norm_forward(18, 130, e.x_values, e.gamma_values, static_cast<double>(kRmsEpsilon), normed);
     expect_close(e.normed, normed, type == DType::kBF16 ? 0x1p-8 : 1e-6);
     EXPECT_EQ(to_doubles(e.residual), e.x_values);
   }

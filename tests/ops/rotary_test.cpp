@@ -14,17 +14,18 @@ using testing::same_bits;
 using testing::to_doubles;
 using testing::to_tensor;
 
-struct Sizes {
+struct RotarySizes {
   int64_t batch, tokens, query_heads, key_heads, head_dim, dim;
 };
-constexpr Sizes kSizes[] = {{1, 1, 1, 1, 2, 2},   {2, 3, 2, 1, 8, 8},     {1, 70, 3, 3, 24, 24},
-                            {2, 33, 4, 2, 18, 6}, {1, 130, 2, 1, 64, 64}, {1, 37, 5, 1, 7, 0}};
+constexpr RotarySizes kRotarySizes[] = {{1, 1, 1, 1, 2, 2},   {2, 3, 2, 1, 8, 8},     {1, 70, 3, 3, 24, 24},
+                                        {2, 33, 4, 2, 18, 6}, {1, 130, 2, 1, 64, 64}, {1, 37, 5, 1, 7, 0}};
 constexpr double kTheta = 500.0;
 constexpr int64_t kPositions = 700;
 
 /// A packed buffer with values behind the queries and keys, and all that the two passes need.
-struct Example {
-  Example(const Context& context, const Sizes& sizes, DType type, bool norm, bool explicit_positions) : s(sizes) {
+struct RotaryExample {
+  RotaryExample(const Context& context, const RotarySizes& sizes, DType type, bool norm, bool explicit_positions)
+      : s(sizes) {
     const int64_t row = (s.query_heads + 2 * s.key_heads) * s.head_dim;
     x_values = random_values(s.batch * s.tokens * row, 1, 2.0);
     d_values = random_values(s.batch * s.tokens * row, 2);
@@ -73,21 +74,22 @@ struct Example {
     }
   }
 
-  Sizes s;
+  RotarySizes s;
   std::vector<double> x_values, d_values, gamma_values[2];
   Rotary rotary;
   Tensor x, gradient, out, rstd, d_gamma[2];
 };
 
-class RotaryTest : public ::testing::TestWithParam<std::tuple<Sizes, DType, bool, bool>> {};
+class RotaryTest : public ::testing::TestWithParam<std::tuple<RotarySizes, DType, bool, bool>> {};
 INSTANTIATE_TEST_SUITE_P(, RotaryTest,
-                         ::testing::Combine(::testing::ValuesIn(kSizes), ::testing::Values(DType::kF32, DType::kBF16),
-                                            ::testing::Bool(), ::testing::Bool()));
+                         ::testing::Combine(::testing::ValuesIn(kRotarySizes),
+                                            ::testing::Values(DType::kF32, DType::kBF16), ::testing::Bool(),
+                                            ::testing::Bool()));
 
 TEST_P(RotaryTest, EqualsTheReference) {
   const auto& [sizes, type, norm, explicit_positions] = GetParam();
   const CpuContext cpu(2);
-  Example e(cpu, sizes, type, norm, explicit_positions);
+  RotaryExample e(cpu, sizes, type, norm, explicit_positions);
   std::vector<double> expected_out = norm ? std::vector<double>(static_cast<size_t>(e.out.elements())) : e.x_values;
   std::vector<double> expected_d = e.d_values;
   std::vector<double> d_gamma[2];
@@ -116,11 +118,11 @@ TEST_P(RotaryTest, EqualsTheReference) {
 TEST_P(RotaryTest, BitsDoNotDependOnTheThreads) {
   const auto& [sizes, type, norm, explicit_positions] = GetParam();
   const CpuContext one(1);
-  Example expected(one, sizes, type, norm, explicit_positions);
+  RotaryExample expected(one, sizes, type, norm, explicit_positions);
   expected.run(one);
   for (const int threads : {2, 3, 8}) {
     const CpuContext cpu(threads);
-    Example e(cpu, sizes, type, norm, explicit_positions);
+    RotaryExample e(cpu, sizes, type, norm, explicit_positions);
     e.run(cpu);
     EXPECT_TRUE(same_bits(e.out, expected.out)) << threads;
     EXPECT_TRUE(same_bits(e.gradient, expected.gradient)) << threads;
@@ -262,7 +264,7 @@ TEST(Rotary, GoldenOfTransformers) {
 
 TEST(RotaryDeathTest, PositionsBeyondTheTable) {
   const CpuContext cpu;
-  Example e(cpu, {1, 3, 1, 1, 4, 4}, DType::kF32, false, true);
+  RotaryExample e(cpu, {1, 3, 1, 1, 4, 4}, DType::kF32, false, true);
   e.rotary.positions.data<int32_t>()[1] = kPositions;
   EXPECT_DEATH(e.run(cpu), "position 700 of token 1");
   e.rotary.positions = Tensor();

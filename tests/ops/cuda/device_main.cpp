@@ -14,7 +14,7 @@ class NeedsDevice : public ::testing::Environment {
     std::string why;
     if (tsugi::cuda::device_count(why) == 0) GTEST_SKIP() << "no CUDA: " << why;
     tsugi::cuda::use_device(0);
-    std::cout << "on " << tsugi::cuda::describe_device() << std::endl;
+    std::cout << "on " << tsugi::cuda::describe_device() << "\n";
   }
 };
 

@@ -129,7 +129,7 @@ struct RotarySizes {
   int64_t batch, tokens, query_heads, key_heads, head_dim, dim;
 };
 constexpr double kTheta = 500.0;
-constexpr int64_t kPositions = 90;
+constexpr int64_t kTablePositions = 90;
 
 /// Rotation with scaled frequencies, at given positions or not, with norms or not.
 void check_rotary(const CudaContext& cuda, const RotarySizes& s, DType type, bool norm, bool given) {
@@ -146,12 +146,12 @@ void check_rotary(const CudaContext& cuda, const RotarySizes& s, DType type, boo
   rotary.first_position = 5;
   std::vector<double> frequencies;
   if (s.dim > 0) {
-    rotary.table = rotary_table(cuda.context, kPositions, s.dim, kTheta, scaling);
+    rotary.table = rotary_table(cuda.context, kTablePositions, s.dim, kTheta, scaling);
     frequencies = rotary_frequencies(s.dim, kTheta, scaling);
   }
   std::vector<int32_t> positions;
   for (int64_t i = 0; i < s.batch * s.tokens; ++i) {
-    positions.push_back(static_cast<int32_t>(given ? i * 37 % kPositions : 5 + i % s.tokens));
+    positions.push_back(static_cast<int32_t>(given ? i * 37 % kTablePositions : 5 + i % s.tokens));
   }
   if (given) rotary.positions = cuda.integers(positions, {s.batch, s.tokens});
   Tensor rstd, d_gamma[2];

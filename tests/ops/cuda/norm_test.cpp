@@ -11,7 +11,7 @@ using cuda::NormShape;
 using cuda::Stream;
 
 constexpr double kEpsilon = 1e-5;
-const Dropout kDropout{.p = 0.25f, .seed = 7, .first_sample = 5, .site = 3};
+const Dropout kNormDropout{.p = 0.25f, .seed = 7, .first_sample = 5, .site = 3};
 // A row in a warp, in four warps, element by element; more rows than groups of the backward pass.
 const NormShape kShapes[] = {{.batch = 2, .tokens = 3, .width = 64},   {.batch = 1, .tokens = 5, .width = 768},
                              {.batch = 2, .tokens = 2, .width = 1600}, {.batch = 3, .tokens = 3, .width = 37},
@@ -23,7 +23,7 @@ INSTANTIATE_TEST_SUITE_P(, CudaNorm,
 
 TEST_P(CudaNorm, EqualsTheReference) {
   const auto [type, dropping] = GetParam();
-  const Dropout dropout = dropping ? kDropout : Dropout{};
+  const Dropout dropout = dropping ? kNormDropout : Dropout{};
   for (NormShape shape : kShapes) {
     shape.type = type;
     SCOPED_TRACE(std::to_string(shape.rows()) + " rows of " + std::to_string(shape.width));

@@ -15,11 +15,11 @@ namespace {
 
 using cuda::Stream;
 
-const DType kTypes[] = {DType::kF32, DType::kBF16};
+const DType kPointwiseTypes[] = {DType::kF32, DType::kBF16};
 
 TEST(CudaReduce, ColumnSumAddsInAFixedOrder) {
   const std::pair<int64_t, int64_t> shapes[] = {{1, 1}, {7, 33}, {128, 32}, {300, 65}, {129, 5}};
-  for (const DType type : kTypes) {
+  for (const DType type : kPointwiseTypes) {
     for (const auto& [rows, columns] : shapes) {
       std::vector<double> x = random_values(rows * columns, 1), out = random_values(columns, 2);
       const DeviceArray dx(x, type), dout(out, DType::kF32);
@@ -48,14 +48,14 @@ TEST(CudaReduce, BitsDoNotDependOnTheOrderOfExecution) {
 
 TEST(CudaReduce, AddsAndConverts) {
   for (const int64_t count : {1, 7, 8, 9, 1023, 4099}) {
-    for (const DType type : kTypes) {
+    for (const DType type : kPointwiseTypes) {
       std::vector<double> a = random_values(count, 1), b = random_values(count, 2);
       const DeviceArray da(a, type), db(b, type);
       Stream stream;
       cuda::add_in_place(stream, type, da.data(), db.data(), count);
       for (size_t i = 0; i < a.size(); ++i) a[i] = rounded(a[i] + b[i], type);
       EXPECT_EQ(da.read(stream), a);
-      for (const DType to : kTypes) {
+      for (const DType to : kPointwiseTypes) {
         const DeviceArray converted(count, to);
         cuda::convert(stream, type, db.data(), to, converted.data(), count);
         EXPECT_EQ(converted.read(stream), rounded(b, to));
@@ -65,7 +65,7 @@ TEST(CudaReduce, AddsAndConverts) {
 }
 
 TEST(CudaGelu, EqualsTheReference) {
-  for (const DType type : kTypes) {
+  for (const DType type : kPointwiseTypes) {
     for (const int64_t count : {1, 9, 2051}) {
       std::vector<double> x = random_values(count, 1, 3.0), d = random_values(count, 2);
       if (count > 1) x[0] = -300.0;  // the exponential overflows: the derivative is 0, not NaN
@@ -100,7 +100,7 @@ struct Optimizer {
 TEST(CudaAdamW, EqualsTheReferenceAndTouchesNothingElse) {
   const Optimizer o;
   const AdamWStep step{.learning_rate = 0.01f, .step = 3, .gradient_scale = 0.5f};
-  for (const DType type : kTypes) {
+  for (const DType type : kPointwiseTypes) {
     std::vector<double> w = random_values(o.kElements, 1), m = random_values(o.kElements, 2, 0.1);
     std::vector<double> v = random_values(o.kElements, 3, 0.1), g = random_values(o.kElements, 4);
     for (double& value : v) value = std::fabs(value);

@@ -30,7 +30,7 @@ constexpr int64_t kBatch = 2, kTokens = 24, kHeads = 2, kHeadDim = 16, kWidth = 
 constexpr int64_t kRows = kBatch * kTokens;
 constexpr int kLayers = 2;
 constexpr int64_t kChunk = kChunkElements;
-constexpr float kEpsilon = 1e-5f;
+constexpr float kTrainingEpsilon = 1e-5f;
 
 /// Parameters lie in chunks, one after the other.
 struct Parameter {
@@ -177,7 +177,9 @@ class Model {
     Tensor mean1, rstd1, mean2, rstd2, log_sum_exp, d_qkv, d_up, d_attended;
   };
   static Tensor rows(const Tensor& x) { return x.reshape({kRows, x.shape()[-1]}); }
-  static size_t at(int layer, int name) { return static_cast<size_t>(kFirstOfLayers + layer * kPerLayer + name); }
+  static size_t at(int layer, int name) {
+    return kFirstOfLayers + static_cast<size_t>(layer) * kPerLayer + static_cast<size_t>(name);
+  }
   Tensor w(int layer, int name) const { return weights_[at(layer, name)]; }
   Tensor g(int layer, int name) const { return gradients_[at(layer, name)]; }
   void linear(const Tensor& a, const Tensor& weight, const Tensor& bias, const Tensor& out) {
@@ -236,7 +238,7 @@ class CpuBackend : public Backend {
   }
   void norm(const Tensor& x, const Tensor& branch, const Tensor& gamma, const Tensor& beta, const Tensor& residual,
             const Tensor& normed, const Tensor& mean, const Tensor& rstd) override {
-    residual_layer_norm_forward(c_, x, branch, {}, gamma, beta, kEpsilon, residual, normed, mean, rstd);
+    residual_layer_norm_forward(c_, x, branch, {}, gamma, beta, kTrainingEpsilon, residual, normed, mean, rstd);
   }
   void norm_backward(const Tensor& residual, const Tensor& gamma, const Tensor& mean, const Tensor& rstd,
                      const Tensor& d_normed, bool has_d_residual, const Tensor& d_residual, const Tensor& d_gamma,
@@ -314,7 +316,7 @@ class CudaBackend : public Backend {
   void norm(const Tensor& x, const Tensor& branch, const Tensor& gamma, const Tensor& beta, const Tensor& residual,
             const Tensor& normed, const Tensor& mean, const Tensor& rstd) override {
     cuda::residual_norm_forward(main, norm_shape(), x.raw(), branch.defined() ? branch.raw() : nullptr, {}, gamma.raw(),
-                                beta.raw(), kEpsilon, residual.raw(), normed.raw(), mean.data<float>(),
+                                beta.raw(), kTrainingEpsilon, residual.raw(), normed.raw(), mean.data<float>(),
                                 rstd.data<float>());
   }
   void norm_backward(const Tensor& residual, const Tensor& gamma, const Tensor& mean, const Tensor& rstd,

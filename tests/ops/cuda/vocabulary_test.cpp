@@ -15,7 +15,7 @@ namespace {
 using cuda::EmbeddingShape;
 using cuda::Stream;
 
-const DType kTypes[] = {DType::kF32, DType::kBF16};
+const DType kVocabularyTypes[] = {DType::kF32, DType::kBF16};
 
 /// Tokens with one that is very frequent, so that its run spans several pieces.
 std::vector<int32_t> some_tokens(const EmbeddingShape& shape) {
@@ -34,7 +34,7 @@ TEST(CudaEmbedding, EqualsTheReference) {
                                    {.batch = 3, .tokens = 5, .width = 37, .vocabulary = 10},
                                    {.batch = 2, .tokens = 70, .width = 24, .vocabulary = 300},
                                    {.batch = 2, .tokens = 1030, .width = 8, .vocabulary = 5000}};
-  for (const DType type : kTypes) {
+  for (const DType type : kVocabularyTypes) {
     for (EmbeddingShape shape : shapes) {
       for (const Dropout& dropout : {Dropout{}, Dropout{.p = 0.25f, .seed = 3, .first_sample = 2, .site = 1}}) {
         shape.type = type;
@@ -107,7 +107,7 @@ TEST(CudaCrossEntropy, EqualsTheReference) {
   struct Sizes {
     int64_t rows, vocabulary, columns;
   };
-  for (const DType type : kTypes) {
+  for (const DType type : kVocabularyTypes) {
     for (const Sizes& s :
          {Sizes{3, 1, 8}, Sizes{4, 50, 64}, Sizes{5, 37, 37}, Sizes{2, 5003, 5056}, Sizes{1, 9001, 9001}}) {
       SCOPED_TRACE(std::to_string(s.vocabulary) + " of " + std::to_string(s.columns));
