@@ -48,14 +48,14 @@ std::string directive(const std::string& text) {
 }
 
 /// A path in which sbatch replaces %a and the like.
-std::string pattern(const std::string& folder, const std::string& file) {
+std::string log_pattern(const std::string& folder, const std::string& file) {
   std::string text;
   for (const char letter : folder) text += letter == '%' ? "%%" : std::string(1, letter);
   return directive(text + "/" + file);
 }
 
 /// A word for the shell.
-std::string quoted(const std::string& text) {
+std::string shell_word(const std::string& text) {
   std::string word = "'";
   for (const char letter : text) {
     if (letter == '\n' || letter == '\0') refuse(text, "it has a line break");
@@ -194,7 +194,7 @@ std::string array_script(const JobArray& array, const std::string& list, const S
   text += "#SBATCH --job-name=" + directive("tsugi-" + paths.name) + "\n";
   text += "#SBATCH --array=0-" + std::to_string(array.tasks.size() - 1) +
           (options.most_running > 0 ? "%" + std::to_string(options.most_running) : "") + "\n";
-  text += "#SBATCH --output=" + pattern(paths.folder, "logs/%A_%a.log") + "\n";
+  text += "#SBATCH --output=" + log_pattern(paths.folder, "logs/%A_%a.log") + "\n";
   add_common(text, resources, paths, options);
   text += "#SBATCH --signal=B:USR1@" + std::to_string(kNotice) + "\n#SBATCH --time=" + resources.time() + "\n";
   if (resources.nodes() > 0) text += "#SBATCH --nodes=" + std::to_string(resources.nodes()) + "\n";
@@ -204,10 +204,10 @@ std::string array_script(const JobArray& array, const std::string& list, const S
     text += "#SBATCH --gpus-per-node=" + std::to_string(resources.gpus_per_node()) + "\n";
   }
   add_extra(text, options);
-  text += "\nruns=$(sed -n \"$((SLURM_ARRAY_TASK_ID + 1))p\" " + quoted(paths.folder + "/" + list) + ")\n";
+  text += "\nruns=$(sed -n \"$((SLURM_ARRAY_TASK_ID + 1))p\" " + shell_word(paths.folder + "/" + list) + ")\n";
   text += "ranks=" + std::to_string(resources.ranks()) + "\n";
-  text += "command=(" + quoted(paths.program) + " sweep run --config " + quoted(paths.config) + "\n  --out " +
-          quoted(paths.out) + " --jobs " + std::to_string(lanes_of(resources)) + " --threads " +
+  text += "command=(" + shell_word(paths.program) + " sweep run --config " + shell_word(paths.config) + "\n  --out " +
+          shell_word(paths.out) + " --jobs " + std::to_string(lanes_of(resources)) + " --threads " +
           std::to_string(threads_of(resources)) + " --only \"$runs\")\n";
   text += "use_launcher() { command+=(--launcher \"${launcher[*]} -n $ranks\"); }\n\n";
   text += ending();
@@ -215,21 +215,21 @@ std::string array_script(const JobArray& array, const std::string& list, const S
 }
 
 std::string collect_script(const ResourcesConfig& resources, const ScriptPaths& paths, const ArrayOptions& options) {
-  const std::string sweep = quoted(paths.program) + " sweep ";
-  const std::string table = quoted(paths.out + "/runs.csv");
+  const std::string sweep = shell_word(paths.program) + " sweep ";
+  const std::string table = shell_word(paths.out + "/runs.csv");
   std::string text =
       "#!/bin/bash\n# When all arrays of a sweep have ended: the table of its runs, and the fit if none is missing.\n";
   text += "#SBATCH --job-name=" + directive("tsugi-" + paths.name + "-collect") + "\n";
-  text += "#SBATCH --output=" + pattern(paths.folder, "logs/collect-%j.log") + "\n";
+  text += "#SBATCH --output=" + log_pattern(paths.folder, "logs/collect-%j.log") + "\n";
   add_common(text, resources, paths, options);
   text +=
       "#SBATCH --time=30\n#SBATCH --ntasks=1\n#SBATCH --cpus-per-task=" + std::to_string(resources.cpus_per_rank()) +
       "\n";
   add_extra(text, options);
-  text += "\n" + sweep + "collect --config " + quoted(paths.config) + " --out " + quoted(paths.out) + " &&\n  " +
-          sweep + "fit --csv " + table +
+  text += "\n" + sweep + "collect --config " + shell_word(paths.config) + " --out " + shell_word(paths.out) +
+          " &&\n  " + sweep + "fit --csv " + table +
           " --where 'status == \"done\"' --hold-out 'held_out == 1' \\\n    --form chinchilla --out " +
-          quoted(paths.out + "/fit.json") + "\n";
+          shell_word(paths.out + "/fit.json") + "\n";
   return text;
 }
 

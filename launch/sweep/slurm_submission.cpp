@@ -58,7 +58,7 @@ std::string trimmed(std::string text) {
   return text;
 }
 
-std::vector<std::string> split(const std::string& text, char separator) {
+std::vector<std::string> parts_of(const std::string& text, char separator) {
   std::vector<std::string> parts;
   std::istringstream stream(text);
   for (std::string part; std::getline(stream, part, separator);) parts.push_back(part);
@@ -124,7 +124,7 @@ std::map<std::string, QueuedTask> queued_runs(const SweepFolder& folder) {
                 "squeue failed (code " + std::to_string(said.code) + "): " + trimmed(said.errors));
   }
   std::map<std::string, std::vector<std::string>> lists;  // by script
-  for (const std::string& line : split(said.output, '\n')) {
+  for (const std::string& line : parts_of(said.output, '\n')) {
     size_t end = 0;
     for (int bars = 0; bars < 4 && end != std::string::npos; ++bars) end = line.find('|', end + (bars > 0 ? 1 : 0));
     if (end == std::string::npos) continue;
@@ -133,13 +133,13 @@ std::map<std::string, QueuedTask> queued_runs(const SweepFolder& folder) {
     if (!script.starts_with(parent) || !script.ends_with(kEnding)) continue;
     const std::string list = script.substr(0, script.size() - kEnding.size()) + ".tasks";
     if (!lists.contains(script)) {
-      lists[script] = fs::exists(list) ? split(read_file(list, kLargestTaskList), '\n') : std::vector<std::string>{};
+      lists[script] = fs::exists(list) ? parts_of(read_file(list, kLargestTaskList), '\n') : std::vector<std::string>{};
     }
-    const std::vector<std::string> fields = split(line.substr(0, end), '|');
+    const std::vector<std::string> fields = parts_of(line.substr(0, end), '|');
     if (fields.size() < 3 || fields[1].find_first_not_of("0123456789") != std::string::npos) continue;  // collect
     const size_t index = std::stoul(fields[1].substr(0, 9));
     if (index >= lists[script].size()) continue;
-    for (const std::string& id : split(lists[script][index], ',')) {
+    for (const std::string& id : parts_of(lists[script][index], ',')) {
       queued[id] = {fields[0], fields[1], fields[2], fields.size() > 3 ? fields[3] : ""};
     }
   }

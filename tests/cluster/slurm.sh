@@ -123,5 +123,11 @@ refused --sbatch 'rm -rf'; expect_said 'not one option of sbatch'
 PATH=/nowhere refused; expect_said 'no sbatch on the PATH'
 expect_code 2 sweep run --out refused --partition low; expect_said '--partition is for --executor slurm'
 expect_code 2 sweep run --out refused --only 0123456789abcdef; expect_said 'no run of id 0123456789abcdef'
+# The second class has nowhere to go: what was submitted before it is named, and stays.
+sed 's/ranks: 2 nodes: 2/ranks: 2 nodes: 2 partition: "nosuch"/' sweep.textproto > partly.textproto
+scontrol update PartitionName=low State=DOWN
+expect_code 2 "$TSUGI" sweep run --config partly.textproto --out refused --executor slurm
+expect_said 'class-1.sbatch .*nosuch'; expect_said "submitted before it: $(squeue --noheader --format=%F)\b.* what is missing"
+scancel --name=tsugi-sweep
 [ ! -e refused/runs ] || fail "something refused was trained"
 echo "a Slurm cluster's jobs and arrays, stopped, killed, requeued and submitted twice, end as undisturbed ones"
