@@ -50,13 +50,13 @@ Tensor ShardedAdamW::local(const Tensor& shard, int bucket) const {
 
 Tensor ShardedAdamW::master(int bucket) const { return master_.defined() ? local(master_, bucket) : working(bucket); }
 
-void ShardedAdamW::fill_device(uint64_t seed, ChunkRange range, const Tensor& target) const {
-  std::vector<float> values(static_cast<size_t>(range.chunks() * kChunkElements));
-  const int64_t pieces = (range.chunks() + kInitializationChunks - 1) / kInitializationChunks;
+void ShardedAdamW::fill_device(uint64_t seed, ChunkRange extent, const Tensor& target) const {
+  std::vector<float> values(static_cast<size_t>(extent.chunks() * kChunkElements));
+  const int64_t pieces = (extent.chunks() + kInitializationChunks - 1) / kInitializationChunks;
   context_.pool().for_each(pieces, [&](int64_t piece, int) {
-    const int64_t begin = range.begin + piece * kInitializationChunks;
-    const int64_t end = std::min(begin + kInitializationChunks, range.end);
-    store_->initial_values(seed, begin, end, values.data() + (begin - range.begin) * kChunkElements);
+    const int64_t begin = extent.begin + piece * kInitializationChunks;
+    const int64_t end = std::min(begin + kInitializationChunks, extent.end);
+    store_->initial_values(seed, begin, end, values.data() + (begin - extent.begin) * kChunkElements);
   });
   if (target.dtype() == DType::kF32) return copy_from_host(context_, values.data(), target);
   std::vector<bf16> rounded(values.size());
@@ -66,13 +66,13 @@ void ShardedAdamW::fill_device(uint64_t seed, ChunkRange range, const Tensor& ta
 
 void ShardedAdamW::initialize(uint64_t seed) {
   if (context_.meta()) return;
-  const auto fill = [&](ChunkRange range, const Tensor& target) {  // target: f32 or the compute type
-    if (context_.operators() != nullptr) return fill_device(seed, range, target);
-    const int64_t pieces = (range.chunks() + kInitializationChunks - 1) / kInitializationChunks;
+  const auto fill = [&](ChunkRange extent, const Tensor& target) {  // target: f32 or the compute type
+    if (context_.operators() != nullptr) return fill_device(seed, extent, target);
+    const int64_t pieces = (extent.chunks() + kInitializationChunks - 1) / kInitializationChunks;
     context_.pool().for_each(pieces, [&](int64_t piece, int worker) {
-      const int64_t begin = range.begin + piece * kInitializationChunks;
-      const int64_t end = std::min(begin + kInitializationChunks, range.end);
-      const int64_t offset = (begin - range.begin) * kChunkElements;
+      const int64_t begin = extent.begin + piece * kInitializationChunks;
+      const int64_t end = std::min(begin + kInitializationChunks, extent.end);
+      const int64_t offset = (begin - extent.begin) * kChunkElements;
       const int64_t count = (end - begin) * kChunkElements;
       if (target.dtype() == DType::kF32) {
         store_->initial_values(seed, begin, end, target.data<float>() + offset);
@@ -110,14 +110,14 @@ void ShardedAdamW::gather(Communicator& communicator) {
   const size_t chunk_bytes = static_cast<size_t>(kChunkElements) * size_of(store_->compute_type());
   std::vector<std::unique_ptr<Pending>> pending;
   for (int bucket = 0; bucket < layout_.buckets(); ++bucket) {
-    const ChunkRange range = layout_.bucket(bucket);
+    const ChunkRange extent = layout_.bucket(bucket);
     std::vector<size_t> offsets;
     for (int rank = 0; rank < layout_.ranks(); ++rank) {
-      offsets.push_back(static_cast<size_t>(layout_.shard(bucket, rank).begin - range.begin) * chunk_bytes);
+      offsets.push_back(static_cast<size_t>(layout_.shard(bucket, rank).begin - extent.begin) * chunk_bytes);
     }
-    offsets.push_back(static_cast<size_t>(range.chunks()) * chunk_bytes);
+    offsets.push_back(static_cast<size_t>(extent.chunks()) * chunk_bytes);
     std::byte* begin =
-        static_cast<std::byte*>(store_->working().raw()) + static_cast<size_t>(range.begin) * chunk_bytes;
+        static_cast<std::byte*>(store_->working().raw()) + static_cast<size_t>(extent.begin) * chunk_bytes;
     pending.push_back(communicator.all_gather(begin, std::move(offsets)));
   }
   for (const std::unique_ptr<Pending>& one : pending) one->wait();
@@ -142,18 +142,18 @@ std::vector<StateRange> ShardedAdamW::ranges(bool moments) const {
       const int64_t begin = std::max(shard.begin, info.first_chunk);
       const int64_t end = std::min(shard.end, info.first_chunk + info.chunks());
       if (begin >= end) continue;
-      StateRange range;
-      range.tensor = first_part;
-      range.offset = (begin - info.first_chunk) * kChunkElements;
-      range.length = std::min((end - begin) * kChunkElements, info.elements() - range.offset);
-      if (range.length <= 0) continue;
+      StateRange extent;
+      extent.tensor = first_part;
+      extent.offset = (begin - info.first_chunk) * kChunkElements;
+      extent.length = std::min((end - begin) * kChunkElements, info.elements() - extent.offset);
+      if (extent.length <= 0) continue;
       const int64_t in_shard = (begin - shard.begin) * kChunkElements;
-      range.master = static_cast<float*>(master(bucket).raw()) + in_shard;
+      extent.master = static_cast<float*>(master(bucket).raw()) + in_shard;
       if (moments && !info.frozen) {
-        range.exp_avg = static_cast<float*>(local(exp_avg_, bucket).raw()) + in_shard;
-        range.exp_avg_sq = static_cast<float*>(local(exp_avg_sq_, bucket).raw()) + in_shard;
+        extent.exp_avg = static_cast<float*>(local(exp_avg_, bucket).raw()) + in_shard;
+        extent.exp_avg_sq = static_cast<float*>(local(exp_avg_sq_, bucket).raw()) + in_shard;
       }
-      add_saved_ranges(info, range, ranges);
+      add_saved_ranges(info, extent, ranges);
     }
   }
   return ranges;
