@@ -27,7 +27,8 @@ kernels 240 kernels.jsonl every kernel alone, beside the ceilings
 curves 180 curves.jsonl 200 steps of a small model on the device and on the CPU
 train 420 train.jsonl tokens/s and MFU beside PyTorch
 peers 480 peers.jsonl every kernel beside PyTorch
-sanitize 420 sanitize.json compute-sanitizer on a selection of the tests
+profile 300 profile.csv what Nsight Compute counts in every kernel
+sanitize 420 summary.json compute-sanitizer on a selection of the tests
 LIST
 }
 
@@ -60,21 +61,18 @@ else
   bundle=$(cd "$bundle" && pwd)
   tsugi=$bundle/bin/tsugi tests=$bundle/bin/device_tests kernels=$bundle/bin/benchmark_kernels
   place=cuda tiny=""
-  # cuBLASLt and NCCL: the toolkit's, or those that PyTorch brought. Its folders come last.
-  for folder in /usr/local/cuda/lib64 \
-    $("$python" -c 'import os, nvidia
+  # cuBLASLt and NCCL: those of PyTorch, so that both sides multiply alike, or the toolkit's. For our programs alone.
+  TSUGI_LIBRARY_PATH=$("$python" -c 'import os, nvidia
 for root in nvidia.__path__:
     for folder, _, files in os.walk(root):
-        if any(f.startswith(("libcublasLt.so", "libnccl.so")) for f in files): print(folder)' 2> /dev/null); do
-    [[ -d $folder ]] && LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder
-  done
-  export LD_LIBRARY_PATH
+        if any(f.startswith(("libcublasLt.so", "libnccl.so")) for f in files): print(folder, end=":")' 2> /dev/null)/usr/local/cuda/lib64
+  export TSUGI_LIBRARY_PATH
 fi
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 PYTHONUNBUFFERED=1
 log=$out/log.txt
 
 has_torch() { "$python" -c 'import torch, numpy' 2> /dev/null || { echo "$python has no torch and numpy"; return 77; }; }
-quoted() { sed 's/\\/\\\\/g; s/"/\\"/g' | tr -d '\000-\037' | cut -c1-400; }
+quoted() { sed 's/\\/\\\\/g; s/"/\\"/g' | tr -d '\000-\037' | cut -c1-600; }
 # The largest rate of products, in TFLOP/s, that the stage kernels measured.
 ceiling() { sed -n 's/.*"product: square".*"tflops": \([0-9.]*\).*/\1/p' "$out/kernels.jsonl" 2> /dev/null | head -n 1; }
 
@@ -111,19 +109,34 @@ stage_peers() {
   has_torch && "$python" "$here/kernel_peers.py" --cases "$out/kernels.jsonl" --out "$out/peers.jsonl" --device "$place" \
     --seconds 440 --repeats "$((dry ? 1 : 25))"
 }
+stage_profile() {
+  local metrics kernel
+  command -v ncu > /dev/null || { echo "there is no ncu"; return 77; }
+  metrics=gpu__time_duration.sum,launch__registers_per_thread,launch__occupancy_limit_registers,launch__occupancy_limit_shared_mem
+  metrics+=,sm__warps_active.avg.pct_of_peak_sustained_active,sm__throughput.avg.pct_of_peak_sustained_elapsed
+  metrics+=,sm__inst_executed_pipe_tensor.avg.pct_of_peak_sustained_active,dram__bytes_read.sum,dram__bytes_write.sum
+  metrics+=,gpu__dram_throughput.avg.pct_of_peak_sustained_elapsed,l1tex__data_bank_conflicts_pipe_lsu.sum
+  metrics+=,smsp__issue_active.avg.pct_of_peak_sustained_active
+  for kernel in attention norm_ cross_entropy adamw embedding lu_ rotary column; do
+    # shellcheck disable=SC2086
+    ncu --clock-control none --target-processes all --csv --page raw --metrics $metrics $kernels --once --kernel $kernel \
+      2>&1 | grep -E '^"|rror' | if [[ -s $out/profile.csv ]]; then tail -n +3; else cat; fi >> "$out/profile.csv"
+  done
+  cut -d, -f 5,13- "$out/profile.csv" | head -n 40
+}
 stage_sanitize() {
   local tool errors="" failed=0 selection code
   command -v compute-sanitizer > /dev/null || { echo "there is no compute-sanitizer"; return 77; }
   selection='CudaNorm*:CudaReduce*:CudaGelu*:CudaAdamW*:CudaEmbedding*:CudaCrossEntropy*:*CudaAttention*EqualsTheReference*:CudaFamilies*'
   for tool in memcheck racecheck initcheck synccheck; do
-    timeout 100 compute-sanitizer --tool "$tool" --error-exitcode 9 "$tests" --gtest_filter="$selection" --gtest_brief=1 > "$out/sanitizer" 2>&1
+    timeout 100 compute-sanitizer --tool "$tool" --target-processes all --error-exitcode 9 "$tests" --gtest_filter="$selection" --gtest_brief=1 > "$out/sanitizer" 2>&1
     code=$?
     grep -E '=========|FAILED' "$out/sanitizer" | head -n 60
     errors+="${errors:+, }{\"tool\": \"$tool\", \"code\": $code, \"said\": \"$(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY|Error:|Invalid' "$out/sanitizer" | tail -n 3 | tr '\n' ' ' | quoted)\"}"
-    echo "{\"checks\": [$errors]}" > "$out/sanitize.json"
     rm -f "$out/sanitizer"
     ((code == 0)) || failed=1
   done
+  echo "{\"checks\": [$errors]}"
   return "$failed"
 }
 
@@ -138,7 +151,7 @@ export TSUGI_GPU_MACHINE
 trap 'rm -f "$TSUGI_GPU_MACHINE"' EXIT
 while read -r name limit file _; do
   if ((${#chosen[@]})) && ! printf '%s\n' "${chosen[@]}" | grep -qx "$name"; then continue; fi
-  rm -f "${out:?}/$file"
+  [[ $file == summary.json ]] || rm -f "${out:?}/$file"
   echo "== $name (at most $limit s)" | tee -a "$log"
   start=$SECONDS
   arguments=(--out "$out" --build "$build")
@@ -152,7 +165,7 @@ while read -r name limit file _; do
     *) state=failed ;;
   esac
   [[ $state == ended || $state == skipped ]] || worst=1
-  why=$([[ $state == ended ]] || tail -n 1 "$log" | quoted)
+  why=$(tail -n 1 "$log" | quoted)
   summary+="${summary:+,$'\n'}{\"stage\": \"$name\", \"state\": \"$state\", \"code\": $code, \"seconds\": $((SECONDS - start)), \"said\": \"$why\"}"
   printf '{"machine": %s,\n"stages": [\n%s]}\n' "$(grep . "$TSUGI_GPU_MACHINE" || echo null)" "$summary" > "$out/summary.json"
 done < <(stages)

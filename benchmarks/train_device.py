@@ -16,7 +16,7 @@ import argparse, json, math, os, statistics, subprocess, sys, tempfile, threadin
 
 GPT2 = dict(family="GPT2", vocabulary=50257, padded=50304)
 SHAPES = {
-    "gpt2_124m": dict(GPT2, layers=12, heads=12, width=768, sequence=1024, rows=64, micro_batches=8, steps=12),
+    "gpt2_124m": dict(GPT2, layers=12, heads=12, width=768, sequence=1024, rows=64, micro_batches=4, steps=12),
     "gpt2_355m": dict(GPT2, layers=24, heads=16, width=1024, sequence=1024, rows=32, micro_batches=4, steps=8),
     "gpt2_1558m": dict(GPT2, layers=48, heads=25, width=1600, sequence=1024, rows=16, micro_batches=2, steps=6),
     "llama_1b": dict(family="LLAMA", vocabulary=128256, padded=128256, layers=16, heads=32, key_heads=8, width=2048,

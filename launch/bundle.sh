@@ -14,6 +14,7 @@ Copies programs and every shared library that they need, but glibc, CUDA and NCC
 
 In the bundle, bin/NAME starts a program; it may lie anywhere, and bin/mpirun starts ranks of it:
   tar xzf tsugi.tar.gz && tsugi/bin/mpirun -np 2 tsugi/bin/tsugi pretrain …
+TSUGI_LIBRARY_PATH may name folders with cuBLASLt and NCCL that the loader does not know.
 TEXT
 }
 
@@ -101,7 +102,7 @@ for file in /usr/lib/x86_64-linux-gnu/libstdc++.so.6 /lib/x86_64-linux-gnu/libst
   if [ -z "$found" ] && [ -f "$file" ] && grep -q "$newest" "$file"; then found=$file; fi
 done
 [ -n "$found" ] || libraries=$libraries:$root/lib/c++
-export LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+export LD_LIBRARY_PATH="$libraries${TSUGI_LIBRARY_PATH:+:$TSUGI_LIBRARY_PATH}${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 export OPAL_PREFIX="$root" OPAL_BINDIR="$root/bin" OPAL_LIBDIR="$root/lib" OPAL_PKGLIBDIR="$root/lib/openmpi"
 export OPAL_DATADIR="$root/share" OPAL_PKGDATADIR="$root/share/openmpi" OPAL_SYSCONFDIR="$root/etc"
 export OMPI_MCA_mca_base_component_path="$root/lib/openmpi"

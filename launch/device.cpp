@@ -2,6 +2,7 @@
 
 #include "ops/base/error.h"
 #ifdef TSUGI_WITH_CUDA
+#include "dist/nccl_communicator.h"
 #include "ops/cuda/operators.h"
 #endif
 
@@ -29,11 +30,11 @@ std::unique_ptr<DeviceOperators> open_cuda([[maybe_unused]] int ordinal) {
 }  // namespace
 
 ChosenDevice choose_device(const ComputeConfig& config, const World& world) {
-  if (config.device() == ComputeConfig::CPU) return {nullptr, "CPU"};
+  if (config.device() == ComputeConfig::CPU) return {nullptr, "CPU", {}};
   std::string why;
   const int devices = count_devices(why);
   if (devices == 0) {
-    if (config.device() == ComputeConfig::AUTO) return {nullptr, "CPU (no CUDA: " + why + ")"};
+    if (config.device() == ComputeConfig::AUTO) return {nullptr, "CPU (no CUDA: " + why + ")", {}};
     throw Error(ExitCode::kUsage, "compute.device is CUDA, but " + why,
                 "set compute.device: CPU, or AUTO to take a device only where there is one");
   }
@@ -43,17 +44,43 @@ ChosenDevice choose_device(const ComputeConfig& config, const World& world) {
                     ", which has " + std::to_string(devices) + " devices: every rank needs one of its own",
                 "start as many ranks as there are devices, or set compute.device: CPU");
   }
-  ChosenDevice chosen{open_cuda(world.local_rank()), {}};
+  ChosenDevice chosen{open_cuda(world.local_rank()), {}, {}};
   chosen.description = "device " + std::to_string(world.local_rank()) + ": " + chosen.operators->describe();
   return chosen;
+}
+
+void connect_devices([[maybe_unused]] ChosenDevice& chosen, [[maybe_unused]] World& world,
+                     [[maybe_unused]] double timeout_seconds) {
+#ifdef TSUGI_WITH_CUDA
+  if (world.size() == 1) return;
+  // Ranks that disagree about the device must not wait for each other.
+  int64_t without = chosen.operators == nullptr ? 1 : 0;
+  without = all_reduce_max(world.communicator(), without);
+  if (without != 0) return;
+  std::string why;
+  const NcclTable* const nccl = load_nccl(why);
+  NcclConnection connection =
+      connect_nccl(nccl, why, world.communicator(), cuda::stream_of(*chosen.operators), timeout_seconds);
+  chosen.communicator = std::move(connection.communicator);
+  chosen.description += "; " + connection.description;
+#endif
+}
+
+std::unique_ptr<WorkRecorder> make_recorder(const ChosenDevice& chosen) {
+#ifdef TSUGI_WITH_CUDA
+  if (chosen.operators != nullptr) return cuda::make_recorder(*chosen.operators);
+#endif
+  throw Error(ExitCode::kUsage,
+              "--graphs records kernels of a device, but this run computes on the " + chosen.description,
+              "leave out --graphs");
 }
 
 ChosenDevice device_to_plan(const ComputeConfig& config) {
   std::string why;
   const bool automatic = config.device() == ComputeConfig::AUTO;
-  if (config.device() == ComputeConfig::CPU || (automatic && count_devices(why) == 0)) return {nullptr, "CPU"};
+  if (config.device() == ComputeConfig::CPU || (automatic && count_devices(why) == 0)) return {nullptr, "CPU", {}};
 #ifdef TSUGI_WITH_CUDA
-  return {cuda::make_planning_operators(), "CUDA"};
+  return {cuda::make_planning_operators(), "CUDA", {}};
 #else
   throw Error(ExitCode::kUsage, "compute.device is CUDA, but this program was built without CUDA",
               "set compute.device: CPU or AUTO");

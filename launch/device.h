@@ -7,12 +7,14 @@
 #include "core/config/run.pb.h"
 #include "dist/world.h"
 #include "ops/tensor/context.h"
+#include "ops/tensor/work_recorder.h"
 
 namespace tsugi {
 
 struct ChosenDevice {
   std::unique_ptr<DeviceOperators> operators;  ///< null: the CPU
   std::string description;                     ///< for the log: "NVIDIA H200 …", "CPU (no CUDA: …)"
+  std::unique_ptr<Communicator> communicator;  ///< of the device's memory; null: there is no other than the host's
 
   Device device() const { return {.operators = operators.get()}; }
 };
@@ -20,6 +22,13 @@ struct ChosenDevice {
 /// As compute.device says: CUDA takes the device of this rank's place on its host. Throws Error(kUsage) where CUDA is
 /// asked for and this program was built without it, or there is no driver, or fewer devices than ranks.
 ChosenDevice choose_device(const ComputeConfig& config, const World& world);
+
+/// Joins the devices of all ranks over NCCL where all have it, and says so in the description. Collective; throws what
+/// connect_nccl() (dist/nccl_communicator.h) throws.
+void connect_devices(ChosenDevice& chosen, World& world, double timeout_seconds);
+
+/// Records work of the device; throws Error(kUsage) where it is the CPU.
+std::unique_ptr<WorkRecorder> make_recorder(const ChosenDevice& chosen);
 
 /// What a plan counts for: where CUDA is asked for there need not be a device here, but the program must have it.
 ChosenDevice device_to_plan(const ComputeConfig& config);

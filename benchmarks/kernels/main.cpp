@@ -1,5 +1,5 @@
 // How fast is each kernel on this device, and does it give the same bits in every run?
-//   benchmark_kernels [--tiny] [--kernel TEXT] [--repeats N] [--out FILE.jsonl]
+//   benchmark_kernels [--tiny] [--kernel TEXT] [--repeats N] [--once] [--out FILE.jsonl]
 // One JSON object per line and case, as it ends: kernel, shape, median time of a run with a cold cache, FLOPs, bytes,
 // and the fraction of the ceiling: of the largest product's rate measured here, or of the copy's.
 #include <algorithm>
@@ -25,6 +25,7 @@ struct Options {
   bool tiny = false;
   std::string kernel;  ///< part of the names to run; empty: all
   int repeats = 25;
+  bool once = false;
   std::string out;
 };
 
@@ -128,11 +129,16 @@ int run(const Options& options) {
     // The ceilings are always measured; they come before what is compared with them.
     const bool is_copy = c.kernel == "copy";
     const bool is_square = c.kernel == "product: square";
-    if (!is_copy && !is_square && c.kernel.find(options.kernel) == std::string::npos) continue;
+    if ((options.once || (!is_copy && !is_square)) && c.kernel.find(options.kernel) == std::string::npos) continue;
     try {
       Maker maker(stream);
       c.make(maker);
       if (maker.work.reset) maker.work.reset(stream);
+      if (options.once) {
+        maker.work.run(stream);
+        stream.synchronize();
+        continue;
+      }
       const Times times = measure(stream, maker.work, scrub, options.repeats);
       const bool same = same_bits(stream, maker.work);
       if (is_copy) ceilings.bytes = c.bytes / times.median;
@@ -156,6 +162,8 @@ int main(int argc, char** argv) {
     const std::string_view argument = argv[i];
     if (argument == "--tiny") {
       options.tiny = true;
+    } else if (argument == "--once") {
+      options.once = true;
     } else if (argument == "--kernel" && i + 1 < argc) {
       options.kernel = argv[++i];
     } else if (argument == "--repeats" && i + 1 < argc) {
@@ -163,7 +171,7 @@ int main(int argc, char** argv) {
     } else if (argument == "--out" && i + 1 < argc) {
       options.out = argv[++i];
     } else {
-      std::cerr << "usage: benchmark_kernels [--tiny] [--kernel TEXT] [--repeats N] [--out FILE.jsonl]\n";
+      std::cerr << "usage: benchmark_kernels [--tiny] [--kernel TEXT] [--repeats N] [--once] [--out FILE.jsonl]\n";
       return 2;
     }
   }

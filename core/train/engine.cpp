@@ -7,6 +7,7 @@
 #include "core/nn/adapter_names.h"
 #include "dist/staged_communicator.h"
 #include "ops/base/error.h"
+#include "ops/base/profile_range.h"
 
 namespace tsugi {
 namespace {
@@ -40,8 +41,11 @@ DType compute_type(const RunConfig& config) {
 }  // namespace
 
 Engine::Engine(ThreadPool& pool, Communicator& communicator, const RunConfig& config, Objective& objective,
-               const std::function<bool(const ParameterInfo&)>& frozen, Device device)
+               const std::function<bool(const ParameterInfo&)>& frozen, Device device, Communicator* of_device,
+               WorkRecorder* recorder)
     : communicator_(&communicator),
+      recorder_(recorder),
+      of_device_(of_device),
       config_(config),
       objective_(&objective),
       device_(device),
@@ -54,7 +58,15 @@ Engine::Engine(ThreadPool& pool, Communicator& communicator, const RunConfig& co
                     std::to_string(communicator.size()) + " ranks: every rank needs at least one micro-batch",
                 "set batch.micro_batches to a multiple of the ranks (and lower batch.micro_batch)");
   }
-  if (device.operators != nullptr && communicator.size() > 1) {
+  if (recorder != nullptr && (communicator.size() > 1 || config.model().dropout() > 0.0f)) {
+    throw Error(ExitCode::kUsage,
+                communicator.size() > 1
+                    ? "CUDA graphs are built for one rank: with more, gradients leave while backward runs"
+                    : "CUDA graphs are built for model.dropout 0: a graph would drop the same elements "
+                      "in every step",
+                "leave out --graphs");
+  }
+  if (device.operators != nullptr && communicator.size() > 1 && of_device == nullptr) {
     staged_ = make_staged_communicator(communicator, *device.operators);
   }
   if (frozen) store_.freeze(frozen);
@@ -81,40 +93,62 @@ int64_t Engine::samples_per_step() const {
   return int64_t{config_.batch().micro_batch()} * config_.batch().micro_batches();
 }
 
-LossSum Engine::run_micro_batch(int64_t leaf, uint64_t first_sample) {
+LossSum Engine::run_micro_batch(int64_t leaf, uint64_t first_sample, const Tensor& gradients) {
   const int64_t rows = config_.batch().micro_batch();
   const Batch host = objective_->training_batch(first_sample + static_cast<uint64_t>(leaf * rows), rows);
   ForwardOptions options;
   options.dropout = {config_.model().dropout(), config_.seed(), host.first_sample};
   options.recompute = config_.numerics().recompute();
   options.rotary_table = rotary_table_;
-  options.on_unit_complete = [this](int unit) {
-    reducer_->mark_complete(store_.unit_ends()[static_cast<size_t>(unit)]);
-  };
+  if (recorder_ == nullptr) {  // what is recorded calls nobody
+    options.on_unit_complete = [this](int unit) {
+      reducer_->mark_complete(store_.unit_ends()[static_cast<size_t>(unit)]);
+    };
+  }
   training_arena_->restart();
   Tape tape(Context(device_, heap_context_.pool(), *training_arena_));
   const Batch batch = on_device(tape.context(), host);
-  const LossSum loss = objective_->loss(tape, model_, batch, options);
-  tape.backward();
-  return loss;
+  const auto compute = [&] {
+    LossSum loss;
+    {
+      const ProfileRange phase("forward");
+      loss = objective_->loss(tape, model_, batch, options);
+    }
+    const ProfileRange phase("backward");
+    tape.backward();
+    return loss;
+  };
+  const void* const key = gradients.raw();
+  if (recorder_ == nullptr || warm_.insert(key).second) return compute();
+  // The arena gives the same addresses to every micro-batch: the batch lies where the recorded one lay.
+  if (!recorder_->has(key)) recorder_->record(key, compute);
+  const ProfileRange phase("launch of a micro-batch");
+  return recorder_->launch(key);
 }
 
 StepReport Engine::step(int64_t update, uint64_t first_sample, float learning_rate, const StepSignals& signals) {
+  const ProfileRange whole("step");
   // Every rank sends: its signals, then loss and count of each of its leaves, then the square sums of its chunks.
   std::vector<double> mine{signals.stop ? 1.0 : 0.0, signals.ready ? 1.0 : 0.0};
   const auto heads = static_cast<int64_t>(mine.size());
   const LeafRange leaves = reducer_->leaves();
   for (int64_t leaf = leaves.begin; leaf < leaves.end; ++leaf) {
-    store_.bind_gradients(reducer_->begin_leaf());
-    const LossSum loss = run_micro_batch(leaf, first_sample);
+    const Tensor gradients = reducer_->begin_leaf();
+    store_.bind_gradients(gradients);
+    const LossSum loss = run_micro_batch(leaf, first_sample, gradients);
     reducer_->end_leaf();
     mine.push_back(loss.sum);
     mine.push_back(static_cast<double>(loss.count));
   }
-  const Tensor gradient = reducer_->finish();
-  const std::vector<double> squares = optimizer_->square_sums(gradient);
-  mine.insert(mine.end(), squares.begin(), squares.end());
-  const std::vector<std::string> all = communicator_->all_gather_strings(pack(mine));
+  Tensor gradient;
+  std::vector<std::string> all;
+  {
+    const ProfileRange phase("reduce gradients");
+    gradient = reducer_->finish();
+    const std::vector<double> squares = optimizer_->square_sums(gradient);
+    mine.insert(mine.end(), squares.begin(), squares.end());
+    all = communicator_->all_gather_strings(pack(mine));
+  }
 
   // Sums in the order of leaves and of chunks, whoever computed them.
   StepReport report;
@@ -158,12 +192,17 @@ StepReport Engine::step(int64_t update, uint64_t first_sample, float learning_ra
   adamw.epsilon = optimizer.epsilon();
   adamw.step = update;
   adamw.gradient_scale = static_cast<float>(scale);
-  optimizer_->step(adamw, gradient);
+  {
+    const ProfileRange phase("optimizer");
+    optimizer_->step(adamw, gradient);
+  }
+  const ProfileRange phase("gather parameters");
   gather();
   return report;
 }
 
 EvaluationReport Engine::evaluate() {
+  const ProfileRange phase("evaluation");
   const int64_t rows = config_.batch().micro_batch();
   const int64_t limit = config_.evaluation().sequences();
   const int64_t batches = objective_->validation_batches(rows, limit);

@@ -3,11 +3,13 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 
 #include "core/objective/objective.h"
 #include "core/optim/sharded_adamw.h"
 #include "core/train/memory_plan.h"
 #include "dist/bucket_reducer.h"
+#include "ops/tensor/work_recorder.h"
 
 namespace tsugi {
 
@@ -37,9 +39,13 @@ struct EvaluationReport {
 class Engine {
  public:
   /// Builds everything for this rank and takes its memory. `frozen` may be empty. `config` is validated.
-  /// Throws Error(kUsage) when there are more ranks than micro-batches, and for what `device` does not provide.
+  /// `of_device`: a communicator of the device's memory; null: what is there goes by way of the host. `recorder`: of
+  /// the device; with it a micro-batch is recorded when its gradient buffer is used for the second time, and launched
+  /// as a whole from then on. Null: every kernel is launched by itself. Throws Error(kUsage) when there are more ranks
+  /// than micro-batches, and for what `device` does not provide.
   Engine(ThreadPool& pool, Communicator& communicator, const RunConfig& config, Objective& objective,
-         const std::function<bool(const ParameterInfo&)>& frozen, Device device = {});
+         const std::function<bool(const ParameterInfo&)>& frozen, Device device = {}, Communicator* of_device = nullptr,
+         WorkRecorder* recorder = nullptr);
 
   ParameterStore& store() { return store_; }
   const Transformer& model() const { return model_; }
@@ -67,11 +73,17 @@ class Engine {
 
  private:
   /// Of the memory that computes.
-  Communicator& device_communicator() { return staged_ != nullptr ? *staged_ : *communicator_; }
-  LossSum run_micro_batch(int64_t leaf, uint64_t first_sample);
+  Communicator& device_communicator() {
+    if (of_device_ != nullptr) return *of_device_;
+    return staged_ != nullptr ? *staged_ : *communicator_;
+  }
+  LossSum run_micro_batch(int64_t leaf, uint64_t first_sample, const Tensor& gradients);
 
   Communicator* communicator_;            ///< of host memory
-  std::unique_ptr<Communicator> staged_;  ///< of the device's memory, where there is one and more than one rank
+  WorkRecorder* recorder_;                ///< may be null
+  std::set<const void*> warm_;            ///< gradient buffers for which a micro-batch has run
+  Communicator* of_device_;               ///< of the device's memory; may be null
+  std::unique_ptr<Communicator> staged_;  ///< instead of it, where there is a device and more than one rank
   RunConfig config_;
   Objective* objective_;
   Device device_;

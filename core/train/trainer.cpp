@@ -57,7 +57,8 @@ class TrainingRun {
         objective_(objective),
         options_(options),
         config_(options.config),
-        engine_(pool, communicator, config_, objective, options.frozen, options.device) {
+        engine_(pool, communicator, config_, objective, options.frozen, options.device, options.device_communicator,
+                options.recorder) {
     if (on_other_device() || (keeps_files() && copies_state(options.device, config_.checkpoint()))) {
       const int64_t chunks = engine_.optimizer().layout().local_chunks(communicator.rank());
       state_copy_.emplace(engine_.context(), chunks * kChunkElements);

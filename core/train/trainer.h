@@ -15,9 +15,11 @@ namespace tsugi {
 
 /// What to train, from where and to where.
 struct TrainerOptions {
-  RunConfig config;             ///< validated, vocabulary resolved
-  Device device = {};           ///< what computes; its operators outlive the training
-  std::string run_directory;    ///< empty: nothing is kept on disk
+  RunConfig config;                             ///< validated, vocabulary resolved
+  Device device = {};                           ///< what computes; its operators outlive the training
+  Communicator* device_communicator = nullptr;  ///< of the device's memory; null: by way of the host
+  WorkRecorder* recorder = nullptr;             ///< of the device; null: every kernel is launched by itself
+  std::string run_directory;                    ///< empty: nothing is kept on disk
   std::string resume = "auto";  ///< auto: the newest intact checkpoint, if any; never; or a checkpoint folder
   std::string initial_weights;  ///< folder with the weights to begin with when nothing is resumed; empty: random
   std::function<bool(const ParameterInfo&)> frozen;  ///< empty: everything is trained

@@ -30,6 +30,7 @@ struct PretrainOptions {
   std::string out;
   std::string resume = "auto";
   std::string initial_weights;
+  bool graphs = false;
   bool json = false;
 };
 
@@ -60,6 +61,7 @@ int pretrain(World& world, const PretrainOptions& options) {
   std::string initial;  // the folder of --init-from
   HuggingfaceModel description;
   ChosenDevice chosen;
+  std::unique_ptr<WorkRecorder> recorder;
   on_all_ranks(communicator, [&] {
     load_config(options.config, options.overrides, config);
     if (!options.initial_weights.empty()) {
@@ -74,6 +76,7 @@ int pretrain(World& world, const PretrainOptions& options) {
                   "name them with --init-from");
     }
     chosen = choose_device(config.compute(), world);
+    if (options.graphs) recorder = make_recorder(chosen);
     files = find_data(config.data());
     objective = make_language_objective(files, config);
     if (!config.evaluation().multiple_choice().empty()) {
@@ -89,6 +92,7 @@ int pretrain(World& world, const PretrainOptions& options) {
   });
   install_stop_signals();
   communicator.barrier();
+  connect_devices(chosen, world, config.dist().timeout_seconds());
   const RunLog log(options.out, world.rank());
   LOG(INFO) << "computes on " << chosen.description;
   LOG(INFO) << world.describe();
@@ -97,6 +101,8 @@ int pretrain(World& world, const PretrainOptions& options) {
   TrainerOptions trainer;
   trainer.config = config;
   trainer.device = chosen.device();
+  trainer.recorder = recorder.get();
+  trainer.device_communicator = chosen.communicator.get();
   trainer.run_directory = options.out;
   trainer.resume = options.resume;
   if (!questions.empty()) {
@@ -145,6 +151,9 @@ void add_pretrain(Command app) {
   command.option(
       "--init-from", options->initial_weights,
       "continued pretraining: begin with the weights of this checkpoint, run directory or Hugging Face folder");
+  command.flag("--graphs", options->graphs,
+               "on a device, record a micro-batch as a CUDA graph and launch it as a whole (one rank, no dropout): for "
+               "models so small that launches take longer than kernels");
   command.flag("--json", options->json, "print the result as one JSON object, and nothing else");
   command.run([options] {
     return run_in_world(world_options(options->config, options->overrides),

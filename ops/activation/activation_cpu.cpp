@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "ops/activation/activation_forms.h"
 #include "ops/activation/activation_internal.h"
 #include "ops/base/vector_math.h"
 
@@ -8,9 +9,7 @@ namespace {
 
 constexpr int64_t kPiece = 8192;
 
-/// Calls f with an object that has value(x) and derivative(x): one loop per activation, none of them with a branch.
-template <class F>
-void dispatch_activation(Activation activation, F&& f) {
+struct Forms {
   struct Gelu {
     static float value(float x) { return gelu_tanh(x); }
     static float derivative(float x) { return gelu_tanh_derivative(x); }
@@ -27,29 +26,11 @@ void dispatch_activation(Activation activation, F&& f) {
       return s + x * s * (e * s);  // e·s = 1 - s
     }
   };
-  struct Relu {
-    static float value(float x) { return x < 0.0f ? 0.0f : x; }
-    static float derivative(float x) { return x > 0.0f ? 1.0f : 0.0f; }
-  };
-  struct ReluSquared {
-    static float value(float x) { return x < 0.0f ? 0.0f : x * x; }
-    static float derivative(float x) { return x > 0.0f ? 2.0f * x : 0.0f; }
-  };
-  switch (activation) {
-    case Activation::kGelu:
-      return f(Gelu{});
-    case Activation::kGeluErf:
-      return f(GeluErf{});
-    case Activation::kSilu:
-      return f(Silu{});
-    case Activation::kRelu:
-      return f(Relu{});
-    case Activation::kReluSquared:
-      return f(ReluSquared{});
-    case Activation::kNone:
-      break;
-  }
-  LOG(FATAL) << "no activation to apply";
+};
+
+template <class F>
+void for_activation(Activation activation, F&& f) {
+  CHECK(dispatch_activation<Forms>(activation, f)) << "no activation to apply";
 }
 
 /// body(begin, end) for pieces of [0, count).
@@ -74,7 +55,7 @@ void activation_forward(const Context& context, Activation activation, const Ten
   dispatch_compute_type(x.dtype(), [&]<class T>(T) {
     const T* from = x.data<T>();
     T* to = out.data<T>();
-    dispatch_activation(activation, [&]<class A>(A) {
+    for_activation(activation, [&]<class A>(A) {
       for_pieces(context, x.elements(), [&](int64_t begin, int64_t end) {
 #pragma omp simd
         for (int64_t i = begin; i < end; ++i) store(to[i], A::value(static_cast<float>(from[i])));
@@ -89,7 +70,7 @@ void activation_backward(const Context& context, Activation activation, const Te
     const T* x = pre_activation.data<T>();
     const T* from = d_out.data<T>();
     T* to = d_pre.data<T>();
-    dispatch_activation(activation, [&]<class A>(A) {
+    for_activation(activation, [&]<class A>(A) {
       for_pieces(context, pre_activation.elements(), [&](int64_t begin, int64_t end) {
 #pragma omp simd
         for (int64_t i = begin; i < end; ++i) {
@@ -103,7 +84,7 @@ void activation_backward(const Context& context, Activation activation, const Te
 void gated_activation_forward(const Context& context, Activation activation, const Tensor& gate_up, const Tensor& out) {
   const int64_t width = out.shape()[-1];
   dispatch_compute_type(gate_up.dtype(), [&]<class T>(T) {
-    dispatch_activation(activation, [&]<class A>(A) {
+    for_activation(activation, [&]<class A>(A) {
       for_rows(context, out.shape().rows(), width, [&](int64_t row) {
         const T* gate = gate_up.data<T>() + row * 2 * width;
         const T* up = gate + width;
@@ -121,7 +102,7 @@ void gated_activation_backward(const Context& context, Activation activation, co
                                const Tensor& d_out, const Tensor& d_gate_up) {
   const int64_t width = d_out.shape()[-1];
   dispatch_compute_type(gate_up.dtype(), [&]<class T>(T) {
-    dispatch_activation(activation, [&]<class A>(A) {
+    for_activation(activation, [&]<class A>(A) {
       for_rows(context, d_out.shape().rows(), width, [&](int64_t row) {
         const T* gate = gate_up.data<T>() + row * 2 * width;
         const T* up = gate + width;

@@ -1,6 +1,7 @@
 #include <string>
 
 #include "ops/activation/activation_cuda.h"
+#include "ops/activation/activation_forms.h"
 #include "ops/base/error.h"
 #include "ops/cuda/device.cuh"
 #include "ops/cuda/elementwise.cuh"
@@ -18,57 +19,37 @@ TSUGI_DEVICE Sigmoid sigmoid(float x) {
   return {s, e * s};
 }
 
-struct Gelu {
-  static constexpr float kSlope = 1.5957691216057308f;  // 2·√(2/π)
-  static constexpr float kCubic = 0.044715f;
-  /// GELU is x·sigmoid(2u), u = √(2/π)·(x + 0.044715·x³).
-  static TSUGI_DEVICE Sigmoid inner(float x) { return sigmoid(kSlope * (x + kCubic * x * x * x)); }
-  static TSUGI_DEVICE float value(float x) { return x * inner(x).value; }
-  static TSUGI_DEVICE float derivative(float x) {
-    const Sigmoid s = inner(x);
-    return s.value + x * s.value * s.complement * (kSlope * (1.0f + 3.0f * kCubic * x * x));
-  }
-};
-struct GeluErf {
-  static TSUGI_DEVICE float normal_cdf(float x) { return 0.5f * dev::erfc(x * -0.7071067811865476f); }
-  static TSUGI_DEVICE float value(float x) { return x * normal_cdf(x); }
-  static TSUGI_DEVICE float derivative(float x) {
-    return normal_cdf(x) + x * 0.3989422804014327f * dev::exp(-0.5f * x * x);
-  }
-};
-struct Silu {
-  static TSUGI_DEVICE float value(float x) { return x * sigmoid(x).value; }
-  static TSUGI_DEVICE float derivative(float x) {
-    const Sigmoid s = sigmoid(x);
-    return s.value + x * s.value * s.complement;
-  }
-};
-struct Relu {
-  static TSUGI_DEVICE float value(float x) { return x < 0.0f ? 0.0f : x; }
-  static TSUGI_DEVICE float derivative(float x) { return x > 0.0f ? 1.0f : 0.0f; }
-};
-struct ReluSquared {
-  static TSUGI_DEVICE float value(float x) { return x < 0.0f ? 0.0f : x * x; }
-  static TSUGI_DEVICE float derivative(float x) { return x > 0.0f ? 2.0f * x : 0.0f; }
+struct Forms {
+  struct Gelu {
+    static constexpr float kSlope = 1.5957691216057308f;  // 2·√(2/π)
+    static constexpr float kCubic = 0.044715f;
+    /// GELU is x·sigmoid(2u), u = √(2/π)·(x + 0.044715·x³).
+    static TSUGI_DEVICE Sigmoid inner(float x) { return sigmoid(kSlope * (x + kCubic * x * x * x)); }
+    static TSUGI_DEVICE float value(float x) { return x * inner(x).value; }
+    static TSUGI_DEVICE float derivative(float x) {
+      const Sigmoid s = inner(x);
+      return s.value + x * s.value * s.complement * (kSlope * (1.0f + 3.0f * kCubic * x * x));
+    }
+  };
+  struct GeluErf {
+    static TSUGI_DEVICE float normal_cdf(float x) { return 0.5f * dev::erfc(x * -0.7071067811865476f); }
+    static TSUGI_DEVICE float value(float x) { return x * normal_cdf(x); }
+    static TSUGI_DEVICE float derivative(float x) {
+      return normal_cdf(x) + x * 0.3989422804014327f * dev::exp(-0.5f * x * x);
+    }
+  };
+  struct Silu {
+    static TSUGI_DEVICE float value(float x) { return x * sigmoid(x).value; }
+    static TSUGI_DEVICE float derivative(float x) {
+      const Sigmoid s = sigmoid(x);
+      return s.value + x * s.value * s.complement;
+    }
+  };
 };
 
 template <class F>
-void dispatch_activation(Activation activation, F&& f) {
-  switch (activation) {
-    case Activation::kGelu:
-      return f(Gelu{});
-    case Activation::kGeluErf:
-      return f(GeluErf{});
-    case Activation::kSilu:
-      return f(Silu{});
-    case Activation::kRelu:
-      return f(Relu{});
-    case Activation::kReluSquared:
-      return f(ReluSquared{});
-    case Activation::kNone:
-      break;
-  }
-  throw Error(ExitCode::kInternal, "CUDA: no activation to apply");
+void for_activation(Activation activation, F&& f) {
+  if (!dispatch_activation<Forms>(activation, f)) throw Error(ExitCode::kInternal, "CUDA: no activation to apply");
 }
 
 template <class A, class T>
@@ -156,7 +137,7 @@ void launch_rows(Stream& stream, const Body& body, int64_t rows, int64_t width) 
 /// Calls f with an activation and an element type.
 template <class F>
 void dispatch(Activation activation, DType type, F&& f) {
-  dispatch_activation(activation, [&]<class A>(A a) { dispatch_compute_type(type, [&]<class T>(T t) { f(a, t); }); });
+  for_activation(activation, [&]<class A>(A a) { dispatch_compute_type(type, [&]<class T>(T t) { f(a, t); }); });
 }
 
 }  // namespace

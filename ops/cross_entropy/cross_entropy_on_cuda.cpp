@@ -50,6 +50,10 @@ LossSum Operators::linear_cross_entropy(const Context& context, const Tensor& hi
     if (d_weight.defined()) matmul(context, chunk, inputs, d_weight, {.transpose_a = true, .accumulate = true});
   }
   if (context.meta()) return {};
+  if (recording_) {
+    recorded_sums_.push_back(sum.raw());
+    return {};
+  }
   DeviceLossSum result;
   copy_to_host(&result, sum.raw(), sizeof(result));
   return {result.sum, result.count, result.z_loss, result.smoothing};

@@ -5,6 +5,7 @@
 
 #include "ops/base/error.h"
 #include "ops/cuda/gemm.h"
+#include "ops/cuda/profile_ranges.h"
 
 namespace tsugi::cuda {
 namespace {
@@ -47,6 +48,7 @@ std::shared_ptr<Storage> Operators::allocate_host(size_t bytes) {
 }
 
 void Operators::copy_to_device(void* to, const void* from, size_t bytes) {
+  CHECK(!recording_) << "recorded work cannot copy from the host";
   auto* target = static_cast<std::byte*>(to);
   const auto* source = static_cast<const std::byte*>(from);
   if (staging_.data() == nullptr) staging_ = HostBuffer(kStagingBytes);
@@ -69,6 +71,7 @@ void Operators::copy_to_host(void* to, const void* from, size_t bytes) {
 }
 
 void Operators::synchronize() {
+  CHECK(!recording_) << "recorded work cannot be waited for";
   stream().synchronize();
   staged_ = 0;
 }
@@ -80,8 +83,11 @@ void* Operators::keep(Buffer& buffer, size_t bytes) {
 
 std::unique_ptr<DeviceOperators> make_operators(int ordinal) {
   use_device(ordinal);
+  show_profile_ranges();
   return std::make_unique<Operators>();
 }
+
+Stream& stream_of(DeviceOperators& operators) { return dynamic_cast<Operators&>(operators).stream(); }
 
 std::unique_ptr<DeviceOperators> make_planning_operators() { return std::make_unique<Operators>(); }
 

@@ -5,9 +5,11 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "ops/cuda/runtime.h"
 #include "ops/tensor/context.h"
+#include "ops/tensor/work_recorder.h"
 
 namespace tsugi::cuda {
 
@@ -84,22 +86,33 @@ class Operators final : public DeviceOperators {
   void chunk_square_sums(const Context& context, std::span<const ChunkRule> chunks, const Tensor& buffer,
                          std::span<double> sums) override;
 
+  /// Made when work is first queued: a plan needs no device.
+  Stream& stream();
+
+  /// Between these the stream is captured: nothing may be copied from or to the host, and a cross-entropy gives zeros.
+  void begin_recording();
+  /// Where the cross-entropy that was recorded leaves its sums.
+  const void* end_recording();
+
  private:
   /// `bytes` of the device that are free once the next call of the same operator begins.
   void* keep(Buffer& buffer, size_t bytes);
   void* upload_rules(std::span<const ChunkRule> chunks);
 
-  /// Made when work is first queued: a plan needs no device.
-  Stream& stream();
-
   std::optional<Stream> stream_;
   HostBuffer staging_;
   size_t staged_ = 0;  ///< of it, bytes that copies under way may still read
   Buffer rules_, adamw_, sums_;
+  bool recording_ = false;
+  std::vector<const void*> recorded_sums_;
 };
 
 /// The operators on device `ordinal` of those that this process sees.
 std::unique_ptr<DeviceOperators> make_operators(int ordinal);
+/// The stream of what make_operators() made.
+Stream& stream_of(DeviceOperators& operators);
+/// For the same: records its work as CUDA graphs. Goes before the operators.
+std::unique_ptr<WorkRecorder> make_recorder(DeviceOperators& operators);
 /// The same for meta devices alone, which plan what a device would need: works without one.
 std::unique_ptr<DeviceOperators> make_planning_operators();
 

@@ -12,6 +12,7 @@
 #include "core/config/config.h"
 #include "core/objective/causal_lm.h"
 #include "ops/base/error.h"
+#include "ops/base/profile_range.h"
 #include "tests/dist/thread_communicator.h"
 
 namespace tsugi {
@@ -62,7 +63,7 @@ Outcome train_rank(Communicator& communicator, const std::string& tokens, const 
   for (int64_t step = 0; step < config.steps(); ++step) {
     const StepReport report = engine.step(step + 1, static_cast<uint64_t>(step * engine.samples_per_step()), 1e-2f);
     EXPECT_TRUE(report.finite);
-    EXPECT_EQ(report.targets, 2 * 12 * 16);
+    EXPECT_EQ(report.targets, engine.samples_per_step() * 16);
     outcome.losses.push_back(report.loss);
     outcome.norms.push_back(report.gradient_norm);
   }
@@ -111,6 +112,20 @@ TEST_P(EngineBits, DoNotDependOnRanksOrThreads) {
 
 INSTANTIATE_TEST_SUITE_P(Types, EngineBits, ::testing::Values("", "numerics { compute: BF16 }"),
                          [](const auto& parameter) { return std::string(parameter.index == 0 ? "fp32" : "bf16"); });
+
+TEST(Engine, NamesThePhasesOfAStepForProfilers) {
+  static std::string said;
+  said.clear();
+  profile_listener() = {[](const char* name) { said += std::string(name) + "("; }, [] { said += ") "; }};
+  RunConfig config = make_config();
+  config.set_steps(1);
+  config.mutable_batch()->set_micro_batches(2);
+  train_ranks(1, config, 1);
+  profile_listener() = {};
+  EXPECT_EQ(said,
+            "step(forward() backward() forward() backward() reduce gradients() optimizer() gather parameters() ) "
+            "evaluation() ");
+}
 
 TEST(Engine, RecomputationChangesNoBit) {
   const Outcome kept = train_ranks(2, make_config(), 1);

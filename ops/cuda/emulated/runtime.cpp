@@ -4,15 +4,18 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "ops/cuda/emulated/global_memory.h"
 #include "ops/cuda/emulated/machine.h"
 #include "ops/cuda/emulated/use_of_global_memory.h"
+#include "ops/cuda/signal.h"
 
 namespace tsugi::cuda {
 
@@ -27,7 +30,8 @@ struct Ticket {
 
 struct Work {
   std::function<void()> run;
-  std::shared_ptr<Ticket> wait_for;  ///< may not run before this is done
+  std::shared_ptr<Ticket> wait_for;  ///< may not run before this is done …
+  std::function<bool()> poll = {};   ///< … nor before this says so
 };
 
 }  // namespace
@@ -87,6 +91,7 @@ std::vector<StreamState*>& streams() {
 bool can_run(const StreamState& stream) {
   if (stream.queue.empty()) return false;
   const Work& work = stream.queue.front();
+  if (work.poll && !work.poll()) return false;
   return work.wait_for == nullptr || work.wait_for->done;
 }
 
@@ -103,7 +108,14 @@ void pump(F&& done) {
       for (StreamState* stream : streams()) {
         if (can_run(*stream)) ready.push_back(stream);
       }
-      if (ready.empty()) throw emulated::Fault("streams wait for each other");
+      if (ready.empty()) {
+        const auto waits_outside = [](auto* s) { return !s->queue.empty() && s->queue.front().poll; };
+        if (std::none_of(streams().begin(), streams().end(), waits_outside)) {
+          throw emulated::Fault("streams wait for each other");
+        }
+        std::this_thread::sleep_for(std::chrono::microseconds(50));
+        continue;
+      }
       current = ready[emulated::order_number() % ready.size()];
     }
     const Work work = std::move(current->queue.front());
@@ -162,6 +174,33 @@ Buffer& Buffer::operator=(Buffer&& other) noexcept {
 
 Event::Event() : state_(std::make_unique<EventState>()) {}
 Event::~Event() = default;
+
+struct SignalState {
+  std::shared_ptr<Ticket> ticket;
+};
+
+Signal::Signal() : state_(std::make_unique<SignalState>()) {}
+Signal::~Signal() = default;
+void Signal::record(Stream& stream) {
+  auto ticket = std::make_shared<Ticket>();
+  state_->ticket = ticket;
+  enqueue(stream, [ticket] { ticket->done = true; });
+}
+bool Signal::done() const {
+  const auto& ticket = state_->ticket;
+  pump([&] {
+    return ticket == nullptr || ticket->done ||
+           std::none_of(streams().begin(), streams().end(), [](auto* s) { return can_run(*s); });
+  });
+  return ticket == nullptr || ticket->done;
+}
+
+void* handle_of(Stream& stream) { return &stream; }
+
+void enqueue_when(Stream& stream, std::function<bool()> poll) {
+  if (stream.state().capture != nullptr) throw emulated::Fault("capture: work that waits for what lies outside");
+  stream.state().queue.push_back({nullptr, nullptr, std::move(poll)});
+}
 
 Stream::Stream() : state_(std::make_unique<StreamState>()) { streams().push_back(state_.get()); }
 Stream::~Stream() { std::erase(streams(), state_.get()); }

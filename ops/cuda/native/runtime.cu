@@ -4,6 +4,7 @@
 
 #include "ops/base/error.h"
 #include "ops/cuda/runtime.h"
+#include "ops/cuda/signal.h"
 
 namespace tsugi::cuda {
 
@@ -113,6 +114,24 @@ void Stream::fill(void* to, unsigned char value, size_t bytes) {
 void Stream::record(Event& event) { check(cudaEventRecord(event.state().event, state_->stream), "an event"); }
 void Stream::wait(const Event& event) { check(cudaStreamWaitEvent(state_->stream, event.state().event, 0), "a wait"); }
 void Stream::synchronize() { check(cudaStreamSynchronize(state_->stream), "work on the device"); }
+
+struct SignalState {
+  cudaEvent_t event = nullptr;
+};
+
+Signal::Signal() : state_(std::make_unique<SignalState>()) {
+  check(cudaEventCreateWithFlags(&state_->event, cudaEventDisableTiming), "an event");
+}
+Signal::~Signal() { cudaEventDestroy(state_->event); }
+void Signal::record(Stream& stream) { check(cudaEventRecord(state_->event, native(stream)), "an event"); }
+bool Signal::done() const {
+  const cudaError_t status = cudaEventQuery(state_->event);
+  if (status == cudaErrorNotReady) return false;
+  check(status, "work on the device");
+  return true;
+}
+
+void* handle_of(Stream& stream) { return native(stream); }
 
 Graph::Graph() : state_(std::make_unique<GraphState>()) {}
 Graph::~Graph() {

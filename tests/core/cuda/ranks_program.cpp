@@ -1,4 +1,5 @@
-// Trains on emulated CUDA on every rank of mpirun, then alone, and compares bytes: losses, and the weights at the end.
+// Trains on emulated CUDA on every rank of mpirun, with gradients by way of the host and over NCCL, then alone, and
+// compares bytes: losses, and the weights at the end.
 //   mpirun -np 2 cuda_ranks_program TOKENS.bin
 #include <cstring>
 #include <iostream>
@@ -6,9 +7,11 @@
 #include "core/config/config.h"
 #include "core/objective/causal_lm.h"
 #include "core/train/engine.h"
+#include "dist/nccl_communicator.h"
 #include "dist/world.h"
 #include "ops/cuda/operators.h"
 #include "ops/tensor/copy.h"
+#include "tests/dist/cuda/shared_memory_nccl.h"
 
 namespace {
 
@@ -18,7 +21,7 @@ constexpr int64_t kVocabulary = 37;
 constexpr int64_t kSequence = 12;
 
 /// Losses of three steps and the weights after them, as bytes.
-std::string train(Communicator& communicator, const std::string& tokens) {
+std::string train(Communicator& communicator, const std::string& tokens, bool over_nccl) {
   RunConfig config;
   parse_config(R"(
       steps: 3
@@ -34,7 +37,11 @@ std::string train(Communicator& communicator, const std::string& tokens) {
   ThreadPool pool(1);
   const std::unique_ptr<DeviceOperators> cuda = cuda::make_operators(0);
   CausalLm objective(TokenFile::open(tokens), TokenFile::open(tokens), kVocabulary, kSequence, config.seed());
-  Engine engine(pool, communicator, config, objective, {}, {.operators = cuda.get()});
+  NcclConnection nccl;
+  if (over_nccl) {
+    nccl = connect_nccl(&testing::shared_memory_nccl(), "", communicator, cuda::stream_of(*cuda), 60.0);
+  }
+  Engine engine(pool, communicator, config, objective, {}, {.operators = cuda.get()}, nccl.communicator.get());
   engine.optimizer().initialize(config.seed());
   std::string result;
   for (int64_t step = 0; step < config.steps(); ++step) {
@@ -58,10 +65,12 @@ int main(int argc, char** argv) {
     writer.add_document(tokens);
     writer.finish();
   }
-  const std::string together = train(world.communicator(), path);
-  const std::string alone = train(*make_local_communicator(), path);
-  if (together != alone) {
-    std::cerr << "rank " << world.rank() << ": " << world.size() << " ranks give other bits than one\n";
+  const std::string alone = train(*make_local_communicator(), path, false);
+  for (const bool over_nccl : {false, true}) {
+    testing::nccl_faults().delay_seconds = 1e-3 * world.rank();
+    if (train(world.communicator(), path, over_nccl) == alone) continue;
+    std::cerr << "rank " << world.rank() << ": " << world.size() << " ranks give other bits than one"
+              << (over_nccl ? " over NCCL\n" : "\n");
     world.abort(1);
   }
   world.communicator().barrier();

@@ -13,6 +13,7 @@
 #include "core/objective/causal_lm.h"
 #include "core/train/trainer.h"
 #include "ops/base/error.h"
+#include "ops/cross_entropy/cross_entropy.h"
 #include "tests/ops/cuda/context.h"
 #include "tests/ops/cuda/low_precision.h"
 #ifndef TSUGI_ON_DEVICE
@@ -82,6 +83,7 @@ struct Outcome {
 struct Where {
   DeviceOperators* device = nullptr;
   std::string run_directory = {};
+  WorkRecorder* recorder = nullptr;
 };
 
 Outcome run(const RunConfig& config, const Where& where) {
@@ -96,6 +98,7 @@ Outcome run(const RunConfig& config, const Where& where) {
   options.config = config;
   options.device = {.operators = where.device};
   options.run_directory = where.run_directory;
+  options.recorder = where.recorder;
   options.make_sinks = [&](int64_t) {
     std::vector<std::unique_ptr<MetricsSink>> sinks;
     sinks.push_back(std::make_unique<Recorder>(outcome.losses, outcome.evaluations));
@@ -150,6 +153,44 @@ TEST_F(CudaTrainer, Qwen3WithNormsOfHeadsAndRecomputation) {
       DataConfig::JOINED, true);
 }
 
+/// Counts the launches of another recorder.
+class Counting : public WorkRecorder {
+ public:
+  explicit Counting(DeviceOperators& operators) : recorder_(cuda::make_recorder(operators)) {}
+  bool has(const void* key) const override { return recorder_->has(key); }
+  void record(const void* key, const std::function<void()>& work) override {
+    ++recorded;
+    recorder_->record(key, work);
+  }
+  LossSum launch(const void* key) override {
+    ++launched;
+    return recorder_->launch(key);
+  }
+  int recorded = 0, launched = 0;
+
+ private:
+  std::unique_ptr<WorkRecorder> recorder_;
+};
+
+TEST_F(CudaTrainer, GraphsChangeNoBit) {
+  for (const char* model : {"model { layers: 2 heads: 2 width: 16 context: 12 vocabulary: 37 dropout: 0 }",
+                            "model { family: LLAMA layers: 2 heads: 4 key_heads: 2 head_dim: 8 width: 24 mlp_width: 40 "
+                            "context: 12 vocabulary: 37 } objective { causal_lm { z_loss: 1e-3 } }"}) {
+    RunConfig config = make_config(model);
+    config.mutable_data()->set_documents(DataConfig::APART);
+    const Outcome plain = run(config, {device()});
+    Counting recorder(*device());
+    use_order(7);
+    const Outcome graphs = run(config, {device(), "", &recorder});
+    use_order(1);
+    EXPECT_EQ(graphs.losses, plain.losses);
+    EXPECT_EQ(graphs.evaluations, plain.evaluations);
+    // Three micro-batches a step in two buffers; each is recorded once, after one that ran as it came.
+    EXPECT_EQ(recorder.recorded, 2);
+    EXPECT_EQ(recorder.launched, 4 * 3 - 2);
+  }
+}
+
 TEST_F(CudaTrainer, ResumesBitForBit) {
   const RunConfig config = make_config(kGpt2);
   const Outcome whole = run(config, {device()});
@@ -186,6 +227,14 @@ TEST_F(CudaTrainer, RefusesWhatIsNotBuilt) {
     }
     return "no error";
   };
+  Counting recorder(*device());
+  const RunConfig dropping = make_config(kGpt2);
+  try {
+    run(dropping, {device(), "", &recorder});
+    ADD_FAILURE() << "graphs with dropout";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("dropout"));
+  }
   RunConfig fp32 = make_config(kGpt2);
   fp32.mutable_numerics()->set_compute(NumericsConfig::FP32);
   EXPECT_THAT(message(fp32), ::testing::HasSubstr("attention in f32"));

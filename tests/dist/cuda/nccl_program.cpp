@@ -1,0 +1,236 @@
+// The communicator over NCCL on emulated CUDA, with ranks that are processes and a library over shared memory.
+//   mpirun -np 2 nccl_program
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <deque>
+
+#include "dist/nccl_communicator.h"
+#include "dist/world.h"
+#include "ops/base/error.h"
+#include "tests/dist/cuda/shared_memory_nccl.h"
+
+namespace tsugi::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using Bytes = std::vector<unsigned char>;
+
+constexpr double kLimit = 1.0;  // seconds
+
+World* world = nullptr;
+
+/// Bytes that say who sends what to whom.
+Bytes message(int from, int to, size_t bytes) {
+  Bytes result(bytes);
+  for (size_t i = 0; i < bytes; ++i)
+    result[i] = static_cast<unsigned char>(7 * i + 31 * static_cast<size_t>(from) + static_cast<size_t>(to));
+  return result;
+}
+
+class Nccl : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    nccl_faults() = {};
+    before_ = nccl_end();
+    world->communicator().barrier();
+  }
+  void TearDown() override { world->communicator().barrier(); }
+
+  int rank() const { return world->rank(); }
+  int size() const { return world->size(); }
+  NcclConnection connect() { return connect_nccl(&shared_memory_nccl(), "", world->communicator(), work_, kLimit); }
+  cuda::Buffer upload(const Bytes& bytes) {
+    cuda::Buffer buffer(bytes.size());
+    work_.copy(buffer.data(), bytes.data(), bytes.size());
+    work_.synchronize();
+    return buffer;
+  }
+  Bytes read(const cuda::Buffer& buffer) {
+    Bytes bytes(buffer.bytes());
+    work_.copy(bytes.data(), buffer.data(), bytes.size());
+    work_.synchronize();
+    return bytes;
+  }
+  /// One all-to-all of messages of different lengths, posted and not waited for.
+  struct Exchange {
+    std::vector<cuda::Buffer> out, in;
+    std::unique_ptr<Pending> pending;
+  };
+  static size_t length(int from, int to) { return static_cast<size_t>(1 + 4000 * from + 977 * to); }
+  Exchange exchange(Communicator& nccl) {
+    Exchange e;
+    std::vector<Transfer> sends, receives;
+    for (int peer = 0; peer < size(); ++peer) {
+      // Written on the stream of the work, which has not run when the exchange is posted.
+      const Bytes mine = message(rank(), peer, length(rank(), peer));
+      kept_.push_back(mine);
+      e.out.emplace_back(mine.size());
+      work_.copy(e.out.back().data(), kept_.back().data(), mine.size());
+      sends.push_back({peer, e.out.back().data(), mine.size()});
+      e.in.emplace_back(length(peer, rank()));
+      receives.push_back({peer, e.in.back().data(), e.in.back().bytes()});
+    }
+    e.pending = nccl.exchange(std::move(sends), std::move(receives));
+    return e;
+  }
+  void expect_arrived(const Exchange& e) {
+    for (int peer = 0; peer < size(); ++peer) {
+      EXPECT_EQ(read(e.in[static_cast<size_t>(peer)]), message(peer, rank(), length(peer, rank()))) << "from " << peer;
+    }
+  }
+  /// What the communicator says when it fails; checks the code, and that it stays failed.
+  std::string failure(Communicator& nccl) {
+    std::string said = "nothing failed";
+    try {
+      for (int i = 0; i < 3; ++i) exchange(nccl).pending->wait();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kPeerLost);
+      said = error.what();
+    }
+    try {
+      exchange(nccl);
+      ADD_FAILURE() << "goes on after a failure";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.what(), said);
+    }
+    return said;
+  }
+  std::string refusal(ExitCode code) {
+    try {
+      connect();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), code);
+      EXPECT_TRUE(error.on_all_ranks());
+      return error.what();
+    }
+    return "no error";
+  }
+  int aborted() const { return nccl_end().aborted - before_.aborted; }
+  int destroyed() const { return nccl_end().destroyed - before_.destroyed; }
+
+  cuda::Stream work_;
+  std::deque<Bytes> kept_;
+  NcclEnd before_;
+};
+
+TEST_F(Nccl, TransfersComeAfterTheWorkAndInOrder) {
+  nccl_faults().delay_seconds = 0.02 * rank();
+  {
+    const NcclConnection connection = connect();
+    EXPECT_EQ(connection.description, "NCCL 2.28.9");
+    Communicator& nccl = *connection.communicator;
+    EXPECT_EQ(nccl.rank(), rank());
+    std::vector<Exchange> under_way;
+    for (int i = 0; i < 3; ++i) under_way.push_back(exchange(nccl));
+    for (const Exchange& e : under_way) e.pending->wait();
+    for (const Exchange& e : under_way) expect_arrived(e);
+
+    // Parts of different lengths, one of them empty.
+    std::vector<size_t> offsets{0};
+    for (int r = 0; r < size(); ++r) offsets.push_back(offsets.back() + static_cast<size_t>(r == 1 ? 0 : 5000 + r));
+    Bytes whole(offsets.back(), 0);
+    const auto mine = static_cast<size_t>(rank());
+    std::fill(whole.begin() + static_cast<ptrdiff_t>(offsets[mine]),
+              whole.begin() + static_cast<ptrdiff_t>(offsets[mine + 1]), static_cast<unsigned char>(rank() + 1));
+    const cuda::Buffer gathered = upload(whole);
+    nccl.all_gather(gathered.data(), offsets)->wait();
+    const Bytes got = read(gathered);
+    for (size_t r = 0; r + 1 < offsets.size(); ++r) {
+      for (size_t i = offsets[r]; i < offsets[r + 1]; ++i) ASSERT_EQ(got[i], r + 1);
+    }
+    EXPECT_EQ(nccl.all_gather_strings(std::to_string(rank()))[1], "1");
+  }
+  EXPECT_EQ(destroyed(), 1);
+  EXPECT_EQ(aborted(), 0);
+}
+
+TEST(NcclLibrary, IsFoundOrSaysWhyNot) {
+  std::string why;
+  const NcclTable* const nccl = load_nccl(why);
+  EXPECT_EQ(nccl == nullptr, !why.empty());
+  int version = 0;
+  if (nccl != nullptr) {
+    EXPECT_EQ(nccl->get_version(&version), kNcclSuccess);
+    EXPECT_GT(version, 21800);
+  }
+}
+
+TEST_F(Nccl, WhereNobodyHasItThereIsNone) {
+  const NcclConnection connection = connect_nccl(nullptr, "no such file", world->communicator(), work_, kLimit);
+  EXPECT_EQ(connection.communicator, nullptr);
+  EXPECT_THAT(connection.description, HasSubstr("no such file"));
+}
+
+TEST_F(Nccl, WhereSomeHaveItAllRefuse) {
+  try {
+    connect_nccl(rank() == 1 ? nullptr : &shared_memory_nccl(), "no such file", world->communicator(), work_, kLimit);
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kUsage);
+    EXPECT_THAT(error.what(), HasSubstr("rank 0 has 2.28.9, rank 1 has none (no such file)"));
+  }
+}
+
+TEST_F(Nccl, VersionsThatDifferAreNamed) {
+  if (rank() == 1) nccl_faults().version = 22305;
+  EXPECT_THAT(refusal(ExitCode::kUsage), HasSubstr("rank 0 has 2.28.9, rank 1 has 2.23.5"));
+}
+
+TEST_F(Nccl, NoIdentifier) {
+  nccl_faults().no_unique_id = true;
+  EXPECT_THAT(refusal(ExitCode::kPeerLost), HasSubstr("ncclGetUniqueId: unhandled system error"));
+}
+
+TEST_F(Nccl, ARankThatDoesNotJoinEndsAllInTime) {
+  nccl_faults().never_joins = rank() == 1;
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_THAT(refusal(ExitCode::kPeerLost), HasSubstr("joining the ranks did not finish within 0.5 s"));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
+  EXPECT_EQ(aborted(), 1);
+}
+
+TEST_F(Nccl, AnErrorOfTheLibraryAborts) {
+  if (rank() == 1) nccl_faults().error_in_group = 2;
+  const NcclConnection connection = connect();
+  const std::string said = failure(*connection.communicator);
+  EXPECT_THAT(said, HasSubstr(rank() == 1 ? "exchange #2 over NCCL: an operation: remote process exited"
+                                          : "over NCCL did not finish within 1 s"));
+  EXPECT_EQ(aborted(), 1);
+}
+
+TEST_F(Nccl, ARankThatHangsIsNoticed) {
+  if (rank() == 1) nccl_faults().stop_in_group = 2;
+  const NcclConnection connection = connect();
+  EXPECT_THAT(failure(*connection.communicator), HasSubstr("exchange #2 over NCCL did not finish within 1 s"));
+  EXPECT_EQ(aborted(), 1);
+  EXPECT_EQ(destroyed(), 0);
+}
+
+TEST_F(Nccl, ACallThatIsRefused) {
+  nccl_faults().refuse_in_group = 1;
+  const NcclConnection connection = connect();
+  EXPECT_THAT(failure(*connection.communicator), HasSubstr("exchange #1 over NCCL: ncclSend: invalid usage"));
+}
+
+TEST_F(Nccl, WhatIsLeftUnderWayIsGivenUp) {
+  const NcclConnection connection = connect();
+  {
+    const Exchange left = exchange(*connection.communicator);
+  }
+  EXPECT_THAT(failure(*connection.communicator), HasSubstr("exchange #1 over NCCL was given up"));
+  EXPECT_EQ(aborted(), 1);
+}
+
+}  // namespace
+}  // namespace tsugi::testing
+
+int main(int argc, char** argv) {
+  ::testing::InitGoogleMock(&argc, argv);
+  tsugi::World world({.timeout_seconds = 60});
+  tsugi::testing::world = &world;
+  const int result = RUN_ALL_TESTS();
+  // One verdict: ranks that leave with different codes would be killed on the way.
+  return tsugi::all_reduce_max(world.communicator(), result) == 0 ? 0 : 1;
+}
