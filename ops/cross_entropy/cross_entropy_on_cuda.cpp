@@ -50,8 +50,9 @@ LossSum Operators::linear_cross_entropy(const Context& context, const Tensor& hi
     if (d_weight.defined()) matmul(context, chunk, inputs, d_weight, {.transpose_a = true, .accumulate = true});
   }
   if (context.meta()) return {};
-  if (recording_) {
-    recorded_sums_.push_back(sum.raw());
+  if (recorded_sum_ != nullptr) {  // copied: what comes after may have its memory
+    stream().copy(recorded_sum_, sum.raw(), sizeof(DeviceLossSum));
+    ++recorded_sums_;
     return {};
   }
   DeviceLossSum result;

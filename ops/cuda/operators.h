@@ -5,7 +5,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "ops/cuda/runtime.h"
 #include "ops/tensor/context.h"
@@ -89,10 +88,10 @@ class Operators final : public DeviceOperators {
   /// Made when work is first queued: a plan needs no device.
   Stream& stream();
 
-  /// Between these the stream is captured: nothing may be copied from or to the host, and a cross-entropy gives zeros.
-  void begin_recording();
-  /// Where the cross-entropy that was recorded leaves its sums.
-  const void* end_recording();
+  /// Until end_recording() the stream is captured: nothing may be copied from or to the host, and a cross-entropy gives
+  /// zeros and leaves its DeviceLossSum in `sum`.
+  void begin_recording(void* sum);
+  void end_recording();
 
  private:
   /// `bytes` of the device that are free once the next call of the same operator begins.
@@ -103,8 +102,8 @@ class Operators final : public DeviceOperators {
   HostBuffer staging_;
   size_t staged_ = 0;  ///< of it, bytes that copies under way may still read
   Buffer rules_, adamw_, sums_;
-  bool recording_ = false;
-  std::vector<const void*> recorded_sums_;
+  void* recorded_sum_ = nullptr;  ///< not null: recording
+  int recorded_sums_ = 0;
 };
 
 /// The operators on device `ordinal` of those that this process sees.

@@ -17,26 +17,27 @@ class Recorder : public WorkRecorder {
 
   void record(const void* key, const std::function<void()>& work) override {
     CHECK(!has(key));
-    auto graph = std::make_unique<Graph>();
-    operators_.begin_recording();
-    graph->begin_capture(operators_.stream());
+    Recorded recorded{std::make_unique<Graph>(), Buffer(sizeof(DeviceLossSum))};
+    operators_.begin_recording(recorded.sum.data());
+    recorded.graph->begin_capture(operators_.stream());
     work();
-    graph->end_capture(operators_.stream());
-    graphs_.emplace(key, Recorded{std::move(graph), operators_.end_recording()});
+    recorded.graph->end_capture(operators_.stream());
+    operators_.end_recording();
+    graphs_.emplace(key, std::move(recorded));
   }
 
   LossSum launch(const void* key) override {
     const Recorded& recorded = graphs_.at(key);
     recorded.graph->launch(operators_.stream());
     DeviceLossSum sum;
-    operators_.copy_to_host(&sum, recorded.sum, sizeof(sum));
+    operators_.copy_to_host(&sum, recorded.sum.data(), sizeof(sum));
     return {sum.sum, sum.count, sum.z_loss, sum.smoothing};
   }
 
  private:
   struct Recorded {
     std::unique_ptr<Graph> graph;
-    const void* sum = nullptr;  ///< where the cross-entropy leaves its DeviceLossSum
+    Buffer sum;  ///< a DeviceLossSum
   };
   Operators& operators_;
   std::map<const void*, Recorded> graphs_;
@@ -44,16 +45,15 @@ class Recorder : public WorkRecorder {
 
 }  // namespace
 
-void Operators::begin_recording() {
-  CHECK(!recording_);
-  recording_ = true;
-  recorded_sums_.clear();
+void Operators::begin_recording(void* sum) {
+  CHECK(recorded_sum_ == nullptr);
+  recorded_sum_ = sum;
+  recorded_sums_ = 0;
 }
 
-const void* Operators::end_recording() {
-  recording_ = false;
-  CHECK_EQ(recorded_sums_.size(), 1u) << "recorded work forms one cross-entropy";
-  return recorded_sums_[0];
+void Operators::end_recording() {
+  recorded_sum_ = nullptr;
+  CHECK_EQ(recorded_sums_, 1) << "recorded work forms one cross-entropy";
 }
 
 std::unique_ptr<WorkRecorder> make_recorder(DeviceOperators& operators) {
