@@ -74,23 +74,23 @@ TEST(TokenFile, BytesAreThoseOfTheDescription) {
   const TestFolder folder;
   const std::string bytes = read_file(write_small(folder), 1000);
   std::string expected = "TSUGITOK";
-  append<uint32_t>(expected, 1);
-  append<uint32_t>(expected, 2);
-  append<uint64_t>(expected, 300);
-  append<uint64_t>(expected, 5);
-  append<uint64_t>(expected, 2);
+  append_value<uint32_t>(expected, 1);
+  append_value<uint32_t>(expected, 2);
+  append_value<uint64_t>(expected, 300);
+  append_value<uint64_t>(expected, 5);
+  append_value<uint64_t>(expected, 2);
   std::string list;
-  append<uint64_t>(list, 2);
-  append<int64_t>(list, 0);
-  append<int64_t>(list, 2);
+  append_value<uint64_t>(list, 2);
+  append_value<int64_t>(list, 0);
+  append_value<int64_t>(list, 2);
   const uint32_t checksum = crc32c(std::as_bytes(std::span(list.data(), list.size())));
-  append<uint32_t>(expected, checksum);
+  append_value<uint32_t>(expected, checksum);
   expected.resize(64);
   for (const uint16_t id : std::initializer_list<uint16_t>{1, 299, 0, 256, 255}) append_value(expected, id);
   EXPECT_EQ(bytes, expected);
   std::string documents = "TSUGIDOC";
-  append<uint32_t>(documents, 1);
-  append<uint32_t>(documents, checksum);
+  append_value<uint32_t>(documents, 1);
+  append_value<uint32_t>(documents, checksum);
   EXPECT_EQ(read_file(folder / "a.bin.documents", 1000), documents + list);
 }
 
@@ -175,8 +175,8 @@ TEST(TokenFile, IdNotBelowTheVocabularyNamesFileOffsetAndId) {
   std::string wide = read_file(path, 1000).substr(0, 64);
   put<uint32_t>(wide, 12, 4);
   put<uint64_t>(wide, 24, 2);
-  append<uint32_t>(wide, 7);
-  append<uint32_t>(wide, 0xFFFFFFFFu);
+  append_value<uint32_t>(wide, 7);
+  append_value<uint32_t>(wide, 0xFFFFFFFFu);
   const TokenFile damaged = TokenFile::open(folder.write("wide.bin", wide));
   EXPECT_EQ(read_tokens(damaged, 0, 1, 300)[0], 7);
   EXPECT_THAT(message_of(ExitCode::kData, [&] { read_tokens(damaged, 0, 2, 300); }),
