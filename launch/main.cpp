@@ -6,6 +6,7 @@
 
 #include "launch/commands/commands.h"
 #include "launch/run_world.h"
+#include "launch/version.h"
 
 int main(int argc, char** argv) {
   using namespace tsugi;
@@ -21,7 +22,7 @@ int main(int argc, char** argv) {
   google::InitGoogleLogging(argv[0]);
 
   CommandLine command_line(
-      "tsugi", "tsugi pretrains transformers on many ranks and hands the checkpoint to fine-tuning.", TSUGI_VERSION);
+      "tsugi", "tsugi pretrains transformers on many ranks and hands the checkpoint to fine-tuning.", kVersion);
   add_commands(command_line.root());
   try {
     return command_line.run({argv + 1, argv + argc});

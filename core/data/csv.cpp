@@ -180,4 +180,14 @@ bool parse_csv_number(std::string_view text, double& value) {
   return error == std::errc() && end == text.data() + text.size();
 }
 
+std::string csv_field(std::string_view text) {
+  if (text.find_first_of(",\"\r\n") == std::string_view::npos) return std::string(text);
+  std::string field = "\"";
+  for (const char c : text) {
+    if (c == '"') field += '"';
+    field += c;
+  }
+  return field + "\"";
+}
+
 }  // namespace tsugi

@@ -31,6 +31,9 @@ CsvTable read_csv(const std::string& path);
 /// The fields of one line, with the same quoting.
 std::vector<std::string> parse_csv_line(std::string_view line, const std::string& origin);
 
+/// `text` as a field to write: in quotes where it needs them.
+std::string csv_field(std::string_view text);
+
 /// The whole of `text`, blanks around it left out, as a number; NaN for "" and "nan", infinities for "inf"; false when
 /// it is none of these ("1,000", "7B", "0x10").
 bool parse_csv_number(std::string_view text, double& value);

@@ -11,11 +11,13 @@
 #include "core/data/file.h"
 #include "core/downstream/multiple_choice.h"
 #include "core/model/huggingface.h"
+#include "core/scaling/flops.h"
 #include "core/train/logging.h"
 #include "core/train/stop_signal.h"
 #include "core/train/trainer.h"
 #include "launch/commands/commands.h"
 #include "launch/device.h"
+#include "launch/machine.h"
 #include "launch/model_folder.h"
 #include "launch/run_sinks.h"
 #include "launch/run_world.h"
@@ -34,7 +36,8 @@ struct PretrainOptions {
   bool json = false;
 };
 
-nlohmann::ordered_json summary(const TrainerResult& result, const World& world, const Objective& objective) {
+nlohmann::ordered_json summary(const TrainerResult& result, const World& world, const Objective& objective,
+                               const RunConfig& config) {
   nlohmann::ordered_json json;
   json["step"] = result.step;
   json["start_step"] = result.start_step;
@@ -46,7 +49,14 @@ nlohmann::ordered_json summary(const TrainerResult& result, const World& world, 
   json["checkpoint"] = result.checkpoint;
   json["tokens_per_second"] = result.tokens_per_second;
   json["mfu"] = result.mfu;
+  const FlopsPerToken flops = flops_per_token(config.model(), objective.sequence());
+  json["mfu_causal"] = result.mfu * flops.causal / flops.palm;
   json["ranks"] = world.size();
+  json["threads"] = world.threads();
+  const Machine machine = this_machine();
+  json["program"] = machine.program;
+  json["host"] = machine.host;
+  json["processor"] = machine.processor;
   json["objective"] = objective.name();
   return json;
 }
@@ -125,7 +135,7 @@ int pretrain(World& world, const PretrainOptions& options) {
   const TrainerResult result = train(communicator, pool, *objective, trainer);
   if (world.rank() == 0) {
     if (options.json) {
-      std::cout << summary(result, world, *objective).dump() << std::endl;
+      std::cout << summary(result, world, *objective, config).dump() << std::endl;
     } else if (result.interrupted) {
       std::cout << "stopped at step " << result.step << " as asked; run the same command again to go on\n";
     } else {

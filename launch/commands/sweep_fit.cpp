@@ -44,12 +44,6 @@ std::pair<std::string, double> parse_fixed(const std::string& text) {
   return {text.substr(0, equals), value};
 }
 
-double largest_c(std::span<const SweepRun> runs) {
-  double largest = 0.0;
-  for (const SweepRun& run : runs) largest = std::max(largest, std::isnan(run.c) ? 0.0 : run.c);
-  return largest;
-}
-
 void show(const FitCommand& command, const ordered_json& json, const std::string& text) {
   if (command.json) {
     std::cout << json.dump() << std::endl;
@@ -125,8 +119,11 @@ void fit_parametric(const FitCommand& command, const SweepTable& table, ThreadPo
       }
     }
   }
+  describe_runs(file, runs);
+  json["compute"] = cost_json(file.cost);
+  if (law.inputs != kInputC) text << cost_text(file.cost) << "\n";
   for (const double c : command.budgets) {
-    const Advice advice = advise(fit, c, largest_c(runs), command.unique);
+    const Advice advice = advise(fit, c, file.c.high, command.unique, file.cost);
     json["advice"].push_back(advice_json(advice));
     text << "\n";
     print_advice(text, advice);
@@ -134,7 +131,6 @@ void fit_parametric(const FitCommand& command, const SweepTable& table, ThreadPo
   json["notes"] = table.runs.notes;
   json["warnings"] = fit.fit.warnings;
   if (!command.out.empty()) {
-    set_ranges(file, runs);
     file.fit = fit;
     const std::string hash = save_fit(command.out, file, json);
     json["fit"] = {{"file", command.out}, {"hash", hash}};

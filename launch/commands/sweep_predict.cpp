@@ -8,7 +8,6 @@
 
 #include "core/data/file.h"
 #include "core/scaling/fit/fit_file.h"
-#include "core/scaling/flops.h"
 #include "launch/commands/sweep.h"
 #include "launch/sweep/fit_json.h"
 #include "ops/base/error.h"
@@ -46,11 +45,11 @@ SweepRun target_run(const PredictCommand& command, const FitFile& file) {
   run.c = command.c;
   const bool wants_both = (law.inputs & (kInputN | kInputD)) == (kInputN | kInputD);
   if (std::isnan(run.n) && std::isnan(run.d) && wants_both && !std::isnan(run.c)) {
-    run.n = allocate(law, file.fit.fit.theta, run.c, command.unique).n;
+    run.n = allocate(law, file.fit.fit.theta, run.c, command.unique, file.cost).n;
   }
-  if (std::isnan(run.d)) run.d = tokens_for_flops(run.c, run.n);
-  if (std::isnan(run.n)) run.n = parameters_for_flops(run.c, run.d);
-  if (std::isnan(run.c)) run.c = training_flops(run.n, run.d);
+  if (std::isnan(run.d)) run.d = file.cost.tokens(run.c, run.n);
+  if (std::isnan(run.n)) run.n = file.cost.parameters(run.c, run.d);
+  if (std::isnan(run.c)) run.c = file.cost.flops(run.n, run.d);
   run.unique = std::isnan(command.unique) ? run.d : command.unique;
   run.batch = command.batch;
   run.steps = std::isnan(command.steps) ? run.d / run.batch : command.steps;
@@ -85,6 +84,7 @@ int run_predict(const PredictCommand& command) {
   json["d"] = json_number(run.d);
   json["c"] = json_number(run.c);
   json["tokens_per_parameter"] = json_number(run.d / run.n);
+  json["compute"] = cost_json(file.cost);
   json["loss"] = prediction.loss;
   json["level"] = file.fit.level;
   json["interval"] = json_interval(prediction.interval);
@@ -101,7 +101,7 @@ int run_predict(const PredictCommand& command) {
                                    {"backtest_error", json_number(rival.backtest_error)}});
   }
   if ((law.inputs & (kInputN | kInputD)) == (kInputN | kInputD)) {
-    json["best_at_this_budget"] = advice_json(advise(file.fit, run.c, file.c.high, command.unique));
+    json["best_at_this_budget"] = advice_json(advise(file.fit, run.c, file.c.high, command.unique, file.cost));
   }
   json["warnings"] = nlohmann::ordered_json::array();
   if (reach > 30.0) {
@@ -124,13 +124,14 @@ int run_predict(const PredictCommand& command) {
             << short_number(reach) << " times the largest fitted)\n"
             << "loss " << short_number(prediction.loss) << ", " << short_number(100.0 * file.fit.level)
             << " % interval " << short_interval(prediction.interval) << "  (" << law.name << ", fit " << file.hash
-            << ")\n";
+            << ")\n"
+            << cost_text(file.cost) << "\n";
   for (const auto& one : json["other_forms"]) {
     std::cout << "  " << one["form"].get<std::string>() << " says "
               << short_number(one["loss"].is_null() ? RunPoint::kUnknown : one["loss"].get<double>()) << "\n";
   }
   if (json.contains("best_at_this_budget")) {
-    print_advice(std::cout, advise(file.fit, run.c, file.c.high, command.unique));
+    print_advice(std::cout, advise(file.fit, run.c, file.c.high, command.unique, file.cost));
   }
   for (const auto& one : json["warnings"]) std::cout << "warning: " << one.get<std::string>() << "\n";
   if (!command.out.empty()) std::cout << "written to " << command.out << "\n";

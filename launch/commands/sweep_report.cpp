@@ -76,7 +76,7 @@ std::vector<ExcludedRun> excluded_runs(const CsvTable& csv, const SweepTable& ta
 
 /// The columns that play no role, by the names of runs; with seconds, also the rate that they were computed at.
 void read_other_columns(const CsvTable& csv, const SweepColumns& columns, SweepReport& report) {
-  constexpr size_t kMost = 20;
+  constexpr size_t kMost = 32;
   std::set<std::string> taken = {"status", "held_out"};
   if (columns.columns.empty()) {
     taken.insert({"n", "d", "c", "loss", "unique", "steps", "batch", "lr", "name", "run"});

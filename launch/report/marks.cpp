@@ -18,19 +18,6 @@ std::string run_title(const SweepRun& run, double predicted) {
          ")";
 }
 
-namespace {
-
-std::string cost_sentence(const ComputeCost& cost, const std::string& power, const std::string& end) {
-  if (cost.is_rule_of_thumb()) return "Compute is counted as C = 6 N D.";
-  return "Compute is counted as the runs count it: C = " + short_number(cost.coefficient) + " N" + power +
-         short_number(cost.exponent) + end + " D, which is theirs within " + percent(cost.worst) + ".";
-}
-
-}  // namespace
-
-std::string cost_text(const ComputeCost& cost) { return cost_sentence(cost, "^", ""); }
-std::string cost_markup(const ComputeCost& cost) { return cost_sentence(cost, "<sup>", "</sup>"); }
-
 std::vector<std::vector<SweepRun>> runs_by_size(const std::vector<SweepRun>& runs) {
   std::vector<SweepRun> sorted = runs;
   std::ranges::stable_sort(sorted, {}, &SweepRun::n);

@@ -20,10 +20,6 @@ std::string run_title(const SweepRun& run);
 /// The same with a prediction of the loss and its error.
 std::string run_title(const SweepRun& run, double predicted);
 
-/// How the report counts compute, as a sentence, and as markup.
-std::string cost_text(const ComputeCost& cost);
-std::string cost_markup(const ComputeCost& cost);
-
 /// Runs of one size (within 1 %), ascending in N, and in D within a size.
 std::vector<std::vector<SweepRun>> runs_by_size(const std::vector<SweepRun>& runs);
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "core/data/csv.h"
 #include "launch/report/svg.h"
 
 namespace tsugi {
@@ -15,16 +16,6 @@ std::string printed(const char* format, double value) {
   char text[40];
   std::snprintf(text, sizeof text, format, value);
   return text;
-}
-
-std::string csv_field(const std::string& text) {
-  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"') out += '"';
-    out += c;
-  }
-  return out + "\"";
 }
 
 }  // namespace

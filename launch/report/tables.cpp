@@ -1,5 +1,7 @@
 // The tables of a report.
+#include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "core/data/csv.h"
 #include "launch/report/marks.h"
@@ -35,10 +37,44 @@ ReportSection fit_table(const SweepReport& report) {
   return section;
 }
 
+/// Columns that say how a run was computed rather than what came out.
+bool is_of_machine(const std::string& column) {
+  for (const char* name : {"seconds", "FLOP/s", "tokens_per_second", "mfu", "mfu_palm", "mfu_causal", "ranks",
+                           "threads", "program", "version", "host", "processor", "device"}) {
+    if (column == name) return true;
+  }
+  return false;
+}
+
+/// A row's further columns, those of the machine or the others.
+void add_others(const SweepReport& report, const std::string& run, bool machine, std::vector<Cell>& row) {
+  const auto found = report.others.find(run);
+  for (size_t i = 0; i < report.other_columns.size(); ++i) {
+    if (is_of_machine(report.other_columns[i]) != machine) continue;
+    const std::string text = found == report.others.end() ? "" : found->second[i];
+    double number = 0.0;
+    if (!parse_csv_number(text, number)) {
+      row.emplace_back(text);
+    } else if (report.other_columns[i].starts_with("mfu")) {
+      row.emplace_back(number, percent(number));
+    } else {
+      row.emplace_back(number);
+    }
+  }
+}
+
+std::vector<std::string> other_columns(const SweepReport& report, bool machine) {
+  std::vector<std::string> names;
+  for (const std::string& name : report.other_columns) {
+    if (is_of_machine(name) == machine) names.push_back(name);
+  }
+  return names;
+}
+
 ReportSection run_table(const SweepReport& report) {
   std::vector<std::string> header{"run",           "N",     "D",     "D/N",  "C",     "6ND",
                                   "learning rate", "batch", "steps", "loss", "status"};
-  header.insert(header.end(), report.other_columns.begin(), report.other_columns.end());
+  for (const std::string& name : other_columns(report, false)) header.push_back(name);
   DataTable table(header);
   const auto add = [&](const SweepRun& run, const char* status) {
     std::vector<Cell> row{run.name,
@@ -52,21 +88,35 @@ ReportSection run_table(const SweepReport& report) {
                           {run.steps, count_text(run.steps)},
                           run.loss,
                           status};
-    const auto found = report.others.find(run.name);
-    for (size_t i = 0; i < report.other_columns.size(); ++i) {
-      const std::string text = found == report.others.end() ? "" : found->second[i];
-      double number = 0.0;
-      if (parse_csv_number(text, number)) {
-        row.emplace_back(number);
-      } else {
-        row.emplace_back(text);
-      }
-    }
+    add_others(report, run.name, false, row);
     table.add(std::move(row));
   };
   for (const SweepRun& run : report.table.runs.runs) add(run, run.held_out ? "held out" : "fitted");
   for (const SweepRun& run : report.table.filtered_out) add(run, "filtered out");
   return table_section("Runs", "run_table.csv", table);
+}
+
+/// Empty unless the table says something of it.
+std::optional<ReportSection> machine_table(const SweepReport& report) {
+  const std::vector<std::string> columns = other_columns(report, true);
+  if (columns.empty()) return std::nullopt;
+  std::vector<std::string> header{"run"};
+  header.insert(header.end(), columns.begin(), columns.end());
+  DataTable table(header);
+  const auto add = [&](const SweepRun& run) {
+    std::vector<Cell> row{run.name};
+    add_others(report, run.name, true, row);
+    table.add(std::move(row));
+  };
+  for (const SweepRun& run : report.table.runs.runs) add(run);
+  for (const SweepRun& run : report.table.filtered_out) add(run);
+  const bool utilization = std::ranges::find(columns, "mfu_palm") != columns.end();
+  return table_section("Speed and machines", "run_machines.csv", table,
+                       utilization
+                           ? "Utilization (MFU) is the FLOP/s of training over the rate of matrix products that "
+                             "was measured when the run began: with attention as a full square (PaLM), and "
+                             "with its causal half."
+                           : "");
 }
 
 ReportSection provenance_table(const SweepReport& report) {
@@ -129,6 +179,7 @@ std::vector<ReportSection> table_sections(const SweepReport& report) {
   if (!report.predictions.empty()) sections.push_back(prediction_table(report));
   if (!report.advice.empty()) sections.push_back(advice_table(report));
   sections.push_back(run_table(report));
+  if (std::optional<ReportSection> machines = machine_table(report)) sections.push_back(std::move(*machines));
   if (!report.excluded.empty()) {
     DataTable table({"run", "reason"});
     for (const ExcludedRun& one : report.excluded) table.add({one.name, one.reason});

@@ -8,6 +8,26 @@ namespace tsugi {
 
 using nlohmann::ordered_json;
 
+namespace {
+
+std::string cost_sentence(const ComputeCost& cost, const std::string& power, const std::string& end) {
+  if (cost.is_rule_of_thumb()) {
+    return "Compute is counted as C = 6 N D" +
+           (cost.worst > 1e-9 ? ", which is the runs' own within " + percent(cost.worst) + "." : std::string("."));
+  }
+  return "Compute is counted as the runs count it: C = " + short_number(cost.coefficient) + " N" + power +
+         short_number(cost.exponent) + end + " D, which is theirs within " + percent(cost.worst) + ".";
+}
+
+}  // namespace
+
+std::string cost_text(const ComputeCost& cost) { return cost_sentence(cost, "^", ""); }
+std::string cost_markup(const ComputeCost& cost) { return cost_sentence(cost, "<sup>", "</sup>"); }
+
+ordered_json cost_json(const ComputeCost& cost) {
+  return {{"coefficient", cost.coefficient}, {"n_exponent", cost.exponent}, {"largest_error", cost.worst}};
+}
+
 ordered_json json_number(double value) { return std::isfinite(value) ? ordered_json(value) : ordered_json(nullptr); }
 
 ordered_json json_interval(const Interval& interval) {

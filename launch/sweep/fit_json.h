@@ -21,6 +21,11 @@ nlohmann::ordered_json advice_json(const Advice& advice);
 void print_fit(std::ostream& out, const SweepFit& fit);
 void print_advice(std::ostream& out, const Advice& advice);
 
+/// How compute is counted, as a sentence, and as markup.
+std::string cost_text(const ComputeCost& cost);
+std::string cost_markup(const ComputeCost& cost);
+nlohmann::ordered_json cost_json(const ComputeCost& cost);
+
 /// Four significant digits: 0.3473, 1.234e+09.
 std::string short_number(double value);
 /// "[1.77, 1.87]"; "open" for an end that is not finite.

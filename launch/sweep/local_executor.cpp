@@ -210,7 +210,7 @@ class Executor {
     if (code == 0) {
       const JsonValue summary = read_json(folder_.run_folder(run) + "/summary.json", kLargestLog);
       result.loss = summary.require_double("validation_loss");
-      result.tokens_per_second = summary.require_double("tokens_per_second");
+      result.speed = read_speed(summary);
       // Finite to the end, and yet it knows less than nothing.
       const double guessing = std::log(static_cast<double>(run.config.model().vocabulary()));
       result.diverged = result.loss > guessing;

@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "core/config/config.h"
+#include "core/data/csv.h"
 #include "core/data/file.h"
 #include "core/data/json.h"
 #include "launch/training_data.h"
@@ -21,6 +22,7 @@ namespace tsugi {
 namespace {
 
 constexpr int64_t kLargestResult = 1 << 20;
+constexpr int64_t kMostRanks = 1 << 30;
 
 std::string shortest(double value) {
   std::ostringstream text;
@@ -29,7 +31,23 @@ std::string shortest(double value) {
   return text.str();
 }
 
+/// A number of a table; empty for what is not known.
+std::string if_known(double value) { return value > 0.0 ? shortest(value) : ""; }
+
 }  // namespace
+
+RunSpeed read_speed(const JsonValue& json) {
+  RunSpeed speed;
+  speed.tokens_per_second = json.double_or("tokens_per_second", 0.0);
+  speed.mfu_palm = json.double_or("mfu", 0.0);
+  speed.mfu_causal = json.double_or("mfu_causal", 0.0);
+  speed.ranks = static_cast<int>(json.int_or("ranks", 0, 0, kMostRanks));
+  speed.threads = static_cast<int>(json.int_or("threads", 0, 0, kMostRanks));
+  speed.program = json.string_or("program", "");
+  speed.host = json.string_or("host", "");
+  speed.processor = json.string_or("processor", "");
+  return speed;
+}
 
 LoadedSweep load_sweep(const std::string& path, const std::vector<std::string>& overrides) {
   LoadedSweep loaded;
@@ -68,7 +86,7 @@ std::optional<RunResult> SweepFolder::result(const PlannedRun& run) const {
   result.loss = result.diverged ? std::numeric_limits<double>::quiet_NaN() : json.require_double("loss");
   result.learning_rate = json.require_double("learning_rate");
   result.seconds = json.require_double("seconds");
-  result.tokens_per_second = json.double_or("tokens_per_second", 0.0);
+  result.speed = read_speed(json);
   result.reason = json.string_or("reason", "");
   return result;
 }
@@ -77,7 +95,14 @@ void SweepFolder::write_result(const PlannedRun& run, const RunResult& result) c
   nlohmann::ordered_json json{{"id", run.id}, {"name", run.name}, {"status", result.diverged ? "diverged" : "done"}};
   if (!result.diverged) {
     json["loss"] = result.loss;
-    json["tokens_per_second"] = result.tokens_per_second;
+    json["tokens_per_second"] = result.speed.tokens_per_second;
+    json["mfu"] = result.speed.mfu_palm;
+    json["mfu_causal"] = result.speed.mfu_causal;
+    json["ranks"] = result.speed.ranks;
+    json["threads"] = result.speed.threads;
+    json["program"] = result.speed.program;
+    json["host"] = result.speed.host;
+    json["processor"] = result.speed.processor;
   }
   json["learning_rate"] = result.learning_rate;
   json["seconds"] = result.seconds;
@@ -113,7 +138,8 @@ nlohmann::ordered_json run_json(const PlannedRun& run) {
 
 std::string SweepFolder::write_csv(const SweepPlan& plan) const {
   std::string text =
-      "name,id,status,held_out,budget,size,layers,width,seed,n,n_total,n_blocks,d,c,c_6nd,steps,lr,loss,seconds\n";
+      "name,id,status,held_out,budget,size,layers,width,seed,n,n_total,n_blocks,d,c,c_6nd,steps,lr,loss,seconds,"
+      "tokens_per_second,mfu_palm,mfu_causal,ranks,threads,program,host,processor\n";
   for (const PlannedRun& run : plan.runs) {
     const std::optional<RunResult> ended = result(run);
     if (!ended) continue;
@@ -136,7 +162,12 @@ std::string SweepFolder::write_csv(const SweepPlan& plan) const {
     field(std::to_string(run.config.steps()));
     field(shortest(ended->learning_rate));
     field(ended->diverged ? "" : shortest(ended->loss));
-    text += shortest(ended->seconds) + "\n";
+    field(shortest(ended->seconds));
+    const RunSpeed& speed = ended->speed;
+    for (const double value : {speed.tokens_per_second, speed.mfu_palm, speed.mfu_causal}) field(if_known(value));
+    for (const int count : {speed.ranks, speed.threads}) field(if_known(count));
+    for (const std::string* what : {&speed.program, &speed.host}) field(csv_field(*what));
+    text += csv_field(speed.processor) + "\n";
   }
   write_file_durably(out_ + "/runs.csv", text);
   return out_ + "/runs.csv";

@@ -58,6 +58,11 @@ if grep -qE 'https?://|<script' "$WORK/report.html"; then fail "the page refers 
 grep -q '&lt;script&gt;x' "$WORK/report.html" || fail "a run is missing from the page"
 [ "$(grep -o '<svg' "$WORK/report.html" | wc -l)" -ge 4 ] || fail "there are too few plots"
 [ "$(wc -l < "$WORK/report_data/runs.csv")" = 11 ] || { ls "$WORK/report_data" >&2; fail "not all runs are beside the page"; }
+# What computed each run: the causal half of attention counts for less, so that its utilization is lower.
+awk -F, 'NR == 1 { for (i = 1; i <= NF; ++i) at[$i] = i; next }
+  { if ($at["program"] !~ /^[0-9.]+ \([0-9]+\)$/ || $at["host"] == "" || $at["threads"] != 1 ||
+        !($at["mfu_palm"] > $at["mfu_causal"] && $at["mfu_causal"] > 0)) { print; exit 1 } }' \
+  "$WORK/report_data/run_machines.csv" || fail "the report does not say what computed the runs"
 cut -d, -f1-10 "$WORK/undisturbed/runs.csv" > "$WORK/no-loss.csv"
 expect_code 2 "$TSUGI" sweep report --csv "$WORK/no-loss.csv" --out "$WORK/no.html"; expect_said "which column is the loss"
 [ ! -e "$WORK/no.html" ] || fail "a refused report left a page"

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "launch/commands/commands.h"
@@ -104,6 +105,43 @@ TEST(SweepPredict, WritesOnceBeforeTheRun) {
   EXPECT_NEAR(best["loss"].get<double>(), best["best_at_this_budget"]["loss"].get<double>(), 1e-9);
   EXPECT_THAT(refusal({"predict", "--fit", folder + "fit.json", "--n", "1e9"}), HasSubstr("needs n and d"));
   EXPECT_THAT(refusal({"predict", "--fit", kChinchilla, "--c", "1e22"}), HasSubstr("chinchilla_points.csv"));
+  std::filesystem::remove_all(folder);
+}
+
+// Runs that count their compute otherwise than as 6 N D are advised on and predicted as they count it.
+TEST(SweepFit, CountsComputeAsTheRunsDo) {
+  const std::string folder = ::testing::TempDir() + "sweep_cost/";
+  std::filesystem::remove_all(folder);
+  std::filesystem::create_directories(folder);
+  const auto flops = [](double n, double d) { return 20.0 * std::pow(n, 0.95) * d; };
+  std::ofstream csv(folder + "runs.csv");
+  csv << "n,d,c,loss\n";
+  for (const double n : {1e6, 3e6, 1e7, 3e7, 1e8}) {
+    for (const double d : {1e8, 3e8, 1e9, 3e9}) {
+      csv << n << "," << d << "," << flops(n, d) << "," << 1.8 + 480 / std::pow(n, 0.35) + 2000 / std::pow(d, 0.37)
+          << "\n";
+    }
+  }
+  csv.close();
+  const std::vector<std::string> fit{"fit", "--csv", folder + "runs.csv", "--bootstraps", "20", "--budget", "1e18"};
+  std::vector<std::string> written = fit;
+  written.insert(written.end(), {"--out", folder + "fit.json", "--json"});
+  const json own = json::parse(sweep(written));
+  EXPECT_NEAR(own["compute"]["coefficient"].get<double>(), 20.0, 0.05);
+  EXPECT_NEAR(own["compute"]["n_exponent"].get<double>(), 0.95, 1e-3);
+  const json& advice = own["advice"][0];
+  EXPECT_NEAR(flops(advice["n"].get<double>(), advice["d"].get<double>()), 1e18, 1e16);
+  EXPECT_THAT(sweep(fit), HasSubstr("counted as the runs count it: C = 20 N^0.95 D"));
+
+  const json run = json::parse(sweep({"predict", "--fit", folder + "fit.json", "--n", "1e8", "--d", "1e10", "--json"}));
+  EXPECT_NEAR(run["c"].get<double>(), flops(1e8, 1e10), 1e16);
+  const json best = json::parse(sweep({"predict", "--fit", folder + "fit.json", "--c", "1e18", "--json"}));
+  EXPECT_NEAR(best["n"].get<double>(), advice["n"].get<double>(), 1e-6 * best["n"].get<double>());
+  EXPECT_NEAR(best["d"].get<double>(), advice["d"].get<double>(), 1e-6 * best["d"].get<double>());
+  EXPECT_THAT(sweep({"predict", "--fit", folder + "fit.json", "--c", "1e18"}), HasSubstr("C = 20 N^0.95 D"));
+  // Without a column of compute there is only the rule, and the output says so.
+  EXPECT_THAT(sweep({"fit", "--csv", folder + "runs.csv", "--columns", "n=n,d=d,loss=loss", "--bootstraps", "20"}),
+              ::testing::AllOf(HasSubstr("counted as C = 6 N D."), HasSubstr("c is not in the table: c = 6 n d")));
   std::filesystem::remove_all(folder);
 }
 

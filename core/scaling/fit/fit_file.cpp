@@ -71,6 +71,8 @@ std::string save_fit(const std::string& path, const FitFile& file, const ordered
   data["level"] = file.fit.level;
   data["seed"] = file.fit.bootstrap.seed;
   data["fitted"] = {{"n", range_json(file.n)}, {"d", range_json(file.d)}, {"c", range_json(file.c)}};
+  data["compute"] = {
+      {"coefficient", file.cost.coefficient}, {"exponent", file.cost.exponent}, {"worst", file.cost.worst}};
   data["rivals"] = ordered_json::array();
   for (const RivalForm& rival : file.rivals) {
     ordered_json one{{"form", rival.law->name}, {"theta", theta_json(*rival.law, rival.theta)}};
@@ -109,6 +111,14 @@ FitFile load_fit(const std::string& path) {
   file.n = read_range(fitted, "n");
   file.d = read_range(fitted, "d");
   file.c = read_range(fitted, "c");
+  if (data.has("compute")) {
+    const JsonValue compute = data.require_object("compute");
+    file.cost = {compute.require_double("coefficient"), compute.require_double("exponent"),
+                 compute.require_double("worst")};
+    if (!(file.cost.coefficient > 0.0 && file.cost.exponent > 0.0 && file.cost.worst >= 0.0)) {
+      throw compute.error("coefficient and exponent must be positive");
+    }
+  }
   const JsonValue residuals = data.require_array("residuals");
   if (residuals.size() < 1 || residuals.size() > kMaxResiduals) throw residuals.error("has a wrong length");
   for (const JsonValue& one : residuals.elements()) fit.residuals.push_back(one.as_double());
@@ -125,7 +135,7 @@ FitFile load_fit(const std::string& path) {
   return file;
 }
 
-void set_ranges(FitFile& file, std::span<const SweepRun> runs) {
+void describe_runs(FitFile& file, std::span<const SweepRun> runs) {
   const auto range = [&](double SweepRun::* value) {
     Interval result{RunPoint::kUnknown, RunPoint::kUnknown};
     for (const SweepRun& run : runs) {
@@ -138,6 +148,7 @@ void set_ranges(FitFile& file, std::span<const SweepRun> runs) {
   file.n = range(&SweepRun::n);
   file.d = range(&SweepRun::d);
   file.c = range(&SweepRun::c);
+  file.cost = compute_cost_of(runs);
 }
 
 }  // namespace tsugi

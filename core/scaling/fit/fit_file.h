@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/scaling/advice/compute_cost.h"
 #include "core/scaling/fit/sweep_fit.h"
 
 namespace tsugi {
@@ -21,6 +22,8 @@ struct FitFile {
   std::vector<RivalForm> rivals;
   /// Ranges of the fitted runs; NaN bounds where an input is not known.
   Interval n, d, c;
+  /// How the fitted runs count C; files of before this was kept say 6 N D.
+  ComputeCost cost;
   /// XXH64 of the file's bytes, 16 hexadecimal digits: names the fit that a prediction was made with.
   std::string hash;
 };
@@ -30,10 +33,10 @@ struct FitFile {
 std::string save_fit(const std::string& path, const FitFile& file, const nlohmann::ordered_json& summary);
 
 /// Reads what save_fit() wrote (format 1). Throws Error(kData) for anything else: unknown form, wrong lengths, numbers
-/// that are not finite, more than 256 MiB.
+/// that are not finite or, in the cost of compute, not positive, more than 256 MiB.
 FitFile load_fit(const std::string& path);
 
-/// Ranges of the inputs over runs.
-void set_ranges(FitFile& file, std::span<const SweepRun> runs);
+/// Ranges of the inputs over runs, and how these count compute.
+void describe_runs(FitFile& file, std::span<const SweepRun> runs);
 
 }  // namespace tsugi

@@ -57,7 +57,9 @@ TEST(FitFile, RoundTripsAndRefusesDamage) {
   FitFile file;
   file.fit = fit_sweep(law_by_name("chinchilla"), table, options, pool);
   file.rivals.push_back({&law_by_name("kaplan"), {1, 2, 3, 4}, 0.02});
-  set_ranges(file, table.runs);
+  describe_runs(file, table.runs);
+  EXPECT_TRUE(file.cost.is_rule_of_thumb());
+  file.cost = {9.0, 0.97, 0.02};
   const std::string path = ::testing::TempDir() + "fit.json";
   const std::string hash = save_fit(path, file, {{"form", "chinchilla"}});
   const FitFile read = load_fit(path);
@@ -67,6 +69,9 @@ TEST(FitFile, RoundTripsAndRefusesDamage) {
   EXPECT_EQ(read.fit.bootstrap.samples, file.fit.bootstrap.samples);
   EXPECT_EQ(read.fit.bootstrap.seed, options.seed);
   EXPECT_EQ(read.c.high, file.c.high);
+  EXPECT_EQ(read.cost.coefficient, 9.0);
+  EXPECT_EQ(read.cost.exponent, 0.97);
+  EXPECT_EQ(read.cost.worst, 0.02);
   ASSERT_EQ(read.rivals.size(), 1u);
   EXPECT_EQ(read.rivals[0].theta, file.rivals[0].theta);
   const Prediction before = predict_loss(file.fit, table.runs[3]), after = predict_loss(read.fit, table.runs[3]);
@@ -91,6 +96,12 @@ TEST(FitFile, RoundTripsAndRefusesDamage) {
   refused([](auto& fit) { fit["seed"] = -1; });
   refused([](auto& fit) { fit.erase("fitted"); });
   refused([](auto& fit) { fit["fitted"]["c"] = {1.0}; });
+  refused([](auto& fit) { fit["compute"]["coefficient"] = 0.0; });
+  refused([](auto& fit) { fit["compute"].erase("exponent"); });
+  nlohmann::ordered_json older = good;  // written before the cost was kept
+  older["tsugi_fit"].erase("compute");
+  std::ofstream(path) << older.dump();
+  EXPECT_TRUE(load_fit(path).cost.is_rule_of_thumb());
   std::ofstream(path) << "{}";
   EXPECT_THROW(load_fit(path), Error);
   std::filesystem::remove(path);
