@@ -1,15 +1,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ops/base/ordered_sum.h"
 #include "ops/base/vector_math.h"
 #include "ops/cross_entropy/cross_entropy_internal.h"
 
 namespace tsugi::cpu {
 namespace {
 
-constexpr int64_t kLanes = 16;
-// Exponentials of one block are summed in f32 while they are in the first-level cache, the blocks' sums in f64.
-constexpr int64_t kBlock = 1024;
 // A piece covers about this many logits, so that small vocabularies do not spend their time on taking pieces.
 constexpr int64_t kLogitsPerPiece = 1 << 15;
 
@@ -20,34 +18,13 @@ float largest(const float* x, int64_t count) {
   return result;
 }
 
-/// The sum of a block that lies in the first-level cache. The lanes are spelled out: their order must not be the
-/// compiler's choice.
-double block_sum(const float* block, int64_t length) {
-  float lanes[kLanes] = {};
-  const int64_t whole = length / kLanes * kLanes;
-  for (int64_t i = 0; i < whole; i += kLanes) {
-#pragma omp simd
-    for (int64_t l = 0; l < kLanes; ++l) lanes[l] += block[i + l];
-  }
-  for (int64_t i = whole; i < length; ++i) lanes[i - whole] += block[i];
-  double sum = 0.0;
-  for (const float lane : lanes) sum += static_cast<double>(lane);
-  return sum;
-}
-
-double sum_of(const float* x, int64_t count) {
-  double sum = 0.0;
-  for (int64_t begin = 0; begin < count; begin += kBlock) sum += block_sum(x + begin, std::min(kBlock, count - begin));
-  return sum;
-}
-
 /// to[i] = exp(x[i] - shift), block by block: `to` is x itself, or a block that is overwritten. Returns the sum.
 double exponentials(const float* x, int64_t count, float shift, float* to, bool in_place) {
   double sum = 0.0;
-  for (int64_t begin = 0; begin < count; begin += kBlock) {
+  for (int64_t begin = 0; begin < count; begin += kSumBlock) {
     const float* from = x + begin;
     float* block = in_place ? to + begin : to;
-    const int64_t length = std::min(kBlock, count - begin);
+    const int64_t length = std::min(kSumBlock, count - begin);
 #pragma omp simd
     for (int64_t i = 0; i < length; ++i) block[i] = fast_exp(from[i] - shift);
     sum += block_sum(block, length);
@@ -115,8 +92,8 @@ RowLoss row_cross_entropy(float* x, int32_t target, int64_t vocabulary, int64_t 
   const double distance = top - static_cast<double>(x[target]);
   RowLoss loss;
   const auto epsilon = static_cast<double>(options.label_smoothing);
-  const double mean = epsilon > 0.0 ? sum_of(x, vocabulary) / static_cast<double>(vocabulary) : 0.0;
-  float block[kBlock];
+  const double mean = epsilon > 0.0 ? ordered_sum(x, vocabulary) / static_cast<double>(vocabulary) : 0.0;
+  float block[kSumBlock];
   const double sum =
       cap > 0.0f ? exponentials(x, vocabulary, maximum, block, false) : exponentials(x, vocabulary, maximum, x, true);
   const double log_sum = std::log(sum);
