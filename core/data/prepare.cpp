@@ -4,11 +4,14 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <thread>
 
 #include "core/data/file.h"
 #include "core/data/hash.h"
+#include "core/data/prepare/block_wire.h"
 #include "core/data/prepare/encode.h"
+#include "core/data/prepare/helpers.h"
 #include "core/data/prepare/inputs.h"
 #include "core/data/prepare/progress.h"
 #include "core/data/prepare/scan.h"
@@ -47,6 +50,7 @@ class Preparer {
   }
 
   PrepareSummary run() {
+    if (options_.ranks != nullptr && options_.ranks->size() > 1) helpers_.emplace(*options_.ranks);
     check_options();
     list_files();
     if (!bytes() && !characters()) tokenizer_ = load_tokenizer(tokenizer_file());
@@ -118,27 +122,30 @@ class Preparer {
     return {options_.separator, options_.block_bytes, options_.max_document_bytes, bytes() || characters()};
   }
 
+  PieceWorkers workers() { return {options_.threads, helpers_ ? &*helpers_ : nullptr}; }
+
   void report(bool encoding, int64_t done, int64_t documents, int64_t tokens, int64_t resumed) const {
     if (options_.on_progress) {
       options_.on_progress({encoding, std::min(done, total_bytes_), total_bytes_, documents, tokens, resumed});
     }
   }
 
-  Scan scan(const WorkFolder& work) const {
+  Scan scan(const WorkFolder& work) {
     if (std::optional<Scan> known = work.load_scan()) return std::move(*known);
     work.discard_progress();
     ScanJob job;
-    job.files = &files_;
+    job.block.files = &files_;
+    job.block.field = options_.field;
+    job.block.max_line = options_.max_document_bytes;
+    job.block.counting = bytes()        ? Counting::kBytes
+                         : characters() ? Counting::kCodePoints
+                         : tail()       ? Counting::kEncode
+                                        : Counting::kNot;
+    if (job.block.counting == Counting::kEncode) job.block.tokenizer = tokenizer_.get();
+    job.block.end_tokens = options_.end_of_text.empty() ? 0 : 1;
     job.validation_files = validation_files_;
     job.blocks = block_options();
-    job.field = options_.field;
-    job.counting = bytes()        ? Counting::kBytes
-                   : characters() ? Counting::kCodePoints
-                   : tail()       ? Counting::kEncode
-                                  : Counting::kNot;
-    job.tokenizer = tokenizer_.get();
-    job.end_tokens = options_.end_of_text.empty() ? 0 : 1;
-    job.threads = options_.threads;
+    job.workers = workers();
     job.record_file = work.path("documents.scan");
     job.on_progress = [&](int64_t done, int64_t documents) { report(false, done, documents, 0, 0); };
     Scan result = scan_documents(job);
@@ -157,16 +164,17 @@ class Preparer {
     summary_.vocabulary = tokenizer_->vocabulary();
 
     EncodeJob job;
-    job.files = &files_;
+    job.block.files = &files_;
+    job.block.field = options_.field;
+    job.block.max_line = options_.max_document_bytes;
+    job.block.tokenizer = tokenizer_.get();
+    if (!options_.end_of_text.empty()) job.block.end_of_text = end_of_text();
     job.blocks = block_options();
-    job.field = options_.field;
-    job.tokenizer = tokenizer_.get();
-    if (!options_.end_of_text.empty()) job.end_of_text = end_of_text();
     job.scan = &scanned;
     job.decisions = &decisions;
     job.shard_tokens = options_.shard_tokens;
     job.sync_blocks = options_.sync_blocks;
-    job.threads = options_.threads;
+    job.workers = workers();
     job.on_progress = [&](int64_t done, int64_t documents, int64_t tokens, int64_t resumed) {
       report(true, done, documents, tokens, resumed);
     };
@@ -261,6 +269,7 @@ class Preparer {
   }
 
   PrepareOptions options_;
+  std::optional<HelperRanks> helpers_;
   std::vector<InputFile> files_;
   size_t validation_files_ = 0;
   int64_t total_bytes_ = 0;
@@ -271,5 +280,11 @@ class Preparer {
 }  // namespace
 
 PrepareSummary prepare_text(const PrepareOptions& options) { return Preparer(options).run(); }
+
+void help_to_prepare(Communicator& ranks, int threads) {
+  serve_requests(ranks, threads, [](std::string_view setup) {
+    return WireReader(setup).get<PrepareWork>() == PrepareWork::kScan ? scan_work(setup) : encode_work(setup);
+  });
+}
 
 }  // namespace tsugi

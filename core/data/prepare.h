@@ -2,11 +2,14 @@
 //
 // Two passes over the text. The first (scan) reads everything, hashes every document and counts where a vocabulary or a
 // split needs counts; then duplicates and sides are decided; the second encodes what is kept, on all threads, and
-// writes it in the order of the input. The result depends on files and options alone: not on threads, not on how often
-// the work was interrupted and begun again.
+// writes it in the order of the input. The result depends on files and options alone: not on threads or ranks, not on
+// how often the work was interrupted and begun again.
 //
-// Memory: some 5 MiB per thread and block under way, at most 256 MiB while duplicates are sought, and per document of
-// the input 2 bits; a document in one piece (or a line of JSON) is held whole, with its tokens. Disk beside the result:
+// On several ranks rank 0 reads and writes, and all scan and encode: text travels to the others, tokens come back. One
+// reader must be fast enough for all, and only its host needs the files.
+//
+// Memory: some 5 MiB per thread and block under way (of rank 0 besides 10 MiB per thread of another rank), at most 256
+// MiB while duplicates are sought, and per document of the input 2 bits; a document in one piece (or a line of JSON) is held whole, with its tokens. Disk beside the result:
 // 24 bytes per document, until the end.
 #pragma once
 
@@ -16,6 +19,7 @@
 #include <vector>
 
 #include "core/data/tokenizer/tokenizer.h"
+#include "dist/communicator.h"
 
 namespace tsugi {
 
@@ -76,6 +80,8 @@ struct PrepareOptions {
   int64_t max_document_bytes = int64_t{1} << 28;
   /// 0: all CPUs.
   int threads = 0;
+  /// If not null, and of several ranks: this is rank 0, and all others call help_to_prepare(). Not used after return.
+  Communicator* ranks = nullptr;
 
   // For tests: the same result, with other costs.
   int64_t block_bytes = int64_t{1} << 20;  ///< text in one piece of work
@@ -113,5 +119,9 @@ struct PrepareSummary {
 /// Throws Error(kData) naming file and place of what is not UTF-8, no JSON or without the field, damaged or too long,
 /// or when either side would be empty; Error(kUsage) when an option is out of range; Error(kInputOutput).
 PrepareSummary prepare_text(const PrepareOptions& options);
+
+/// On every rank but 0, while rank 0 prepares: scans and encodes on `threads` threads what rank 0 has read. Needs no
+/// files. Returns when rank 0 is done or has failed; throws Error(kPeerLost) when it is lost.
+void help_to_prepare(Communicator& ranks, int threads);
 
 }  // namespace tsugi

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "launch/commands/commands.h"
+#include "launch/run_world.h"
 
 namespace tsugi {
 namespace {
@@ -71,7 +72,7 @@ void print_side(const char* name, const PrepareSummary::Side& one) {
             << static_cast<double>(one.bytes) / static_cast<double>(one.tokens) << " bytes per token\n";
 }
 
-int run_prepare(PrepareArguments options) {
+int run_prepare(World& world, PrepareArguments options) {
   using Format = PrepareOptions::Format;
   using Split = PrepareOptions::Split;
   PrepareOptions& prepare = options.prepare;
@@ -81,12 +82,16 @@ int run_prepare(PrepareArguments options) {
                                                : Format::kByName;
   if (options.form_feed) prepare.separator = "\f";
   if (options.append_end_of_text && prepare.end_of_text.empty()) prepare.end_of_text = kUsualEndOfText;
+  prepare.threads = world.threads();
+  prepare.ranks = &world.communicator();
   PrepareSummary summary;
-  {
+  on_all_ranks(world.communicator(), [&] {
+    if (world.rank() > 0) return help_to_prepare(world.communicator(), world.threads());
     ProgressLine line(::isatty(STDERR_FILENO) == 1);
     prepare.on_progress = [&line](const PrepareProgress& progress) { line.show(progress); };
     summary = prepare_text(prepare);
-  }
+  });
+  if (world.rank() > 0) return 0;
   if (options.json) {
     nlohmann::ordered_json json{{"files", summary.files},
                                 {"duplicates", summary.duplicates},
@@ -112,8 +117,9 @@ int run_prepare(PrepareArguments options) {
 void add_prepare(Command app) {
   auto options = std::make_shared<PrepareArguments>();
   PrepareOptions& prepare = options->prepare;
-  Command command = app.subcommand(
-      "prepare", "Turn text into token files. Interrupted in any way, the same command goes on where it was");
+  Command command = app.subcommand("prepare",
+                                   "Turn text into token files, alone or on many ranks. Interrupted in any way, the "
+                                   "same command goes on where it was");
   command
       .option("--text,--input", prepare.inputs,
               "files, folders (their .txt and .jsonl files) and patterns; also .gz and .zst")
@@ -149,9 +155,15 @@ void add_prepare(Command app) {
   command.option("--max-document-bytes", prepare.max_document_bytes, "longest document, and line of JSON")
       .show_default()
       .positive();
-  command.option("--threads", prepare.threads, "0: all CPUs").show_default().range(0, 4096);
+  command.option("--threads", prepare.threads, "per rank; 0: the rank's share, alone all CPUs")
+      .show_default()
+      .range(0, 4096);
   command.flag("--json", options->json, "print the result as one JSON object, and nothing else");
-  command.run([options] { return run_prepare(*options); });
+  command.run([options] {
+    WorldOptions world;
+    world.threads = options->prepare.threads;
+    return run_in_world(world, [&](World& joined) { return run_prepare(joined, *options); });
+  });
 }
 
 }  // namespace tsugi

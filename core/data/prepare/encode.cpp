@@ -12,26 +12,15 @@
 namespace tsugi {
 namespace {
 
-struct EncodedPiece {
-  int64_t number = 0;
-  size_t begin = 0;  ///< in EncodedBlock::ids
-  size_t count = 0;
-  int64_t text_bytes = 0;
-  bool starts = true;
-  bool ends = true;
-  DocumentRecord whole = {};  ///< the hash of a document in one piece
-  size_t text_begin = 0;      ///< of a part, in the text of its block
-  std::string place = {};     ///< of a document that might be the longest
-};
-struct EncodedBlock {
-  std::vector<int32_t> ids;
-  std::vector<EncodedPiece> pieces;
-  std::string text;  ///< only when it has parts
+/// What becomes of a block, and where the next one starts.
+struct Encoded {
+  EncodedBlock block;
   int64_t consumed = 0;
   BlockState next;
 };
 struct Input {
   TextBlock block;
+  std::vector<uint8_t> kept;  ///< for encode_block()
   int64_t consumed = 0;
   BlockState next;
 };
@@ -45,26 +34,29 @@ class BlockEncoder {
     if (state_.finished) return state_;
     const BlockStart start = state_.next_block < static_cast<int64_t>(job_.scan->blocks.size())
                                  ? job_.scan->blocks[static_cast<size_t>(state_.next_block)]
-                                 : BlockStart{{.file = static_cast<uint32_t>(job_.files->size())}, documents()};
-    BlockReader reader(*job_.files, job_.blocks, start.state);
+                                 : BlockStart{{.file = static_cast<uint32_t>(job_.block.files->size())}, documents()};
+    BlockReader reader(*job_.block.files, job_.blocks, start.state);
     resumed_ = reader.consumed();
     records_.emplace(work_.path("documents.scan"), start.document);
     next_document_ = start.document;
-    int64_t block_number = state_.next_block;
-    run_in_order<Input, EncodedBlock>(
-        job_.threads,
+    auto block_number = static_cast<size_t>(state_.next_block);
+    if (job_.workers.helpers != nullptr) begin_encoding(*job_.workers.helpers, job_.block);
+    run_in_order<Input, Encoded>(
+        job_.workers.count(), job_.workers.limit(),
         [&]() -> std::optional<Input> {
           Input input;
           if (!reader.next(input.block)) return std::nullopt;
-          if (block_number >= static_cast<int64_t>(job_.scan->blocks.size())) throw changed(input.block);
-          input.block.first_document = job_.scan->blocks[static_cast<size_t>(block_number++)].document;
+          if (block_number >= job_.scan->blocks.size()) throw changed(input.block);
+          input.block.first_document = job_.scan->blocks[block_number].document;
+          input.kept = kept_in(block_number++);
           input.consumed = reader.consumed();
           input.next = reader.state();
           return input;
         },
-        [&](Input input, int) { return encode(std::move(input)); }, [&](EncodedBlock block) { consume(block); });
+        [&](Input input, int worker) { return encode(std::move(input), worker); },
+        [&](const Encoded& encoded) { consume(encoded); });
     if (next_document_ != documents()) {
-      throw Error(ExitCode::kData, job_.files->back().path + ": this or another file changed while it was read");
+      throw Error(ExitCode::kData, job_.block.files->back().path + ": this or another file changed while it was read");
     }
     finish();
     return state_;
@@ -72,10 +64,9 @@ class BlockEncoder {
 
  private:
   int64_t documents() const { return job_.scan->documents; }
-  Error changed(const std::string& path) const {
-    return Error(ExitCode::kData, path + ": the file changed while it was read");
+  Error changed(const TextBlock& block) const {
+    return changed_file((*job_.block.files)[block.pieces.front().file].path);
   }
-  Error changed(const TextBlock& block) const { return changed((*job_.files)[block.pieces.front().file].path); }
 
   void resume() {
     if (std::optional<EncodeState> known = work_.load_progress()) {
@@ -97,70 +88,52 @@ class BlockEncoder {
   void open_sides() {
     for (size_t side = 0; side < 2; ++side) {
       sides_.push_back(std::make_unique<SideWriter>(work_.folder(), side == 0 ? "train" : "validation",
-                                                    job_.tokenizer->vocabulary(), job_.shard_tokens,
+                                                    job_.block.tokenizer->vocabulary(), job_.shard_tokens,
                                                     state_.sides[side]));
     }
   }
 
-  EncodedBlock encode(Input input) const {
-    EncodedBlock result;
-    result.consumed = input.consumed;
-    result.next = input.next;
-    const TextBlock& block = input.block;
-    bool parts = false;
-    for_each_document(block, *job_.files, job_.field, job_.blocks.max_document_bytes, [&](const DocumentPiece& piece) {
-      if (piece.empty()) return;
-      if (piece.number >= documents()) throw changed((*job_.files)[piece.file].path);
-      EncodedPiece one{.number = piece.number,
-                       .begin = result.ids.size(),
-                       .text_bytes = static_cast<int64_t>(piece.text.size()),
-                       .starts = piece.starts,
-                       .ends = piece.ends};
-      if (piece.starts) one.place = place_of(*job_.files, piece);
-      if (piece.starts && piece.ends) {
-        DocumentHash hash;
-        hash.update(piece.text);
-        one.whole = hash.record();
-      } else {
-        parts = true;
-        one.text_begin = static_cast<size_t>(piece.text.data() - block.text.data());
-      }
-      if (job_.decisions->kept[static_cast<size_t>(piece.number)]) {
-        try {
-          const std::vector<int32_t> ids = job_.tokenizer->encode(piece.text, kDocumentText);
-          result.ids.insert(result.ids.end(), ids.begin(), ids.end());
-        } catch (const Error& error) {
-          throw Error(error.code(), place_of(*job_.files, piece) + ": " + error.what(), error.hint());
-        }
-        if (piece.ends && job_.end_of_text) result.ids.push_back(*job_.end_of_text);
-      }
-      one.count = result.ids.size() - one.begin;
-      result.pieces.push_back(std::move(one));
-    });
-    if (parts) result.text = std::move(input.block.text);
-    return result;
+  Encoded encode(Input input, int worker) const {
+    EncodedBlock block = job_.workers.here(worker) ? encode_block(job_.block, input.kept, std::move(input.block))
+                                                   : ask_to_encode(*job_.workers.helpers, input.kept, input.block);
+    return {std::move(block), input.consumed, input.next};
   }
 
-  void consume(const EncodedBlock& block) {
-    for (const EncodedPiece& piece : block.pieces) consume(block, piece);
+  /// Of the documents that block `number` may have.
+  std::vector<uint8_t> kept_in(size_t number) const {
+    const std::vector<BlockStart>& blocks = job_.scan->blocks;
+    const int64_t end =
+        number + 1 < blocks.size() ? std::min(blocks[number + 1].document + 1, documents()) : documents();
+    std::vector<uint8_t> kept;
+    for (int64_t i = blocks[number].document; i < end; ++i) {
+      kept.push_back(job_.decisions->kept[static_cast<size_t>(i)] ? 1 : 0);
+    }
+    return kept;
+  }
+
+  void consume(const Encoded& encoded) {
+    for (const EncodedPiece& piece : encoded.block.pieces) consume(encoded.block, piece);
     ++state_.next_block;
     if (job_.on_progress) {
       const int64_t tokens = sides_[0]->written().tokens + sides_[1]->written().tokens;
-      job_.on_progress(block.consumed, next_document_, tokens, resumed_);
+      job_.on_progress(encoded.consumed, next_document_, tokens, resumed_);
     }
-    if (++unsaved_ >= job_.sync_blocks && !block.next.inside) save();
+    if (++unsaved_ >= job_.sync_blocks && !encoded.next.inside) save();
+  }
+
+  std::string place_of(const EncodedPiece& piece) const {
+    return tsugi::place_of(*job_.block.files, {.file = piece.file, .line = piece.line, .place = piece.place});
   }
 
   void consume(const EncodedBlock& block, const EncodedPiece& piece) {
     const auto number = static_cast<size_t>(piece.number);
     if (piece.starts) {
-      if (piece.number != next_document_)
-        throw Error(ExitCode::kData, piece.place + ": the file changed while it was read");
+      if (piece.number != next_document_) throw changed_file(place_of(piece));
       record_ = records_->next();
       hash_ = DocumentHash();
       tokens_ = 0;
       bytes_ = 0;
-      place_ = piece.place;
+      place_ = place_of(piece);
     }
     const std::span<const int32_t> ids = std::span(block.ids).subspan(piece.begin, piece.count);
     const bool whole = piece.starts && piece.ends;
@@ -173,7 +146,7 @@ class BlockEncoder {
     if (!piece.ends) return;
     const DocumentRecord found = whole ? piece.whole : hash_.record();
     if (found.hash != record_.hash || found.second != record_.second) {
-      throw Error(ExitCode::kData, place_ + ": the file changed while it was read");
+      throw changed_file(place_);
     }
     if (tokens_ > state_.longest.tokens) state_.longest = {tokens_, bytes_, place_};
     ++next_document_;
@@ -192,7 +165,7 @@ class BlockEncoder {
         if (piece.starts) sides_[0]->start_document(decisions.tail_tokens);
         const std::vector<int32_t> head(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(before));
         const int64_t head_bytes =
-            before == ids.size() ? text_bytes : static_cast<int64_t>(job_.tokenizer->decode(head).size());
+            before == ids.size() ? text_bytes : static_cast<int64_t>(job_.block.tokenizer->decode(head).size());
         sides_[0]->append(head, head_bytes);
         text_bytes -= head_bytes;
         ids = ids.subspan(before);

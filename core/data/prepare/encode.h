@@ -2,26 +2,21 @@
 #pragma once
 
 #include <functional>
-#include <optional>
-#include <string>
 
+#include "core/data/prepare/encode_block.h"
 #include "core/data/prepare/progress.h"
 #include "core/data/prepare/scan.h"
-#include "core/data/tokenizer/tokenizer.h"
 
 namespace tsugi {
 
 struct EncodeJob {
-  const std::vector<InputFile>* files = nullptr;
+  EncodeBlockJob block;
   BlockOptions blocks;
-  std::string field;
-  const Tokenizer* tokenizer = nullptr;
-  std::optional<int32_t> end_of_text;
   const Scan* scan = nullptr;
   const Decisions* decisions = nullptr;
   int64_t shard_tokens = 0;
   int64_t sync_blocks = 256;
-  int threads = 1;
+  PieceWorkers workers;
   std::function<void(int64_t consumed, int64_t documents, int64_t tokens, int64_t resumed)> on_progress;
 };
 

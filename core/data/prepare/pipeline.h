@@ -12,10 +12,10 @@
 namespace tsugi {
 
 /// Calls produce() → optional<In> until it returns none, work(In, worker) → Out on `threads` threads, and consume(Out)
-/// in the order of production; produce and consume by the caller. At most 2·threads + 2 pieces are under way. The first
+/// in the order of production; produce and consume by the caller. At most `limit` pieces are under way. The first
 /// exception in the order of the pieces is the one that is thrown, when all before it are consumed.
 template <class In, class Out, class Produce, class Work, class Consume>
-void run_in_order(int threads, const Produce& produce, const Work& work, const Consume& consume) {
+void run_in_order(int threads, size_t limit, const Produce& produce, const Work& work, const Consume& consume) {
   if (threads <= 1) {
     while (std::optional<In> in = produce()) consume(work(std::move(*in), 0));
     return;
@@ -68,7 +68,6 @@ void run_in_order(int threads, const Produce& produce, const Work& work, const C
   };
   for (int worker = 0; worker < threads; ++worker) workers.emplace_back(loop, worker);
 
-  const size_t limit = 2 * static_cast<size_t>(threads) + 2;
   bool more = true;
   std::exception_ptr last;  // of produce(), behind all slots
   while (more || !slots.empty()) {

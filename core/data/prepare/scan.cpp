@@ -6,42 +6,24 @@
 #include <bit>
 
 #include "core/data/file.h"
-#include "core/data/prepare/documents.h"
 #include "core/data/prepare/pipeline.h"
-#include "core/data/utf8.h"
 #include "ops/base/error.h"
 
 namespace tsugi {
 namespace {
 
 constexpr size_t kRecordsAtOnce = 1 << 15;
-
-/// A document, or a part of one whose hash is not known yet.
-struct Scanned {
-  DocumentRecord record;
-  uint32_t file = 0;
-  bool starts = true;
-  bool ends = true;
-  size_t begin = 0;  ///< of a part, in the text of its block
-  size_t length = 0;
-};
-struct ScannedBlock {
-  std::vector<Scanned> documents;
-  std::string text;  ///< only when it has parts
-  int64_t empty = 0;
-};
+constexpr size_t kCodePoints = 0x110000;
 
 class BlockScanner {
  public:
-  explicit BlockScanner(const ScanJob& job)
-      : job_(job),
-        reader_(*job.files, job.blocks),
-        out_(job.record_file),
-        occurs_(static_cast<size_t>(std::max(job.threads, 1))) {}
+  explicit BlockScanner(const ScanJob& job) : job_(job), reader_(*job.block.files, job.blocks), out_(job.record_file) {}
 
   Scan run() {
+    HelperRanks* helpers = job_.workers.helpers;
+    if (helpers != nullptr) begin_scan(*helpers, job_.block);
     run_in_order<TextBlock, ScannedBlock>(
-        job_.threads,
+        job_.workers.count(), job_.workers.limit(),
         [&]() -> std::optional<TextBlock> {
           TextBlock block;
           BlockStart start{reader_.state(), 0};
@@ -49,7 +31,9 @@ class BlockScanner {
           scan_.blocks.push_back(start);
           return block;
         },
-        [&](TextBlock block, int worker) { return work(std::move(block), static_cast<size_t>(worker)); },
+        [&](TextBlock block, int worker) {
+          return job_.workers.here(worker) ? scan_block(job_.block, std::move(block)) : ask_to_scan(*helpers, block);
+        },
         [&](ScannedBlock block) { consume(block); });
     flush();
     out_.commit();
@@ -58,75 +42,12 @@ class BlockScanner {
   }
 
  private:
-  ScannedBlock work(TextBlock block, size_t worker) {
-    ScannedBlock result;
-    bool parts = false;
-    for_each_document(block, *job_.files, job_.field, job_.blocks.max_document_bytes, [&](const DocumentPiece& piece) {
-      if (piece.empty()) {
-        ++result.empty;
-        return;
-      }
-      Scanned one;
-      one.file = piece.file;
-      one.starts = piece.starts;
-      one.ends = piece.ends;
-      if (piece.starts && piece.ends) {
-        DocumentHash hash;
-        hash.update(piece.text);
-        one.record = hash.record();
-      } else {
-        parts = true;
-        one.begin = static_cast<size_t>(piece.text.data() - block.text.data());
-        one.length = piece.text.size();
-      }
-      one.record.tokens = count(piece, worker) + (piece.ends ? job_.end_tokens : 0);
-      result.documents.push_back(one);
-    });
-    if (parts) result.text = std::move(block.text);
-    return result;
-  }
-
-  int64_t count(const DocumentPiece& piece, size_t worker) {
-    switch (job_.counting) {
-      case Counting::kNot:
-        return 0;
-      case Counting::kBytes:
-        return static_cast<int64_t>(piece.text.size());
-      case Counting::kCodePoints:
-        return count_code_points(piece, worker);
-      case Counting::kEncode:
-        try {
-          return static_cast<int64_t>(job_.tokenizer->encode(piece.text, kDocumentText).size());
-        } catch (const Error& error) {
-          throw Error(error.code(), place_of(*job_.files, piece) + ": " + error.what(), error.hint());
-        }
-    }
-    return 0;
-  }
-
-  int64_t count_code_points(const DocumentPiece& piece, size_t worker) {
-    std::vector<bool>& occurs = occurs_[worker];
-    occurs.resize(0x110000);
-    int64_t count = 0;
-    for (size_t offset = 0; offset < piece.text.size(); ++count) {
-      const CodePoint point = code_point_at(piece.text, offset);
-      if (point.bytes == 0) {
-        // Text of JSON is valid, so this is text that lies in the file as it is.
-        throw Error(ExitCode::kData,
-                    (*job_.files)[piece.file].path + ": byte " +
-                        std::to_string(piece.place + static_cast<int64_t>(offset)) + ": not valid UTF-8",
-                    "convert the file to UTF-8, or use the vocabulary \"bytes\"");
-      }
-      occurs[point.value] = true;
-      offset += static_cast<size_t>(point.bytes);
-    }
-    return count;
-  }
-
   void consume(const ScannedBlock& block) {
     scan_.blocks[consumed_++].document = scan_.documents;
     scan_.empty += block.empty;
-    for (const Scanned& one : block.documents) {
+    if (!block.code_points.empty()) occurs_.resize(kCodePoints);
+    for (const char32_t point : block.code_points) occurs_[point] = true;
+    for (const ScannedDocument& one : block.documents) {
       if (one.starts && one.ends) {
         add(one.record, one.file);
         continue;
@@ -158,17 +79,15 @@ class BlockScanner {
   }
 
   void collect_code_points() {
-    if (job_.counting != Counting::kCodePoints) return;
-    for (char32_t c = 0; c < 0x110000; ++c) {
-      const auto has = [c](const std::vector<bool>& occurs) { return !occurs.empty() && occurs[c]; };
-      if (std::ranges::any_of(occurs_, has)) scan_.code_points.push_back(c);
+    for (size_t point = 0; point < occurs_.size(); ++point) {
+      if (occurs_[point]) scan_.code_points.push_back(static_cast<char32_t>(point));
     }
   }
 
   const ScanJob& job_;
   BlockReader reader_;
   DurableFile out_;
-  std::vector<std::vector<bool>> occurs_;  ///< by worker
+  std::vector<bool> occurs_;  ///< by code point
   Scan scan_;
   size_t consumed_ = 0;
   std::vector<DocumentRecord> records_;
@@ -225,14 +144,6 @@ void find_duplicates(const Scan& scan, const std::string& record_file, int64_t m
 }
 
 }  // namespace
-
-void DocumentHash::update(std::string_view text) {
-  const auto bytes = std::as_bytes(std::span(text.data(), text.size()));
-  first_.update(bytes);
-  second_.update(bytes);
-}
-
-DocumentRecord DocumentHash::record() const { return {first_.value(), second_.value(), 0}; }
 
 Scan scan_documents(const ScanJob& job) { return BlockScanner(job).run(); }
 

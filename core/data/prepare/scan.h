@@ -5,32 +5,12 @@
 #include <string>
 #include <vector>
 
-#include "core/data/hash.h"
 #include "core/data/prepare.h"
 #include "core/data/prepare/blocks.h"
-#include "core/data/tokenizer/tokenizer.h"
+#include "core/data/prepare/helpers.h"
+#include "core/data/prepare/scan_block.h"
 
 namespace tsugi {
-
-/// What is noted of a document, 24 bytes in a work file.
-struct DocumentRecord {
-  uint64_t hash = 0;    ///< XXH64; decides the side
-  uint64_t second = 0;  ///< XXH64 with another seed: equal documents are those of which both are equal
-  int64_t tokens = 0;   ///< 0 where they are not counted
-};
-
-/// Both hashes of text that comes in pieces.
-class DocumentHash {
- public:
-  void update(std::string_view text);
-  /// Without tokens.
-  DocumentRecord record() const;
-
- private:
-  static constexpr uint64_t kSecondSeed = 0x7473756769646F63;
-  Hash64 first_;
-  Hash64 second_{kSecondSeed};
-};
 
 struct BlockStart {
   BlockState state;
@@ -45,18 +25,11 @@ struct Scan {
   std::vector<char32_t> code_points;  ///< that occur, ascending; for a vocabulary of characters
 };
 
-/// How the tokens of a document are counted.
-enum class Counting { kNot, kBytes, kCodePoints, kEncode };
-
 struct ScanJob {
-  const std::vector<InputFile>* files = nullptr;
-  size_t validation_files = 0;  ///< the first of `files`
+  ScanBlockJob block;
+  size_t validation_files = 0;  ///< the first of the files
   BlockOptions blocks;
-  std::string field;
-  Counting counting = Counting::kNot;
-  const Tokenizer* tokenizer = nullptr;  ///< for kEncode
-  int64_t end_tokens = 0;                ///< counted for each document beside its own
-  int threads = 1;
+  PieceWorkers workers;
   std::string record_file;
   std::function<void(int64_t consumed, int64_t documents)> on_progress;
 };

@@ -6,10 +6,12 @@
 #include <numeric>
 #include <set>
 
+#include "core/data/file.h"
 #include "core/data/json.h"
 #include "core/data/token_file.h"
 #include "core/data/tokenizer/tokenizer.h"
 #include "tests/core/data/testing.h"
+#include "tests/dist/thread_communicator.h"
 
 namespace tsugi {
 namespace {
@@ -172,6 +174,68 @@ TEST(Prepare, WhatIsValidatedIsNotTrainedOn) {
 
   options.inputs = options.validation_inputs;
   EXPECT_THAT(message_of(ExitCode::kData, [&] { prepare_text(options); }), HasSubstr("is for training"));
+}
+
+TEST(Prepare, RanksThatHelpChangeNoByte) {
+  const TestFolder folder;
+  std::string text;
+  std::string lines;
+  for (int i = 0; i < 300; ++i) {
+    text += "document " + std::to_string(i % 250) + " ü\n\f\n";
+    lines += "{\"text\": \"" + std::string(static_cast<size_t>(i % 40), 'x') + " " + std::to_string(i) + "\"}\n";
+  }
+  folder.write("in/a.txt", text);
+  folder.write("in/b.jsonl", lines);
+  folder.write("in/c.txt", std::string(5000, 'y') + "世\n");  // many blocks
+  PrepareOptions options = options_of(folder, "in");
+  options.separator = "\f";
+  options.block_bytes = 100;
+  options.shard_tokens = 900;
+  options.threads = 1;
+  for (const std::string tokenizer : {"characters", "bytes"}) {
+    options.tokenizer = tokenizer;
+    options.output = folder / "alone";
+    const PrepareSummary alone = prepare_text(options);
+    options.output = folder / "together";
+    testing::run_ranks(3, [&](Communicator& communicator) {
+      if (communicator.rank() > 0) return help_to_prepare(communicator, communicator.rank());
+      PrepareOptions mine = options;
+      mine.ranks = &communicator;
+      const PrepareSummary together = prepare_text(mine);
+      EXPECT_EQ(together.train.tokens, alone.train.tokens);
+      EXPECT_EQ(together.longest.place, alone.longest.place);
+    });
+    int files = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(folder / "alone")) {
+      const std::string name = entry.path().filename().string();
+      EXPECT_EQ(read_file(folder / ("alone/" + name), 1 << 20), read_file(folder / ("together/" + name), 1 << 20))
+          << tokenizer << ": " << name;
+      ++files;
+    }
+    EXPECT_GT(files, 20);
+  }
+}
+
+TEST(Prepare, WhatARankThatHelpsFindsIsTheErrorOfRank0) {
+  const TestFolder folder;
+  std::string text;
+  for (int i = 0; i < 500; ++i) text += "fine\n\f\n";
+  folder.write("in.txt", text + "\xFF\n" + text);
+  PrepareOptions options = options_of(folder, "in.txt");
+  options.separator = "\f";
+  options.tokenizer = "characters";
+  options.block_bytes = 50;
+  options.threads = 1;
+  const auto message = [&](Communicator* ranks) {
+    options.ranks = ranks;
+    return message_of(ExitCode::kData, [&] { prepare_text(options); });
+  };
+  const std::string alone = message(nullptr);
+  EXPECT_THAT(alone, HasSubstr("in.txt: byte 3500: not valid UTF-8"));
+  testing::run_ranks(2, [&](Communicator& communicator) {
+    if (communicator.rank() > 0) return help_to_prepare(communicator, 3);
+    EXPECT_EQ(message(&communicator), alone);
+  });
 }
 
 TEST(Prepare, NamesFileAndByteOfInvalidUtf8) {
