@@ -39,6 +39,7 @@ libzstd-dev          text files compressed by zstd
 libnlopt-dev         NLopt: the optimizer of scaling-law fits
 libpcre2-dev         PCRE2: the regular expressions of tokenizers
 libutf8proc-dev      utf8proc: Unicode normalization (NFC)
+libstb-dev           stb_image: PNG and JPEG pictures
 libcli11-dev         the command line
 nlohmann-json3-dev   JSON
 libbenchmark-dev     benchmarks
