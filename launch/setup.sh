@@ -39,7 +39,8 @@ libzstd-dev          text files compressed by zstd
 libnlopt-dev         NLopt: the optimizer of scaling-law fits
 libpcre2-dev         PCRE2: the regular expressions of tokenizers
 libutf8proc-dev      utf8proc: Unicode normalization (NFC)
-libstb-dev           stb_image: PNG and JPEG pictures
+libpng-dev           PNG pictures
+libturbojpeg0-dev    libjpeg-turbo: JPEG pictures
 libcli11-dev         the command line
 nlohmann-json3-dev   JSON
 libbenchmark-dev     benchmarks

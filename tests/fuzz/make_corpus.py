@@ -386,3 +386,24 @@ put("html", "entities", "<p>&#0;&#xd800;&#x110000;&#99999999999999999999;&eacute
 put("html", "attributes", "<a href=x class='toc \"y' =z <h1 id=>t</h1 x><br/><p/><//><?php ?><![CDATA[ x ]]>")
 put("html", "bytes", b"<p>\xff\xfe\0\x0c</p>\xe3\x81")
 put("html", "deep", "<div>" * 3000 + "x")
+
+
+# --- pictures, and IDX arrays with labels and classes
+for picture in sorted((golden / "images").iterdir()):
+    put("image", picture.name, picture.read_bytes())
+put("image", "png_truncated", (golden / "images" / "colour.png").read_bytes()[:120])
+wide = bytearray((golden / "images" / "grey.png").read_bytes())
+wide[16:20] = struct.pack(">I", 2**31 - 1)
+put("image", "png_two_billion_wide", bytes(wide))
+
+
+def idx(extents, content):
+    return bytes([0, 0, 8, len(extents)]) + b"".join(struct.pack(">I", extent) for extent in extents) + content
+
+
+put("idx", "valid", sized(idx([2, 2, 3], bytes(range(12)))) + sized(idx([2], bytes([1, 0]))) + b'["a","b"]')
+put("idx", "colours_without_labels", sized(idx([1, 2, 2, 3], bytes(12))) + sized(b""))
+put("idx", "numbers_for_names", sized(idx([1, 1, 1], b"x")) + sized(idx([1], b"\xff")))
+put("idx", "too_few_classes", sized(idx([1, 1, 1], b"x")) + sized(idx([1], b"\x05")) + b'["a"]')
+put("idx", "more_than_there_is", sized(idx([65535, 65535, 65535], b"x")) + sized(b""))
+put("idx", "overflow", sized(idx([2**32 - 1] * 4, b"")) + sized(b""))
