@@ -1,7 +1,7 @@
 #include <array>
 
 #include "ops/attention/attention_internal.h"
-#include "ops/attention/attention_tiles.h"
+#include "ops/attention/tile_pair.h"
 #include "ops/base/vector_math.h"
 #include "ops/tensor/dropout_factors.h"
 
@@ -33,6 +33,8 @@ struct Layout : ScratchLayout {
     q = add(kQueryTile * converted);
     k = add(kKeyTile * converted);
     v = add(kKeyTile * converted);
+    k_columns = add(column_floats(shape));
+    v_columns = add(column_floats(shape));
     d_out = add(kQueryTile * converted);
     dq = add(heads * queries * converted);
     dk = add(kKeyTile * converted);
@@ -42,7 +44,7 @@ struct Layout : ScratchLayout {
     d_scores = add(kQueryTile * kKeyTile);
     factors = add(kKeyTile);
   }
-  int64_t q, k, v, d_out, dq, dk, dv, delta, probabilities, d_scores, factors;
+  int64_t q, k, v, k_columns, v_columns, d_out, dq, dk, dv, delta, probabilities, d_scores, factors;
 };
 
 /// delta[r] = Σ_d out·d_out of query `queries.begin` + r: the mean of the probabilities' gradients under the softmax.
@@ -58,48 +60,66 @@ void find_delta(const Backward& g, int64_t batch, int64_t head, Range queries, f
   }
 }
 
+/// Two rows at a time without dropout: their short loops are bound by latency.
+void differentiate_rows(float* p, float* ds, float* next_p, float* next_ds, int64_t count, const float* shift,
+                        const float* mean) {
+  const float shift_a = shift[0], shift_b = shift[1];
+  const float mean_a = mean[0], mean_b = mean[1];
+#pragma omp simd
+  for (int64_t j = 0; j < count; ++j) {
+    p[j] = fast_exp(p[j] - shift_a);
+    ds[j] = p[j] * (ds[j] - mean_a);
+    next_p[j] = fast_exp(next_p[j] - shift_b);
+    next_ds[j] = next_p[j] * (next_ds[j] - mean_b);
+  }
+}
+
+void differentiate_row(float* p, float* ds, int64_t count, float shift, float mean, const float* factors) {
+#pragma omp simd
+  for (int64_t j = 0; j < count; ++j) {
+    const float probability = fast_exp(p[j] - shift);
+    ds[j] = probability * (factors[j] * ds[j] - mean);
+    p[j] = probability * factors[j];
+  }
+}
+
 /// On entry `probabilities` holds the scores and `d_scores` d_out·vᵀ; on return what their names say, up to the
 /// scale of the scores, with zeros for keys that are not seen. `delta` and `log_sum_exp` begin at queries.begin.
 void differentiate_softmax(const Backward& g, int64_t batch, int64_t head, Range queries, Range keys,
-                           const float* delta, const float* log_sum_exp, Matrix probabilities, Matrix d_scores,
-                           float* factors) {
-  for (int64_t r = 0; r < queries.size(); ++r) {
-    const int64_t query = queries.begin + r;
-    const Range seen = seen_of(g.shape, batch, query, keys);
-    float* const p_row = probabilities.data + r * probabilities.stride;
-    float* const ds_row = d_scores.data + r * d_scores.stride;
-    // Whole vectors; what is computed beyond the seen keys is cleared below.
-    const int64_t begin = seen.begin & -kLanes;
-    const int64_t count = padded(seen.end) - begin;
-    float* const p = p_row + begin;
-    float* const ds = ds_row + begin;
-    const float shift = log_sum_exp[r];
-    const float mean = delta[r];
-    if (g.dropout.active()) {
-      const int64_t element = (head * g.shape.query_tokens + query) * g.shape.key_tokens + keys.begin + begin;
-      dropout_factors(g.dropout, batch, element, count, factors);
-#pragma omp simd
-      for (int64_t j = 0; j < count; ++j) {
-        const float probability = fast_exp(p[j] - shift);
-        ds[j] = probability * (factors[j] * ds[j] - mean);
-        p[j] = probability * factors[j];
-      }
-    } else {
-#pragma omp simd
-      for (int64_t j = 0; j < count; ++j) {
-        p[j] = fast_exp(p[j] - shift);
-        ds[j] = p[j] * (ds[j] - mean);
-      }
+                           const TilePair& pair, const float* delta, const float* log_sum_exp, Matrix probabilities,
+                           Matrix d_scores, float* factors) {
+  // Whole vectors; what is computed beyond the seen keys is cleared in the end.
+  const auto row_of = [](Matrix matrix, int64_t r, Range range) {
+    return matrix.data + r * matrix.stride + range.begin;
+  };
+  int64_t r = 0;
+  if (!g.dropout.active()) {
+    for (; r + 2 <= queries.size(); r += 2) {
+      const Range all = whole_vectors(pair.rows(r, 2));
+      differentiate_rows(row_of(probabilities, r, all), row_of(d_scores, r, all), row_of(probabilities, r + 1, all),
+                         row_of(d_scores, r + 1, all), all.size() & -kLanes, log_sum_exp + r, delta + r);
     }
-    for (float* const row : {p_row, ds_row}) {
-      std::fill(row, row + seen.begin, 0.0f);
-      std::fill(row + seen.end, row + keys.size(), 0.0f);
+  }
+  for (; r < queries.size(); ++r) {
+    const Range all = whole_vectors(pair.rows(r, 1));
+    if (g.dropout.active()) {
+      const int64_t query = queries.begin + r;
+      const int64_t element = (head * g.shape.query_tokens + query) * g.shape.key_tokens + keys.begin + all.begin;
+      dropout_factors(g.dropout, batch, element, all.size(), factors);
+    } else {
+      std::fill_n(factors, all.size(), 1.0f);
+    }
+    differentiate_row(row_of(probabilities, r, all), row_of(d_scores, r, all), all.size() & -kLanes, log_sum_exp[r],
+                      delta[r], factors);
+  }
+  for (r = 0; r < queries.size(); ++r) {
+    for (const Matrix& matrix : {probabilities, d_scores}) {
+      clear_unseen(matrix.data + r * matrix.stride, {0, keys.size()}, pair.seen(r));
     }
   }
 }
 
 Matrix rows_from(Matrix all, int64_t row) { return {all.data + row * all.stride, all.stride}; }
-ConstMatrix rows_from(ConstMatrix all, int64_t row) { return {all.data + row * all.stride, all.stride}; }
 
 void clear_rows(Matrix matrix, int64_t rows, int64_t width) {
   for (int64_t r = 0; r < rows; ++r) std::fill_n(matrix.data + r * matrix.stride, width, 0.0f);
@@ -126,8 +146,10 @@ void backward_part(const Backward& g, const Layout& layout, const Part& part, fl
     const Range tile{j * kKeyTile, std::min((j + 1) * kKeyTile, shape.key_tokens)};
     const Range all_keys = part.want_dkv ? tile : key_range(visible_to_all, j);
     if (all_keys.size() == 0) continue;
-    const ConstMatrix all_k = load<T>(shape, g.k, b, kv_head, all_keys, scratch + layout.k);
-    const ConstMatrix all_v = load<T>(shape, g.v, b, kv_head, all_keys, scratch + layout.v);
+    const KeyRows all_k =
+        load_keys<T>(shape, g.k, b, kv_head, all_keys, scratch + layout.k, scratch + layout.k_columns);
+    const KeyRows all_v =
+        load_keys<T>(shape, g.v, b, kv_head, all_keys, scratch + layout.v, scratch + layout.v_columns);
     const Matrix all_dk = accumulator<T>(shape, g.dk, b, kv_head, all_keys.begin, scratch + layout.dk);
     const Matrix all_dv = accumulator<T>(shape, g.dv, b, kv_head, all_keys.begin, scratch + layout.dv);
     bool has_dkv = false;
@@ -141,25 +163,23 @@ void backward_part(const Backward& g, const Layout& layout, const Part& part, fl
         const Range visible = visible_keys(shape, b, queries);
         const Range keys = key_range(visible, j);
         if (keys.size() == 0) continue;
-        const int64_t m = queries.size();
         const int64_t n = keys.size();
         const int64_t first_key = keys.begin - all_keys.begin;
-        const ConstMatrix k = rows_from(all_k, first_key);
-        const ConstMatrix v = rows_from(all_v, first_key);
+        const KeyRows k = all_k.from(first_key);
+        const TilePair pair(shape, b, queries, keys);
         const ConstMatrix q = load<T>(shape, g.q, b, h, queries, scratch + layout.q);
         const ConstMatrix d_out = load<T>(shape, g.d_out, b, h, queries, scratch + layout.d_out);
         const Matrix probabilities{scratch + layout.probabilities, padded(n)};
         const Matrix d_scores{scratch + layout.d_scores, padded(n)};
-        multiply('N', 'T', m, n, width, shape.scale, q, k, 0.0f, probabilities);
-        multiply('N', 'T', m, n, width, 1.0f, d_out, v, 0.0f, d_scores);
+        pair.scores(shape.scale, q, k, probabilities);
+        pair.scores(1.0f, d_out, all_v.from(first_key), d_scores);
         const int64_t first = queries.begin - all_queries.begin;
-        differentiate_softmax(g, b, h, queries, keys, rows_of(layout.delta, h, 1) + first, log_sum_exp + queries.begin,
-                              probabilities, d_scores, scratch + layout.factors);
+        differentiate_softmax(g, b, h, queries, keys, pair, rows_of(layout.delta, h, 1) + first,
+                              log_sum_exp + queries.begin, probabilities, d_scores, scratch + layout.factors);
         if (part.want_dq) {
           const Matrix dq =
               accumulator<T>(shape, g.dq, b, h, queries.begin, rows_of(layout.dq, h, width) + first * width);
-          const float keep = j == visible.begin / kKeyTile ? 0.0f : 1.0f;
-          multiply('N', 'N', m, width, n, shape.scale, d_scores, k, keep, dq);
+          pair.sums_over_keys(shape.scale, d_scores, k.rows, j != visible.begin / kKeyTile, dq);
         }
         if (part.want_dkv) {
           if (!has_dkv && n < all_keys.size()) {
@@ -167,9 +187,8 @@ void backward_part(const Backward& g, const Layout& layout, const Part& part, fl
             clear_rows(all_dv, all_keys.size(), width);
             has_dkv = true;
           }
-          const float keep = has_dkv ? 1.0f : 0.0f;
-          multiply('T', 'N', n, width, m, 1.0f, probabilities, d_out, keep, rows_from(all_dv, first_key));
-          multiply('T', 'N', n, width, m, shape.scale, d_scores, q, keep, rows_from(all_dk, first_key));
+          pair.sums_over_queries(1.0f, probabilities, d_out, has_dkv, rows_from(all_dv, first_key));
+          pair.sums_over_queries(shape.scale, d_scores, q, has_dkv, rows_from(all_dk, first_key));
           has_dkv = true;
         }
       }

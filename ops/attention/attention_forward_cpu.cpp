@@ -1,8 +1,10 @@
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
 #include "ops/attention/attention_internal.h"
-#include "ops/attention/attention_tiles.h"
+#include "ops/attention/tile_pair.h"
 #include "ops/base/vector_math.h"
 #include "ops/tensor/dropout_factors.h"
 
@@ -73,6 +75,7 @@ struct TileLayout : ScratchLayout {
     const int64_t converted = shape.dtype == DType::kF32 ? 0 : shape.head_dim;
     q = add(kQueryTile * converted);
     k = add(kKeyTile * converted);
+    k_columns = add(column_floats(shape));
     v = add(kKeyTile * converted);
     scores = add(kQueryTile * kKeyTile);
     sums = add(kQueryTile * shape.head_dim);
@@ -80,8 +83,105 @@ struct TileLayout : ScratchLayout {
     total = add(kQueryTile);
     factors = add(kKeyTile);
   }
-  int64_t q, k, v, scores, sums, largest, total, factors;
+  int64_t q, k, k_columns, v, scores, sums, largest, total, factors;
 };
+
+/// Rows that are exponentiated together: what one waits for, its maximum and its sum, hides behind the others.
+constexpr int64_t kRowGroup = 4;
+
+/// The rows of a group, `stride` apart, in a range of `count` floats (whole vectors).
+struct RowGroup {
+  float* values;
+  int64_t stride, count;
+
+  float* row(int64_t r) const { return values + r * stride; }
+};
+
+void largest_of(const RowGroup& group, float* largest) {
+  constexpr float kNothing = -std::numeric_limits<float>::infinity();
+  const float *a = group.row(0), *b = group.row(1), *c = group.row(2), *d = group.row(3);
+  float in_a = kNothing, in_b = kNothing, in_c = kNothing, in_d = kNothing;
+  const int64_t count = group.count & -kLanes;
+#pragma omp simd reduction(max : in_a, in_b, in_c, in_d)
+  for (int64_t i = 0; i < count; ++i) {
+    in_a = a[i] > in_a ? a[i] : in_a;
+    in_b = b[i] > in_b ? b[i] : in_b;
+    in_c = c[i] > in_c ? c[i] : in_c;
+    in_d = d[i] > in_d ? d[i] : in_d;
+  }
+  largest[0] = in_a;
+  largest[1] = in_b;
+  largest[2] = in_c;
+  largest[3] = in_d;
+}
+
+/// values = exp(values - largest of their row); `sums` receives what the rows add up to.
+void exponentiate(const RowGroup& group, const float* largest, float* sums) {
+  float *a = group.row(0), *b = group.row(1), *c = group.row(2), *d = group.row(3);
+  const float of_a = largest[0], of_b = largest[1], of_c = largest[2], of_d = largest[3];
+  float sum_a = 0.0f, sum_b = 0.0f, sum_c = 0.0f, sum_d = 0.0f;
+  const int64_t count = group.count & -kLanes;
+#pragma omp simd reduction(+ : sum_a, sum_b, sum_c, sum_d)
+  for (int64_t i = 0; i < count; ++i) {
+    a[i] = fast_exp(a[i] - of_a);
+    b[i] = fast_exp(b[i] - of_b);
+    c[i] = fast_exp(c[i] - of_c);
+    d[i] = fast_exp(d[i] - of_d);
+    sum_a += a[i];
+    sum_b += b[i];
+    sum_c += c[i];
+    sum_d += d[i];
+  }
+  sums[0] = sum_a;
+  sums[1] = sum_b;
+  sums[2] = sum_c;
+  sums[3] = sum_d;
+}
+
+/// What is known of the rows of a tile so far.
+struct TileState {
+  float* largest;
+  float* total;  ///< 0: nothing seen yet
+  Matrix sums;
+};
+
+/// Turns the scores of rows first … first + kRowGroup - 1 into probabilities up to a factor of their row, and takes
+/// them into `state`. Rows beyond the tile's last query exist in memory, and see nothing.
+void take_rows(const TilePair& pair, int64_t first, int64_t width, Matrix scores, const TileState& state) {
+  std::array<Range, kRowGroup> seen{};
+  std::ranges::copy(pair.rows(first, kRowGroup), seen.begin());
+  const Range all = whole_vectors(seen);
+  if (all.size() == 0) return;
+  const RowGroup group{scores.data + first * scores.stride + all.begin, scores.stride, all.size()};
+  for (int64_t r = 0; r < kRowGroup; ++r) {
+    const Range& keys = seen[static_cast<size_t>(r)];
+    float* const row = group.row(r) - all.begin;
+    std::fill(row + all.begin, row + std::max(all.begin, keys.begin), -std::numeric_limits<float>::infinity());
+    std::fill(row + std::max(all.begin, keys.end), row + all.end, -std::numeric_limits<float>::infinity());
+  }
+  std::array<float, kRowGroup> largest, sums;
+  largest_of(group, largest.data());
+  for (int64_t r = 0; r < kRowGroup; ++r) {
+    float& here = largest[static_cast<size_t>(r)];
+    const int64_t row = first + r;
+    if (seen[static_cast<size_t>(r)].size() == 0) {
+      here = 0.0f;
+    } else if (state.total[row] == 0.0f) {
+      state.largest[row] = here;
+    } else if (here > state.largest[row]) {
+      const float correction = fast_exp(state.largest[row] - here);
+      state.largest[row] = here;
+      state.total[row] *= correction;
+      scale_row(state.sums.data + row * state.sums.stride, width, correction);
+    } else {
+      here = state.largest[row];
+    }
+  }
+  exponentiate(group, largest.data(), sums.data());
+  for (int64_t r = 0; r < kRowGroup; ++r) {
+    if (seen[static_cast<size_t>(r)].size() > 0) state.total[first + r] += sums[static_cast<size_t>(r)];
+  }
+}
 
 template <class T>
 void forward_tile(const Forward& f, const TileLayout& layout, int64_t b, int64_t h, int64_t tile, float* scratch) {
@@ -90,62 +190,41 @@ void forward_tile(const Forward& f, const TileLayout& layout, int64_t b, int64_t
   const Range visible = visible_keys(shape, b, queries);
   const int64_t kv_head = h / shape.group();
   const ConstMatrix q = load<T>(shape, f.q, b, h, queries, scratch + layout.q);
-  const Matrix sums{scratch + layout.sums, shape.head_dim};
-  float* const largest = scratch + layout.largest;
-  float* const total = scratch + layout.total;  // 0: nothing seen yet
-  std::fill_n(total, queries.size(), 0.0f);
+  const TileState state{scratch + layout.largest, scratch + layout.total, {scratch + layout.sums, shape.head_dim}};
+  std::fill_n(state.total, queries.size(), 0.0f);
 
   const int64_t first_tile = visible.begin / kKeyTile;
   for (int64_t j = first_tile; j * kKeyTile < visible.end; ++j) {
     const Range keys = key_range(visible, j);
     const Matrix scores{scratch + layout.scores, padded(keys.size())};
-    const ConstMatrix k = load<T>(shape, f.k, b, kv_head, keys, scratch + layout.k);
+    const KeyRows k = load_keys<T>(shape, f.k, b, kv_head, keys, scratch + layout.k, scratch + layout.k_columns);
     const ConstMatrix v = load<T>(shape, f.v, b, kv_head, keys, scratch + layout.v);
-    multiply('N', 'T', queries.size(), keys.size(), shape.head_dim, shape.scale, q, k, 0.0f, scores);
-
-    for (int64_t r = 0; r < queries.size(); ++r) {
-      const int64_t query = queries.begin + r;
-      float* const row = scores.data + r * scores.stride;
-      const Range seen = seen_of(shape, b, query, keys);
-      if (seen.size() > 0) {
-        const int64_t begin = seen.begin & -kLanes;
-        const int64_t count = padded(seen.end) - begin;
-        float* const values = row + begin;
-        std::fill(values, row + seen.begin, -std::numeric_limits<float>::infinity());
-        std::fill(row + seen.end, values + count, -std::numeric_limits<float>::infinity());
-        const float tile_largest = largest_of(values, count);
-        if (total[r] == 0.0f) {
-          largest[r] = tile_largest;
-          total[r] = exponentiate(values, count, tile_largest);
-        } else {
-          if (tile_largest > largest[r]) {
-            const float correction = fast_exp(largest[r] - tile_largest);
-            largest[r] = tile_largest;
-            total[r] *= correction;
-            scale_row(sums.data + r * sums.stride, shape.head_dim, correction);
-          }
-          total[r] += exponentiate(values, count, largest[r]);
-        }
-        if (f.dropout.active()) {
-          drop(f, b, f.element_of(h, query) + keys.begin + seen.begin, row + seen.begin, seen.size(),
-               scratch + layout.factors);
-        }
-      }
-      std::fill(row, row + seen.begin, 0.0f);
-      std::fill(row + seen.end, row + keys.size(), 0.0f);
+    const TilePair pair(shape, b, queries, keys);
+    pair.scores(shape.scale, q, k, scores);
+    for (int64_t r = 0; r < queries.size(); r += kRowGroup) {
+      take_rows(pair, r, shape.head_dim, scores, state);
     }
-    multiply('N', 'N', queries.size(), shape.head_dim, keys.size(), 1.0f, scores, v, j == first_tile ? 0.0f : 1.0f,
-             sums);
+    for (int64_t r = 0; r < queries.size(); ++r) {
+      float* const row = scores.data + r * scores.stride;
+      const Range seen = pair.seen(r);
+      if (f.dropout.active() && seen.size() > 0) {
+        drop(f, b, f.element_of(h, queries.begin + r) + keys.begin + seen.begin, row + seen.begin, seen.size(),
+             scratch + layout.factors);
+      }
+      clear_unseen(row, pair.read(r), seen);
+    }
+    pair.sums_over_keys(1.0f, scores, v, j != first_tile, state.sums);
   }
 
   for (int64_t r = 0; r < queries.size(); ++r) {
     const int64_t query = queries.begin + r;
-    if (total[r] == 0.0f) {
+    const float total = state.total[r];
+    if (total == 0.0f) {
       write_nothing<T>(f, b, h, query);
       continue;
     }
-    write_row<T>(f, b, h, query, sums.data + r * sums.stride, 1.0f / total[r]);
-    if (f.log_sum_exp != nullptr) f.log_sum_exp[f.row_of(b, h, query)] = largest[r] + std::log(total[r]);
+    write_row<T>(f, b, h, query, state.sums.data + r * state.sums.stride, 1.0f / total);
+    if (f.log_sum_exp != nullptr) f.log_sum_exp[f.row_of(b, h, query)] = state.largest[r] + std::log(total);
   }
 }
 

@@ -1,17 +1,15 @@
-// What the passes of CPU attention share: the grid of tiles, tiles as f32 matrices, their products, scratch memory.
+// What the passes of CPU attention share: the grid of tiles, tiles as f32 matrices, scratch memory.
 //
 // The grid is a function of the shape alone. Query tile i holds kQueryTile queries, key tile j kKeyTile keys; pair (i,
 // j) is computed for the keys that any query of i sees, so that nothing lies wholly above the diagonal, outside the
 // window or in another document.
 #pragma once
 
-#include <dnnl.h>
-#include <glog/logging.h>
-
 #include <algorithm>
 #include <type_traits>
 
 #include "ops/attention/attention.h"
+#include "ops/matmul/lanes.h"
 #include "ops/tensor/dtype.h"
 
 namespace tsugi::cpu {
@@ -22,7 +20,6 @@ inline constexpr int64_t kKeyTile = 128;
 constexpr int64_t tiles_of(int64_t tokens, int64_t tile) { return (tokens + tile - 1) / tile; }
 
 /// Rows of scores are padded to whole vectors: left-over elements one by one would cost as much as the vectors.
-inline constexpr int64_t kLanes = 8;
 constexpr int64_t padded(int64_t count) { return (count + kLanes - 1) & -kLanes; }
 
 /// The part [begin, end) of an axis.
@@ -148,14 +145,6 @@ void finish(const AttentionShape& shape, ConstMatrix sums, const HeadsView& view
       for (int64_t d = 0; d < shape.head_dim; ++d) store(to[d], row[d]);
     }
   }
-}
-
-/// c[m, n] = alpha · op(a)[m, k] · op(b)[k, n] + beta · c, on the calling thread (the pool sets OpenMP to one thread).
-inline void multiply(char transpose_a, char transpose_b, int64_t m, int64_t n, int64_t k, float alpha, ConstMatrix a,
-                     ConstMatrix b, float beta, Matrix c) {
-  const dnnl_status_t status =
-      dnnl_sgemm(transpose_a, transpose_b, m, n, k, alpha, a.data, a.stride, b.data, b.stride, beta, c.data, c.stride);
-  CHECK_EQ(status, dnnl_success);
 }
 
 /// Lays out a worker's scratch as cache-line aligned pieces.

@@ -95,7 +95,7 @@ void block_product(const Product<T>& p, const Tiling& t, const Block& block, flo
     float* panel = panels;
     if (pack_a) {
       if (p.transpose_a) {
-        widen_transposed(a, p.lda(), shape.k, shape.m, panel);
+        widen_transposed(a, p.lda(), shape.k, shape.m, panel, shape.k);
       } else {
         widen_rows(a, p.lda(), shape.m, shape.k, panel);
       }
