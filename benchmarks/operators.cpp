@@ -126,6 +126,22 @@ void add_linear(Bench& b, const ModelShape& s) {
   }
 }
 
+/// One row times a matrix, as in decoding: bound by reading the matrix, of which there are more than caches hold.
+void add_linear_decode(Bench& b, const ModelShape& s) {
+  const int64_t k = s.width, n = 4 * s.width;
+  for (const bool out_in : {false, true}) {
+    const std::string layout = out_in ? "[out,in]" : "[in,out]";
+    b.add(named("linear_decode" + layout, s), {0.0, b.bytes(k * n)}, [&b, n, k, out_in] {
+      const int64_t matrices = (int64_t{128} << 20) / static_cast<int64_t>(b.bytes(k * n));
+      return [&b, x = b.random({1, k}), w = b.random({matrices * n, k}), y = b.random({1, n}), out_in, n, k, matrices,
+              next = int64_t{0}]() mutable {
+        const Shape shape = out_in ? Shape{n, k} : Shape{k, n};
+        matmul(b.context(), x, w.slice(next++ % matrices * n * k, shape), y, {.transpose_b = out_in});
+      };
+    });
+  }
+}
+
 /// The memory of one attention on packed queries, keys and values.
 struct Attention {
   Attention(Bench& b, const ModelShape& s, int64_t key_heads) {
@@ -400,6 +416,7 @@ int main(int argc, char** argv) {
   Bench bench(threads, type);
   for (const ModelShape& shape : kModels) {
     add_linear(bench, shape);
+    add_linear_decode(bench, shape);
     add_attention(bench, shape);
     add_norms(bench, shape);
     add_rotary(bench, shape);

@@ -41,7 +41,7 @@ std::string resolve_checkpoint(const std::string& folder) {
   return found;
 }
 
-ModelFolder open_model(const std::string& folder, int threads) {
+ModelFolder open_model(const std::string& folder, int threads, DType compute) {
   ModelFolder opened;
   opened.path = resolve_checkpoint(folder);
   if (std::filesystem::exists(opened.path + "/manifest.json")) verify_checkpoint(opened.path);
@@ -58,6 +58,11 @@ ModelFolder open_model(const std::string& folder, int threads) {
   fill_zero(context, opened.store->working());
 
   load_weights(opened.path, saved_tensors(*opened.store), whole_tensors(*opened.store));
+  if (compute != DType::kF32) {
+    const Tensor read = opened.store->working();
+    opened.store->allocate(context, compute);
+    convert(context, read, opened.store->working());
+  }
   return opened;
 }
 

@@ -15,7 +15,7 @@ namespace tsugi {
 /// FOLDER, or the newest intact checkpoint when FOLDER is a run directory. Damaged ones are named on standard error.
 std::string resolve_checkpoint(const std::string& folder);
 
-/// A model for inference in fp32.
+/// A model for inference on the CPU.
 struct ModelFolder {
   std::string path;
   HuggingfaceModel description;
@@ -30,8 +30,9 @@ struct ModelFolder {
 };
 
 /// Loads config.json and the weights of `folder` (see resolve_checkpoint), verifying the manifest if there is one, and
-/// every tensor's name and shape. `threads` 0: all CPUs.
-ModelFolder open_model(const std::string& folder, int threads);
+/// every tensor's name and shape. `threads` 0: all CPUs. `compute`: f32, or bf16 for weights of half the size and
+/// activations rounded as in bf16 training; while they are read there are both, six bytes a parameter.
+ModelFolder open_model(const std::string& folder, int threads, DType compute = DType::kF32);
 
 /// The tensors that a folder must hold: those of its model, first ones first, and of a classifier's head.
 std::vector<SavedTensor> folder_tensors(const HuggingfaceModel& description);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <numeric>
 #include <span>
 
@@ -111,34 +112,80 @@ class Decoder {
   std::vector<int32_t> first_;  // of each row: where its text begins
 };
 
+/// Ids by falling logits, the lower id first among equals. A draw ends among the first few, so no more are put in order
+/// than are asked for.
+class Ranking {
+ public:
+  Ranking(const float* logits, int64_t vocabulary) : logits_(logits), ids_(static_cast<size_t>(vocabulary)) {
+    std::iota(ids_.begin(), ids_.end(), 0);
+  }
+
+  int32_t at(size_t place) {
+    if (place >= ordered_) order(place);
+    return ids_[place];
+  }
+
+ private:
+  void order(size_t place) {
+    constexpr size_t kFirst = 64;
+    constexpr size_t kGrowth = 8;
+    const auto before = [this](int32_t a, int32_t b) {
+      const float of_a = rank_of(a);
+      const float of_b = rank_of(b);
+      return of_a > of_b || (of_a == of_b && a < b);
+    };
+    size_t wanted = std::max(ordered_ * kGrowth, kFirst);
+    while (wanted <= place) wanted *= kGrowth;
+    wanted = std::min(wanted, ids_.size());
+    const auto begin = ids_.begin() + static_cast<std::ptrdiff_t>(ordered_);
+    const auto end = ids_.begin() + static_cast<std::ptrdiff_t>(wanted);
+    if (end != ids_.end()) std::nth_element(begin, end, ids_.end(), before);
+    std::sort(begin, end, before);
+    ordered_ = wanted;
+  }
+
+  /// NaN, of a damaged model, comes last: an order that is none would take the sort out of bounds.
+  float rank_of(int32_t id) const {
+    return std::isnan(logits_[id]) ? -std::numeric_limits<float>::infinity() : logits_[id];
+  }
+
+  const float* logits_;
+  std::vector<int32_t> ids_;
+  size_t ordered_ = 0;
+};
+
 }  // namespace
 
 int32_t sample_token(const float* logits, int64_t vocabulary, const Sampling& sampling, uint64_t index) {
   if (sampling.temperature <= 0.0) {
     return static_cast<int32_t>(std::max_element(logits, logits + vocabulary) - logits);
   }
-  std::vector<int32_t> ids(static_cast<size_t>(vocabulary));
-  std::iota(ids.begin(), ids.end(), 0);
-  std::stable_sort(ids.begin(), ids.end(), [&](int32_t a, int32_t b) { return logits[a] > logits[b]; });
-  if (sampling.top_k > 0 && sampling.top_k < vocabulary) ids.resize(static_cast<size_t>(sampling.top_k));
-
-  std::vector<double> weights;
+  Ranking ranking(logits, vocabulary);
+  const float highest = logits[ranking.at(0)];
+  const auto weight_of = [&](int32_t id) {
+    return std::exp((static_cast<double>(logits[id]) - static_cast<double>(highest)) / sampling.temperature);
+  };
+  const auto most = static_cast<size_t>(sampling.top_k > 0 ? std::min(sampling.top_k, vocabulary) : vocabulary);
   double total = 0.0;
-  for (const int32_t id : ids) {
-    const double gap = static_cast<double>(logits[id]) - static_cast<double>(logits[ids.front()]);
-    weights.push_back(std::exp(gap / sampling.temperature));
-    total += weights.back();
+  if (most == static_cast<size_t>(vocabulary)) {
+    for (int32_t id = 0; id < vocabulary; ++id) total += weight_of(id);
+  } else {
+    for (size_t i = 0; i < most; ++i) total += weight_of(ranking.at(i));
   }
-  double kept = 0.0;
-  size_t size = 0;
-  while (size < ids.size() && (size == 0 || kept < sampling.top_p * total)) kept += weights[size++];
-
+  double kept = total;
+  size_t size = most;
+  if (sampling.top_p < 1.0) {
+    kept = 0.0;
+    for (size = 0; size < most && (size == 0 || kept < sampling.top_p * total); ++size) {
+      kept += weight_of(ranking.at(size));
+    }
+  }
   double position = kept * static_cast<double>(uniform_open(RandomStream{sampling.seed, 0, kSamplingSite}.word(index)));
   for (size_t i = 0; i + 1 < size; ++i) {
-    position -= weights[i];
-    if (position < 0.0) return ids[i];
+    position -= weight_of(ranking.at(i));
+    if (position < 0.0) return ranking.at(i);
   }
-  return ids[size - 1];
+  return ranking.at(size - 1);
 }
 
 std::vector<Continuation> generate_rows(const Context& context, const Transformer& model,

@@ -29,6 +29,7 @@ struct GenerateOptions {
   bool ignore_end = false;
   Sampling sampling;
   int threads = 0;
+  std::string compute = "FP32";
   bool json = false;
 };
 
@@ -142,7 +143,8 @@ void print_text(const GenerateOptions& options, const std::vector<std::string>& 
 int run_generate(const GenerateOptions& options) {
   const std::vector<std::string> prompts =
       options.prompt_file.empty() ? options.prompts : read_prompts(options.prompt_file);
-  ModelFolder opened = open_model(options.checkpoint, options.threads);
+  ModelFolder opened =
+      open_model(options.checkpoint, options.threads, options.compute == "BF16" ? DType::kBF16 : DType::kF32);
   opened.require_language_model();
   std::unique_ptr<Tokenizer> tokenizer;
   std::vector<std::vector<int32_t>> ids;
@@ -229,6 +231,9 @@ void add_generate(Command app) {
       .range(1e-9, 1.0);
   command.option("--seed", options->sampling.seed, "of the random draws").show_default();
   command.option("--threads", options->threads, "0: all CPUs").show_default().range(0, 4096);
+  command.option("--compute", options->compute, "BF16: weights and activations in half the memory, faster, rounded")
+      .show_default()
+      .one_of({"FP32", "BF16"});
   command.flag("--json", options->json, "print the result as one JSON object, and nothing else");
   command.run([options] { return run_generate(*options); });
 }

@@ -56,10 +56,14 @@ template <int kRows, int kColumns, class T>
 void dot_products(const Product<T>& p, int64_t column, float* sums) {
   Lanes lanes[kRows][kColumns] = {};
   const T* b = p.b + column * p.k;
+  constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
   int64_t k = 0;
   for (; k + kLanes <= p.k; k += kLanes) {
     Lanes a[kRows];
     for (int m = 0; m < kRows; ++m) load(p.a + m * p.k + k, a[m]);
+    if (k % kLine == 0) {  // rows are short streams, over before the hardware follows them
+      for (int c = 0; c < kColumns; ++c) __builtin_prefetch(b + (c + kColumns) * p.k + k);
+    }
     for (int c = 0; c < kColumns; ++c) {
       Lanes value;
       load(b + c * p.k + k, value);
