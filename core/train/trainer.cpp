@@ -49,6 +49,35 @@ std::optional<double> number_of(const std::string& text) {
   return value;
 }
 
+/// Whether a run of `config` would have come to `step` just as that of `text` did: what differs has no part in updates
+/// (names, evaluations, where it computes), or is a length or schedule that has not mattered yet.
+bool has_same_past(const RunConfig& config, const std::string& text, int64_t step) {
+  if (text == to_text(config)) return true;
+  RunConfig other;
+  try {
+    parse_config(text, "the checkpoint's configuration", {}, other);
+  } catch (const Error&) {
+    return false;
+  }
+  for (int64_t i = 0; i < step; ++i) {
+    if (learning_rate_at(config.optimizer(), config.schedule(), config.steps(), i) !=
+        learning_rate_at(other.optimizer(), other.schedule(), other.steps(), i)) {
+      return false;
+    }
+  }
+  const auto updates = [](RunConfig one) {
+    one.clear_name();
+    one.clear_steps();
+    one.clear_schedule();
+    one.clear_evaluation();
+    one.clear_checkpoint();
+    one.clear_logging();
+    one.clear_dist();
+    return to_text(one);
+  };
+  return updates(config) == updates(other);
+}
+
 /// One run on this rank.
 class TrainingRun {
  public:
@@ -108,12 +137,12 @@ class TrainingRun {
 
 std::string TrainingRun::checkpoint_to_resume() {
   if (names_checkpoint()) return options_.resume;
-  if (!keeps_files()) return "";
+  if (!keeps_files()) return options_.start_from;
   std::vector<std::string> damaged;
   std::string found = find_checkpoint(communicator_, options_.run_directory, damaged);
   for (const std::string& what : damaged) LOG_IF(WARNING, first()) << "checkpoint passed over: " << what;
   if (options_.resume == "never") {
-    if (found.empty() && damaged.empty()) return "";
+    if (found.empty() && damaged.empty()) return options_.start_from;
     throw Error(ExitCode::kUsage, options_.run_directory + " already has checkpoints",
                 "choose another --out, or --resume auto to go on with it")
         .mark_on_all_ranks();
@@ -123,7 +152,7 @@ std::string TrainingRun::checkpoint_to_resume() {
                 "to begin anew, choose another --out")
         .mark_on_all_ranks();
   }
-  return found;
+  return found.empty() ? options_.start_from : found;
 }
 
 void TrainingRun::restore() {
@@ -133,18 +162,23 @@ void TrainingRun::restore() {
   int code = 0;
   std::string failure;
   try {
-    if (names_checkpoint()) verify_checkpoint(from);
+    const bool of_another_run = !from.empty() && from == options_.start_from;
+    if (names_checkpoint() || of_another_run) verify_checkpoint(from);
     if (!from.empty()) {
       const SavedState saved = saved_state();
       RunState state;
       read_state(saved.ranges, [&](const auto& ranges) { state = load_checkpoint(from, saved.tensors, ranges); });
+      if (of_another_run && state.step >= config_.steps()) {
+        throw Error(ExitCode::kUsage, from + " is at step " + std::to_string(state.step) + " of a run of " +
+                                          std::to_string(config_.steps()) + " steps: there is nothing left to train");
+      }
       result_.start_step = state.step;
       result_.checkpoint = from;
       saved_step_ = state.step;
       evaluation_due_ = state.evaluation_due;
       if (state.facts.contains(kFirstLoss)) result_.first_loss = number_of(state.facts.at(kFirstLoss));
       LOG_IF(INFO, first()) << "goes on from " << from << " at step " << state.step;
-      LOG_IF(WARNING, first() && state.config_text != to_text(config_))
+      LOG_IF(WARNING, first() && !has_same_past(config_, state.config_text, state.step))
           << "the configuration differs from the checkpoint's; the result will differ from an undisturbed run";
       for (const auto& [what, now] : objective_.fingerprint()) {
         LOG_IF(WARNING, first() && state.facts.contains(what) && state.facts.at(what) != now)
@@ -276,6 +310,7 @@ TrainerResult TrainingRun::run() {
   facts["config"] = to_text(config_);
   facts["binary"] = binary_fingerprint();
   facts["--resume"] = options_.resume;
+  facts["--start-from"] = options_.start_from;
   require_agreement(communicator_, facts);
   if (keeps_files()) lease_ = take_lease(communicator_, options_.run_directory);
   restore();

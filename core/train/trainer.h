@@ -21,6 +21,7 @@ struct TrainerOptions {
   WorkRecorder* recorder = nullptr;             ///< of the device; null: every kernel is launched by itself
   std::string run_directory;                    ///< empty: nothing is kept on disk
   std::string resume = "auto";  ///< auto: the newest intact checkpoint, if any; never; or a checkpoint folder
+  std::string start_from;       ///< checkpoint to go on from, step and all, when `resume` finds none; empty: begin anew
   std::string initial_weights;  ///< folder with the weights to begin with when nothing is resumed; empty: random
   std::function<bool(const ParameterInfo&)> frozen;  ///< empty: everything is trained
   std::map<std::string, std::string> texts;          ///< files of every checkpoint: config.json, tokenizer.json

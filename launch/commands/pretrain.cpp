@@ -31,6 +31,7 @@ struct PretrainOptions {
   std::vector<std::string> overrides;
   std::string out;
   std::string resume = "auto";
+  std::string start_from;
   std::string initial_weights;
   bool graphs = false;
   bool json = false;
@@ -122,6 +123,9 @@ int pretrain(World& world, const PretrainOptions& options) {
       return Scores{{"choice_accuracy", score.accuracy}, {"choice_accuracy_per_token", score.accuracy_per_token}};
     };
   }
+  if (!options.start_from.empty()) {
+    on_all_ranks(communicator, [&] { trainer.start_from = resolve_checkpoint(options.start_from); });
+  }
   trainer.initial_weights = initial;
   description.model = config.model();
   description.labels.clear();
@@ -158,9 +162,14 @@ void add_pretrain(Command app) {
       .option("--resume", options->resume,
               "auto: from the newest intact checkpoint in --out, if any; never; or a checkpoint folder")
       .show_default();
-  command.option(
-      "--init-from", options->initial_weights,
-      "continued pretraining: begin with the weights of this checkpoint, run directory or Hugging Face folder");
+  const Option start = command.option(
+      "--start-from", options->start_from,
+      "when --out has no checkpoint: go on from this one of another run (or its newest), weights, moments, step and "
+      "data; with another length or schedule that run branches off");
+  command
+      .option("--init-from", options->initial_weights,
+              "continued pretraining: begin with the weights of this checkpoint, run directory or Hugging Face folder")
+      .excludes(start);
   command.flag("--graphs", options->graphs,
                "on a device, record a micro-batch as a CUDA graph and launch it as a whole (one rank, no dropout): for "
                "models so small that launches take longer than kernels");

@@ -96,6 +96,7 @@ void read_other_columns(const CsvTable& csv, const SweepColumns& columns, SweepR
   std::map<std::string, double> compute;
   for (const SweepRun& run : report.table.runs.runs) compute[run.name] = run.c;
   for (const SweepRun& run : report.table.filtered_out) compute[run.name] = run.c;
+  const int64_t own = csv.find_column("c_own");  // a branch was trained for its own steps only
   for (size_t row = 0; row < csv.rows.size(); ++row) {
     const std::string line = "line " + std::to_string(csv.lines[row]);
     const std::string called = name >= 0 && !compute.contains(line) ? csv.rows[row][static_cast<size_t>(name)] : line;
@@ -105,7 +106,9 @@ void read_other_columns(const CsvTable& csv, const SweepColumns& columns, SweepR
     if (seconds >= 0) {
       double taken_seconds = 0.0;
       const bool known = parse_csv_number(csv.rows[row][static_cast<size_t>(seconds)], taken_seconds);
-      cells.push_back(known && taken_seconds > 0.0 ? short_number(compute[called] / taken_seconds) : "");
+      double flops = compute[called];
+      if (own >= 0) parse_csv_number(csv.rows[row][static_cast<size_t>(own)], flops);
+      cells.push_back(known && taken_seconds > 0.0 ? short_number(flops / taken_seconds) : "");
     }
     report.others[called] = std::move(cells);
   }

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <sstream>
 
 #include "launch/commands/sweep.h"
@@ -33,32 +34,50 @@ struct SweepCommand {
 
 void add_sweep_file(Command command, SweepCommand& options) {
   command.option("--config", options.config, "sweep file (launch/recipes/sweeps/*.textproto)").required();
-  command.option("--set", options.overrides, "change a field of the base configuration: data.train=data/tokens")
+  command
+      .option(
+          "--set", options.overrides,
+          "change a field of the base configuration: data.train=data/tokens; or of the sweep: sweep.most_flops=1e15")
       .take_all();
   command.flag("--json", options.json, "print the result as one JSON object, and nothing else");
 }
 
 std::string program_path() { return std::filesystem::read_symlink("/proc/self/exe").string(); }
 
-void print_plan(const SweepPlan& plan) {
+void print_plan(const LoadedSweep& loaded) {
+  const SweepPlan& plan = loaded.plan;
+  for (const std::string& note : loaded.notes) std::printf("%s\n", note.c_str());
   std::printf("%-28s %11s %11s %11s %7s %10s %8s %9s\n", "run", "parameters", "N", "D", "D/N", "FLOPs", "steps",
               "rate");
+  double fine_tuning = 0.0;
   for (const PlannedRun& run : plan.runs) {
-    std::printf("%-28s %11lld %11lld %11.4g %7.4g %10.3e %8lld %9.2e%s\n", run.name.c_str(),
+    std::printf("%-28s %11lld %11lld %11.4g %7.4g %10.3e %8lld %9.2e", run.name.c_str(),
                 static_cast<long long>(run.parameters), static_cast<long long>(run.parameters_in_products), run.tokens,
                 run.tokens / static_cast<double>(run.parameters_in_products), run.flops,
-                static_cast<long long>(run.config.steps()), run.config.optimizer().learning_rate(),
-                run.held_out ? "  held out" : "");
+                static_cast<long long>(run.config.steps()), run.config.optimizer().learning_rate());
+    if (run.segment >= 0) std::printf("  from step %lld of its trunk", static_cast<long long>(run.first_step));
+    std::printf("%s\n", run.held_out ? "  held out" : "");
+    fine_tuning += run.downstream_flops;
   }
+  if (!plan.segments.empty()) {
+    std::printf("%zu pieces of trunks: %.3e FLOPs are trained instead of %.3e\n", plan.segments.size(), plan.flops,
+                plan.flops_apart);
+  }
+  if (fine_tuning > 0) std::printf("fine-tuning takes at most %.3e FLOPs of them\n", fine_tuning);
   std::printf("%zu runs, %.3e FLOPs: an hour on %.2g GFLOP/s\n", plan.runs.size(), plan.flops, plan.flops / 3600 / 1e9);
 }
 
 void plan(const SweepCommand& options) {
   const LoadedSweep loaded = load_sweep(options.config, options.overrides);
-  if (!options.json) return print_plan(loaded.plan);
-  nlohmann::ordered_json json{{"name", loaded.sweep.name()}, {"flops", loaded.plan.flops}};
+  if (!options.json) return print_plan(loaded);
+  nlohmann::ordered_json json{{"name", loaded.sweep.name()},
+                              {"flops", loaded.plan.flops},
+                              {"flops_apart", loaded.plan.flops_apart},
+                              {"notes", loaded.notes}};
   json["runs"] = nlohmann::ordered_json::array();
   for (const PlannedRun& run : loaded.plan.runs) json["runs"].push_back(run_json(run));
+  json["trunks"] = nlohmann::ordered_json::array();
+  for (const PlannedSegment& segment : loaded.plan.segments) json["trunks"].push_back(segment_json(segment));
   std::cout << json.dump() << std::endl;
 }
 
@@ -74,6 +93,7 @@ int run_locally(const SweepCommand& options, const LoadedSweep& loaded, const Sw
   execution.program = program_path();
   execution.launcher = words(options.launcher);
   execution.only = options.only;
+  execution.downstream = loaded.sweep.downstream();
   execution.quiet = options.json;
   const ExecutionSummary summary = execute_locally(folder, loaded.plan, execution);
   const std::string csv = folder.write_csv(loaded.plan);
@@ -81,6 +101,8 @@ int run_locally(const SweepCommand& options, const LoadedSweep& loaded, const Sw
     std::cout << nlohmann::ordered_json{{"runs", loaded.plan.runs.size()},
                                         {"done", summary.done},
                                         {"diverged", summary.diverged},
+                                        {"trunks", summary.segments},
+                                        {"fine_tuned", summary.fine_tuned},
                                         {"failed", summary.failed},
                                         {"left", summary.left},
                                         {"interrupted", summary.interrupted},
@@ -90,14 +112,17 @@ int run_locally(const SweepCommand& options, const LoadedSweep& loaded, const Sw
   } else if (summary.interrupted) {
     std::cout << "stopped as asked; run the same command again to go on\n";
   } else if (!options.only.empty()) {
-    if (summary.left > 0) std::cout << summary.left << " runs are left to the launcher that trains them\n";
+    if (summary.left > 0) {
+      std::cout << summary.left << " are left: another launcher is at them, or what they wait for is not there\n";
+    }
   } else {
     std::cout << csv << "\nnext: tsugi sweep fit --csv " << csv
               << " --where 'status == \"done\"' --hold-out 'held_out == 1' --form chinchilla\n";
   }
   if (summary.failed > 0) {
     throw Error(ExitCode::kInputOutput,
-                std::to_string(summary.failed) + " runs failed; their logs are " + options.out + "/runs/*/log",
+                std::to_string(summary.failed) + " runs failed; their logs are " + options.out + "/runs/*/log" +
+                    (loaded.plan.segments.empty() ? "" : " and trunks/*/log"),
                 "the same command tries them again");
   }
   return static_cast<int>(summary.interrupted ? ExitCode::kInterrupted : ExitCode::kDone);
@@ -124,10 +149,14 @@ int collect(const SweepCommand& options) {
   const std::string csv = folder.write_csv(loaded.plan);
   std::string missing;
   int count = 0;
-  for (const PlannedRun& run : loaded.plan.runs) {
-    if (folder.result(run)) continue;
+  const std::vector<SweepTask> tasks = sweep_tasks(loaded.plan);
+  for (const SweepTask& task : tasks) {
+    if (task.kind == SweepTask::Kind::kSegment || folder.has_result(task)) continue;
+    const bool of_diverged =
+        task.kind == SweepTask::Kind::kDownstream && folder.has_diverged(tasks[static_cast<size_t>(task.after)]);
+    if (of_diverged) continue;
     ++count;
-    missing += "\n  " + folder.run_folder(run);
+    missing += "\n  " + folder.task_folder(task);
   }
   if (options.json) {
     std::cout << nlohmann::ordered_json{{"runs", loaded.plan.runs.size()}, {"missing", count}, {"csv", csv}}.dump()
@@ -142,6 +171,58 @@ int collect(const SweepCommand& options) {
   return static_cast<int>(ExitCode::kDone);
 }
 
+/// How far a task is.
+struct TaskState {
+  std::string state;
+  int64_t step = 0;
+  int64_t steps = 0;   ///< 0: not known before it begins
+  double share = 0.0;  ///< of its own FLOPs
+  std::optional<double> loss, accuracy;
+  const QueuedTask* queued = nullptr;
+};
+
+TaskState state_of(const SweepFolder& folder, const SweepTask& task, const std::map<std::string, QueuedTask>& queued) {
+  TaskState now;
+  int64_t first = 0;
+  if (task.kind == SweepTask::Kind::kRun) {
+    now.steps = task.run->config.steps();
+    first = task.run->first_step;
+  } else if (task.kind == SweepTask::Kind::kSegment) {
+    now.steps = task.segment->config.steps();
+    first = task.segment->first_step;
+  }
+  const bool ended = folder.has_result(task);
+  now.step = ended ? now.steps : folder.step(task);
+  if (now.steps > 0) now.step = std::min(now.step, now.steps);
+  if (now.step > first) now.share = static_cast<double>(now.step - first) / static_cast<double>(now.steps - first);
+  if (ended) now.share = 1.0;
+  const auto in_slurm = queued.find(task.id);
+  if (!ended && in_slurm != queued.end()) now.queued = &in_slurm->second;
+  now.state = ended                   ? (folder.has_diverged(task) ? "diverged" : "done")
+              : folder.running(task)  ? "running"
+              : now.queued != nullptr ? "queued"
+              : now.step > 0          ? "stopped"
+                                      : "waiting";
+  if (now.state == "done" && task.kind == SweepTask::Kind::kRun) now.loss = folder.result(*task.run)->loss;
+  if (now.state == "done" && task.kind == SweepTask::Kind::kDownstream) {
+    now.accuracy = folder.downstream_result(*task.run)->accuracy;
+  }
+  return now;
+}
+
+void print_state(const SweepTask& task, const TaskState& now) {
+  std::printf("%-28s %-9s", task.name.c_str(), now.state.c_str());
+  if (now.steps > 0)
+    std::printf(" %8lld / %-8lld", static_cast<long long>(now.step), static_cast<long long>(now.steps));
+  if (now.loss) std::printf("  loss %.4f", *now.loss);
+  if (now.accuracy) std::printf("  accuracy %.4f", *now.accuracy);
+  if (now.queued != nullptr) {
+    std::printf("  job %s_%s %s", now.queued->array.c_str(), now.queued->index.c_str(), now.queued->state.c_str());
+    if (now.queued->state == "PENDING") std::printf(" (%s)", now.queued->reason.c_str());
+  }
+  std::printf("\n");
+}
+
 void status(const SweepCommand& options) {
   const LoadedSweep loaded = load_sweep(options.config, options.overrides);
   const SweepFolder folder(options.out);
@@ -154,39 +235,25 @@ void status(const SweepCommand& options) {
   }
   nlohmann::ordered_json json = nlohmann::ordered_json::array();
   double flops = 0.0;
-  for (const PlannedRun& run : loaded.plan.runs) {
-    const std::optional<RunResult> ended = folder.result(run);
-    const int64_t step = ended ? run.config.steps() : std::min(folder.step(run), run.config.steps());
-    const auto task = queued.find(run.id);
-    const std::string state = ended                  ? (ended->diverged ? "diverged" : "done")
-                              : folder.running(run)  ? "running"
-                              : task != queued.end() ? "queued"
-                              : step > 0             ? "stopped"
-                                                     : "waiting";
-    flops += run.flops * static_cast<double>(step) / static_cast<double>(run.config.steps());
+  double all = 0.0;
+  for (const SweepTask& task : sweep_tasks(loaded.plan)) {
+    const TaskState now = state_of(folder, task, queued);
+    flops += now.share * task.flops;
+    all += task.flops;
     json.push_back(
-        {{"name", run.name}, {"id", run.id}, {"state", state}, {"step", step}, {"steps", run.config.steps()}});
-    if (ended && !ended->diverged) json.back()["loss"] = ended->loss;
-    const bool in_slurm = !ended && task != queued.end();
-    if (in_slurm) {
-      json.back()["job"] = task->second.array + "_" + task->second.index;
-      json.back()["slurm"] = task->second.state;
+        {{"name", task.name}, {"id", task.id}, {"state", now.state}, {"step", now.step}, {"steps", now.steps}});
+    if (now.loss) json.back()["loss"] = *now.loss;
+    if (now.accuracy) json.back()["accuracy"] = *now.accuracy;
+    if (now.queued != nullptr) {
+      json.back()["job"] = now.queued->array + "_" + now.queued->index;
+      json.back()["slurm"] = now.queued->state;
     }
-    if (options.json) continue;
-    std::printf("%-28s %-9s %8lld / %-8lld", run.name.c_str(), state.c_str(), static_cast<long long>(step),
-                static_cast<long long>(run.config.steps()));
-    if (ended && !ended->diverged) std::printf("  loss %.4f", ended->loss);
-    if (in_slurm) {
-      const QueuedTask& job = task->second;
-      std::printf("  job %s_%s %s", job.array.c_str(), job.index.c_str(), job.state.c_str());
-      if (job.state == "PENDING") std::printf(" (%s)", job.reason.c_str());
-    }
-    std::printf("\n");
+    if (!options.json) print_state(task, now);
   }
   if (options.json) {
-    std::cout << nlohmann::ordered_json{{"share", flops / loaded.plan.flops}, {"runs", json}}.dump() << std::endl;
+    std::cout << nlohmann::ordered_json{{"share", flops / all}, {"runs", json}}.dump() << std::endl;
   } else {
-    std::printf("%.1f %% of %.3e FLOPs\n", 100 * flops / loaded.plan.flops, loaded.plan.flops);
+    std::printf("%.1f %% of %.3e FLOPs\n", 100 * flops / all, all);
   }
 }
 
@@ -208,7 +275,7 @@ void add_sweep_run(Command sweep) {
   running.option("--jobs", options->slurm.jobs, "runs side by side; 0: one for each CPU").range(0, 4096);
   running.option("--threads", options->threads, "of each run").show_default().range(1, 4096);
   running.option("--launcher", options->launcher, "start each run through this: \"mpirun -n 4\"");
-  running.option("--only", options->only, "ids of the runs to train (sweep plan --json)").separated(',');
+  running.option("--only", options->only, "ids of what to do (sweep plan --json)").separated(',');
   add_slurm_options(running, options->slurm);
   running.run([options] { return run(*options); });
 

@@ -30,6 +30,8 @@ nlohmann::ordered_json as_json(const Submission& submission) {
   for (const SubmittedArray& array : submission.arrays) {
     json["arrays"].push_back({{"script", array.script},
                               {"job", array.job},
+                              {"what", array.what},
+                              {"after", array.after},
                               {"tasks", array.tasks},
                               {"runs", array.runs},
                               {"longest_seconds", array.longest_seconds}});
@@ -39,13 +41,17 @@ nlohmann::ordered_json as_json(const Submission& submission) {
 
 void show(const Submission& submission, const std::string& out, bool dry_run) {
   if (submission.ended + submission.queued > 0) {
-    std::printf("%d runs have ended, %d are queued or running\n", submission.ended, submission.queued);
+    std::printf("%d runs (with trunks and fine-tunings) have ended, %d are queued or running\n", submission.ended,
+                submission.queued);
   }
   for (const SubmittedArray& array : submission.arrays) {
-    std::printf("%s: %d runs in %d tasks, the longest of about %.3g min at %.3g GFLOP/s a run\n",
-                dry_run ? "an array" : ("array " + array.job).c_str(), array.runs, array.tasks,
+    std::printf("%s: %d %s in %d tasks, the longest of about %.3g min at %.3g GFLOP/s a run\n",
+                dry_run ? "an array" : ("array " + array.job).c_str(), array.runs, array.what.c_str(), array.tasks,
                 array.longest_seconds / 60, submission.flops_per_second / 1e9);
     std::printf("  %s%s\n", dry_run ? "sbatch " : "", array.script.c_str());
+    for (const std::string& script : array.after) {
+      std::printf("    %s %s\n", dry_run ? "with --dependency=afterany: and the job of" : "after", script.c_str());
+    }
   }
   if (submission.arrays.empty()) {
     std::printf("nothing to submit\n");

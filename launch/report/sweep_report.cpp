@@ -75,6 +75,7 @@ RenderedReport render_report(const SweepReport& report) {
   sections.push_back(surface_section(report));
   sections.push_back(misallocation_section(report));
   sections.push_back(tuning_section(report));
+  if (std::optional<ReportSection> task = downstream_section(report)) sections.push_back(std::move(*task));
   sections.insert(sections.end(), std::make_move_iterator(tables.begin() + 1), std::make_move_iterator(tables.end()));
   RenderedReport rendered;
   rendered.html = page(report.title, facts(report), sections);

@@ -80,6 +80,8 @@ ReportSection exponent_section(const SweepReport& report);
 ReportSection tuning_section(const SweepReport& report);
 ReportSection residual_section(const SweepReport& report);
 ReportSection backtest_section(const SweepReport& report);
+/// Nothing unless the table has a column `accuracy`; accuracy_majority and accuracy_ngrams are what it has to beat.
+std::optional<ReportSection> downstream_section(const SweepReport& report);
 std::vector<ReportSection> table_sections(const SweepReport& report);
 
 /// The page, complete in itself, and the files beside it.

@@ -39,7 +39,7 @@ ReportSection fit_table(const SweepReport& report) {
 
 /// Columns that say how a run was computed rather than what came out.
 bool is_of_machine(const std::string& column) {
-  for (const char* name : {"seconds", "FLOP/s", "tokens_per_second", "mfu", "mfu_palm", "mfu_causal", "ranks",
+  for (const char* name : {"c_own", "seconds", "FLOP/s", "tokens_per_second", "mfu", "mfu_palm", "mfu_causal", "ranks",
                            "threads", "program", "version", "host", "processor", "device"}) {
     if (column == name) return true;
   }

@@ -11,10 +11,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <initializer_list>
 #include <iostream>
 #include <map>
 #include <set>
@@ -34,9 +36,9 @@ using Clock = std::chrono::steady_clock;
 constexpr int64_t kLargestLog = int64_t{1} << 26;
 constexpr auto kPoll = std::chrono::milliseconds(50);
 
-/// A run that a process of ours trains.
+/// A task that a process of ours does.
 struct Child {
-  const PlannedRun* run = nullptr;
+  size_t task = 0;
   size_t slot = 0;
   bool half_rate = false;
   int lock = -1;  ///< ours too, until the result is written
@@ -54,6 +56,11 @@ std::string last_line(const std::string& path) {
   return text.substr(text.rfind('\n') + 1);
 }
 
+std::string exact(double value) {
+  char text[32];
+  return {text, std::to_chars(text, text + sizeof text, value).ptr};
+}
+
 std::string decimals(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%.4f", value);
@@ -63,7 +70,12 @@ std::string decimals(double value) {
 class Executor {
  public:
   Executor(const SweepFolder& folder, const SweepPlan& plan, const LocalExecution& options)
-      : folder_(folder), plan_(plan), options_(options), cpus_(allowed_cpus()) {
+      : folder_(folder),
+        plan_(plan),
+        options_(options),
+        tasks_(sweep_tasks(plan)),
+        ended_(tasks_.size(), false),
+        cpus_(allowed_cpus()) {
     const int jobs = options.jobs > 0 ? options.jobs : static_cast<int>(cpus_.size());
     slots_.assign(static_cast<size_t>(jobs), false);
   }
@@ -71,11 +83,11 @@ class Executor {
   ExecutionSummary execute() {
     std::set<std::string> only(options_.only.begin(), options_.only.end());
     const bool all = only.empty();
-    for (const PlannedRun& run : plan_.runs) {
-      if ((all || only.erase(run.id) > 0) && !folder_.result(run)) waiting_.push_back(&run);
+    for (size_t i = 0; i < tasks_.size(); ++i) {
+      if ((all || only.erase(tasks_[i].id) > 0) && !has_ended(i)) waiting_.push_back(i);
     }
     if (!only.empty()) throw Error(ExitCode::kUsage, "this sweep has no run of id " + *only.begin());
-    std::ranges::stable_sort(waiting_, [](const PlannedRun* a, const PlannedRun* b) { return a->flops > b->flops; });
+    std::ranges::stable_sort(waiting_, [&](size_t a, size_t b) { return tasks_[a].chain > tasks_[b].chain; });
     total_ = waiting_.size();
     install_stop_signals();
     Clock::time_point busy = Clock::now();
@@ -86,32 +98,72 @@ class Executor {
       if (!all && Clock::now() - busy > std::chrono::duration<double>(options_.patience_seconds)) break;
       if (!reap()) std::this_thread::sleep_for(kPoll);
     }
-    summary_.left = static_cast<int>(waiting_.size());
+    summary_.left += static_cast<int>(waiting_.size());
     return summary_;
   }
 
  private:
+  enum class Readiness { kReady, kWaits, kPointless };
+
+  bool has_ended(size_t index) {
+    if (!ended_[index]) ended_[index] = folder_.has_result(tasks_[index]);
+    return ended_[index];
+  }
+
+  /// Whether a piece of the trunk that a task goes on from, near or far, has diverged.
+  bool trunk_diverged(const SweepTask& task) {
+    for (int one = task.after; one >= 0; one = tasks_[static_cast<size_t>(one)].after) {
+      if (has_ended(static_cast<size_t>(one)) && folder_.has_diverged(tasks_[static_cast<size_t>(one)])) return true;
+    }
+    return false;
+  }
+
+  /// What diverged is neither gone on from nor fine-tuned; runs then go their own way.
+  Readiness readiness(const SweepTask& task) {
+    if (task.after < 0) return Readiness::kReady;
+    const size_t before = static_cast<size_t>(task.after);
+    switch (task.kind) {
+      case SweepTask::Kind::kSegment:
+        if (trunk_diverged(task)) return Readiness::kPointless;
+        break;
+      case SweepTask::Kind::kRun:
+        if (trunk_diverged(task)) return Readiness::kReady;
+        break;
+      case SweepTask::Kind::kDownstream:
+        if (has_ended(before) && folder_.has_diverged(tasks_[before])) return Readiness::kPointless;
+        break;
+    }
+    return has_ended(before) ? Readiness::kReady : Readiness::kWaits;
+  }
+
   void start_what_fits() {
     for (size_t slot = 0; slot < slots_.size(); ++slot) {
       if (slots_[slot]) continue;
       for (auto next = waiting_.begin(); next != waiting_.end();) {
-        if (folder_.result(**next)) {  // another launcher ended it
+        const SweepTask& task = tasks_[*next];
+        if (has_ended(*next)) {  // by another launcher
           next = waiting_.erase(next);
           continue;
         }
-        if (start(**next, slot, std::filesystem::exists(folder_.run_folder(**next) + "/train-half-rate"))) {
+        const Readiness ready = readiness(task);
+        if (ready == Readiness::kPointless) {
+          next = waiting_.erase(next);
+          continue;
+        }
+        if (ready == Readiness::kReady && start(*next, slot)) {
           waiting_.erase(next);
           break;
         }
-        ++next;  // another launcher has it
+        ++next;  // it waits, or another launcher has it
       }
       if (!slots_[slot]) return;
     }
   }
 
-  /// False when somebody else trains it.
-  bool start(const PlannedRun& run, size_t slot, bool half_rate) {
-    const std::string folder = folder_.run_folder(run);
+  /// False when somebody else is at it.
+  bool start(size_t index, size_t slot) {
+    const SweepTask& task = tasks_[index];
+    const std::string folder = folder_.task_folder(task);
     std::filesystem::create_directories(folder);
     const std::string path = folder + "/lock";
     const int lock = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
@@ -120,37 +172,84 @@ class Executor {
       close(lock);
       return false;
     }
-    if (folder_.result(run)) {  // it ended between our look and the lock
+    if (folder_.has_result(task)) {  // it ended between our look and the lock
       close(lock);
       return true;
     }
-    RunConfig config = run.config;
-    if (half_rate) config.mutable_optimizer()->set_learning_rate(run.config.optimizer().learning_rate() / 2);
-    config.mutable_dist()->set_threads(options_.threads);
-    const std::string spec = folder + (half_rate ? "/half-rate.textproto" : "/run.textproto");
-    write_file_durably(spec, to_text(config));
-    launch(run, slot, half_rate, spec, lock);
+    if (task.kind == SweepTask::Kind::kRun && trunk_diverged(task)) {
+      std::filesystem::create_directories(folder + "/train-half-rate");
+    }
+    const bool half_rate = task.kind == SweepTask::Kind::kRun && std::filesystem::exists(folder + "/train-half-rate");
+    launch(index, slot, half_rate, lock);
     return true;
   }
 
-  void launch(const PlannedRun& run, size_t slot, bool half_rate, const std::string& spec, int lock) {
-    const std::string folder = folder_.run_folder(run);
-    const std::string out = folder + (half_rate ? "/train-half-rate" : "/train");
-    const std::string log = folder + "/log";
-    const std::string summary = folder + "/summary.json";
-    std::vector<const char*> arguments;
-    for (const std::string& word : options_.launcher) arguments.push_back(word.c_str());
-    for (const char* word : {options_.program.c_str(), "pretrain", "--config", spec.c_str(), "--out", out.c_str(),
-                             "--resume", "auto", "--json"}) {
-      arguments.push_back(word);
+  /// The configuration of a run or a piece of a trunk, written where its process finds it.
+  std::string write_specification(const SweepTask& task, bool half_rate) const {
+    RunConfig config = task.segment != nullptr ? task.segment->config : task.run->config;
+    if (half_rate) config.mutable_optimizer()->set_learning_rate(config.optimizer().learning_rate() / 2);
+    config.mutable_dist()->set_threads(options_.threads);
+    const std::string path = folder_.task_folder(task) + (half_rate ? "/half-rate.textproto" : "/run.textproto");
+    write_file_durably(path, to_text(config));
+    return path;
+  }
+
+  std::vector<std::string> command(const SweepTask& task, bool half_rate) const {
+    std::vector<std::string> words = options_.launcher;
+    words.push_back(options_.program);
+    const auto add = [&](std::initializer_list<std::string> more) { words.insert(words.end(), more); };
+    const std::string out = folder_.task_folder(task) + (half_rate ? "/train-half-rate" : "/train");
+    if (task.kind == SweepTask::Kind::kDownstream) {
+      const DownstreamConfig& downstream = options_.downstream;
+      add({"finetune",
+           "--task",
+           "classification",
+           "--checkpoint",
+           folder_.run_directory(*task.run),
+           "--train",
+           downstream.train(),
+           "--validation",
+           downstream.validation(),
+           "--epochs",
+           exact(downstream.epochs()),
+           "--batch",
+           std::to_string(downstream.batch()),
+           "--micro-batches",
+           std::to_string(downstream.micro_batches()),
+           "--learning-rate",
+           exact(downstream.learning_rate()),
+           "--seed",
+           std::to_string(task.run->config.seed()),
+           "--threads",
+           std::to_string(options_.threads),
+           "--checkpoint-every",
+           "200",
+           "--baselines"});
+    } else {
+      add({"pretrain", "--config", write_specification(task, half_rate)});
+      if (task.after >= 0 && !half_rate) {
+        add({"--start-from", folder_.task_folder(tasks_[static_cast<size_t>(task.after)]) + "/train"});
+      }
     }
+    add({"--out", out, "--resume", "auto", "--json"});
+    return words;
+  }
+
+  void launch(size_t index, size_t slot, bool half_rate, int lock) {
+    const SweepTask& task = tasks_[index];
+    const std::string log = folder_.task_folder(task) + "/log";
+    const std::string summary = folder_.task_folder(task) + "/summary.json";
+    const std::vector<std::string> words = command(task, half_rate);
+    std::vector<const char*> arguments;
+    for (const std::string& word : words) arguments.push_back(word.c_str());
     arguments.push_back(nullptr);
     const cpu_set_t cpus = share_of(slot);
     const pid_t parent = getpid();
     const pid_t child = fork();
     if (child < 0) throw file_error("start a process of", options_.program);
     if (child == 0) {
-      // A launcher that dies takes its runs along; they save before they go. After a SIGTERM mpirun would not let them.
+      // A launcher that dies takes its tasks along; they save before they go. After a SIGTERM mpirun would not let
+      // them.
       prctl(PR_SET_PDEATHSIG, SIGUSR1);
       if (getppid() != parent) _exit(static_cast<int>(ExitCode::kInterrupted));
       setpgid(0, 0);  // Ctrl-C comes through us
@@ -166,7 +265,7 @@ class Executor {
       _exit(127);
     }
     slots_[slot] = true;
-    children_[child] = {&run, slot, half_rate, lock, Clock::now()};
+    children_[child] = {index, slot, half_rate, lock, Clock::now()};
   }
 
   /// The CPUs of a run. Its own ones only where runs side by side take them all: otherwise others may be about, and the
@@ -196,18 +295,44 @@ class Executor {
   }
 
   void keep(const Child& child, int status) {
-    const PlannedRun& run = *child.run;
+    const SweepTask& task = tasks_[child.task];
     const double seconds = std::chrono::duration<double>(Clock::now() - child.start).count();
+    const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    // Signals that come before the task listens end it, and so does a launcher that was asked to.
+    if (code == static_cast<int>(ExitCode::kInterrupted) || (code > 128 && stop_requested())) {
+      if (!stop_requested()) waiting_.push_back(child.task);  // somebody stopped this task alone: it goes on
+      return;
+    }
+    const bool diverged = code == static_cast<int>(ExitCode::kDiverged);
+    if (code != 0 && !diverged) {
+      // Not kept as a result: what made it fail (a full disk, a killed process) may be mended before the next try.
+      ++summary_.failed;
+      drop_what_waits_for(child.task);
+      return report(task,
+                    "failed with code " + std::to_string(code) + ": " + last_line(folder_.task_folder(task) + "/log"));
+    }
+    if (task.kind == SweepTask::Kind::kSegment) {
+      folder_.write_segment_result(task, diverged, seconds);
+      ++summary_.segments;
+      report(task, diverged ? "diverged; its runs have half the learning rate"
+                            : "in " + std::to_string(std::lround(seconds)) + " s");
+    } else if (task.kind == SweepTask::Kind::kRun) {
+      keep_run(child, diverged, seconds);
+    } else {
+      keep_downstream(task, diverged, seconds);
+    }
+  }
+
+  void keep_run(const Child& child, bool diverged, double seconds) {
+    const SweepTask& task = tasks_[child.task];
+    const PlannedRun& run = *task.run;
     RunResult result;
     result.seconds = seconds;
     result.learning_rate = run.config.optimizer().learning_rate() / (child.half_rate ? 2 : 1);
-    const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    // Signals that come before the run listens end it, and so does a launcher that was asked to.
-    if (code == static_cast<int>(ExitCode::kInterrupted) || (code > 128 && stop_requested())) {
-      if (!stop_requested()) waiting_.push_back(&run);  // somebody stopped this run alone: it goes on
-      return;
-    }
-    if (code == 0) {
+    result.diverged = diverged;
+    if (diverged) {
+      result.reason = last_line(folder_.run_folder(run) + "/log");
+    } else {
       const JsonValue summary = read_json(folder_.run_folder(run) + "/summary.json", kLargestLog);
       result.loss = summary.require_double("validation_loss");
       result.speed = read_speed(summary);
@@ -215,32 +340,54 @@ class Executor {
       const double guessing = std::log(static_cast<double>(run.config.model().vocabulary()));
       result.diverged = result.loss > guessing;
       if (result.diverged) result.reason = "loss " + decimals(result.loss) + ", guessing has " + decimals(guessing);
-    } else if (code == static_cast<int>(ExitCode::kDiverged)) {
-      result.diverged = true;
-      result.reason = last_line(folder_.run_folder(run) + "/log");
-    } else {
-      // Not kept as a result: what made it fail (a full disk, a killed process) may be mended before the next try.
-      ++summary_.failed;
-      return report(run,
-                    "failed with code " + std::to_string(code) + ": " + last_line(folder_.run_folder(run) + "/log"));
     }
     if (result.diverged && !child.half_rate) {
       std::filesystem::create_directories(folder_.run_folder(run) + "/train-half-rate");
-      waiting_.insert(waiting_.begin(), &run);
-      return report(run, "diverged; again at half the learning rate");
+      waiting_.insert(waiting_.begin(), child.task);
+      return report(task, "diverged; again at half the learning rate");
     }
     ++(result.diverged ? summary_.diverged : summary_.done);
-    report(run, result.diverged
-                    ? "diverged at half the learning rate too"
-                    : "loss " + decimals(result.loss) + " in " + std::to_string(std::lround(seconds)) + " s");
+    report(task, result.diverged
+                     ? "diverged at half the learning rate too"
+                     : "loss " + decimals(result.loss) + " in " + std::to_string(std::lround(seconds)) + " s");
     folder_.write_result(run, result);
     folder_.write_csv(plan_);
   }
 
-  void report(const PlannedRun& run, const std::string& what) {
+  void keep_downstream(const SweepTask& task, bool diverged, double seconds) {
+    DownstreamResult result;
+    result.diverged = diverged;
+    result.seconds = seconds;
+    if (!diverged) {
+      const JsonValue summary = read_json(folder_.task_folder(task) + "/summary.json", kLargestLog);
+      result.accuracy = summary.require_double("accuracy");
+      result.majority = summary.require_double("majority_accuracy");
+      result.ngrams = summary.require_double("ngram_accuracy");
+      result.loss = summary.require_double("validation_loss");
+    }
+    ++summary_.fine_tuned;
+    report(task, diverged
+                     ? std::string("diverged")
+                     : "accuracy " + decimals(result.accuracy) + " in " + std::to_string(std::lround(seconds)) + " s");
+    folder_.write_downstream_result(task, result);
+    folder_.write_csv(plan_);
+  }
+
+  /// After a failure: the same command tries again.
+  void drop_what_waits_for(size_t failed) {
+    const auto waits = [&](size_t index) {
+      for (int one = tasks_[index].after; one >= 0; one = tasks_[static_cast<size_t>(one)].after) {
+        if (static_cast<size_t>(one) == failed) return true;
+      }
+      return false;
+    };
+    summary_.left += static_cast<int>(std::erase_if(waiting_, waits));
+  }
+
+  void report(const SweepTask& task, const std::string& what) {
     if (options_.quiet) return;
-    std::cout << "[" << total_ - waiting_.size() - children_.size() << "/" << total_ << "] " << run.name << "  " << what
-              << std::endl;
+    std::cout << "[" << total_ - waiting_.size() - children_.size() << "/" << total_ << "] " << task.name << "  "
+              << what << std::endl;
   }
 
   /// Asks the runs under way to save, and waits until they have.
@@ -256,9 +403,11 @@ class Executor {
   const SweepFolder& folder_;
   const SweepPlan& plan_;
   const LocalExecution& options_;
+  std::vector<SweepTask> tasks_;
+  std::vector<bool> ended_;  ///< by index of the task; results do not go away
   std::vector<int> cpus_;
   std::vector<bool> slots_;
-  std::vector<const PlannedRun*> waiting_;
+  std::vector<size_t> waiting_;  ///< indices of tasks
   std::map<pid_t, Child> children_;
   size_t total_ = 0;
   ExecutionSummary summary_;

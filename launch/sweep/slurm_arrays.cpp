@@ -137,10 +137,10 @@ std::vector<ResourcesConfig> resource_classes(const SweepConfig& sweep, const st
   return classes;
 }
 
-std::vector<JobArray> pack_runs(std::span<const PlannedRun* const> missing, std::span<const ResourcesConfig> classes,
+std::vector<JobArray> pack_runs(std::span<const WorkUnit> missing, std::span<const ResourcesConfig> classes,
                                 const ArrayOptions& options) {
-  std::vector<const PlannedRun*> longest_first(missing.begin(), missing.end());
-  std::ranges::stable_sort(longest_first, [](const PlannedRun* a, const PlannedRun* b) { return a->flops > b->flops; });
+  std::vector<WorkUnit> longest_first(missing.begin(), missing.end());
+  std::ranges::stable_sort(longest_first, std::ranges::greater{}, &WorkUnit::flops);
   std::vector<JobArray> arrays;
   for (size_t i = 0; i < classes.size(); ++i) {
     struct Packed {
@@ -149,10 +149,10 @@ std::vector<JobArray> pack_runs(std::span<const PlannedRun* const> missing, std:
     };
     std::vector<Packed> tasks;
     size_t first_open = 0;  // tasks before it have no room for the runs to come, which are shorter but were tried
-    for (const PlannedRun* run : longest_first) {
-      if (run->flops < classes[i].from_flops()) continue;
-      if (i + 1 < classes.size() && run->flops >= classes[i + 1].from_flops()) continue;
-      const double seconds = run->flops / options.flops_per_second;
+    for (const WorkUnit& unit : longest_first) {
+      if (unit.flops < classes[i].from_flops()) continue;
+      if (i + 1 < classes.size() && unit.flops >= classes[i + 1].from_flops()) continue;
+      const double seconds = unit.flops / options.flops_per_second;
       const auto shortest = [](Packed& packed) { return std::ranges::min_element(packed.lanes); };
       size_t place = first_open;
       while (place < tasks.size() && *shortest(tasks[place]) + seconds > options.pack_seconds) ++place;
@@ -160,7 +160,7 @@ std::vector<JobArray> pack_runs(std::span<const PlannedRun* const> missing, std:
         tasks.push_back({{}, std::vector<double>(static_cast<size_t>(lanes_of(classes[i])), 0.0)});
       }
       *shortest(tasks[place]) += seconds;
-      tasks[place].task.runs.push_back(run);
+      tasks[place].task.units.push_back(unit);
       tasks[place].task.seconds = *std::ranges::max_element(tasks[place].lanes);
       while (first_open < tasks.size() && *shortest(tasks[first_open]) >= options.pack_seconds) ++first_open;
     }
@@ -178,8 +178,11 @@ std::vector<JobArray> pack_runs(std::span<const PlannedRun* const> missing, std:
 std::string task_list(const JobArray& array) {
   std::string text;
   for (const ArrayTask& task : array.tasks) {
-    for (size_t i = 0; i < task.runs.size(); ++i) text += (i == 0 ? "" : ",") + task.runs[i]->id;
-    text += "\n";
+    std::string line;
+    for (const WorkUnit& unit : task.units) {
+      for (const std::string& id : unit.ids) line += (line.empty() ? "" : ",") + id;
+    }
+    text += line + "\n";
   }
   return text;
 }
@@ -188,9 +191,9 @@ std::string array_script(const JobArray& array, const std::string& list, const S
                          const ArrayOptions& options) {
   const ResourcesConfig& resources = array.resources;
   std::string text =
-      "#!/bin/bash\n# Runs of a sweep, written by `tsugi sweep run --executor slurm`: array task i trains those of "
+      "#!/bin/bash\n# Tasks of a sweep, written by `tsugi sweep run --executor slurm`: array task i does those of "
       "line i of\n# " +
-      list + ", counted from 0. Runs that have ended are not trained again.\n";
+      list + ", counted from 0. What has ended is not done again.\n";
   text += "#SBATCH --job-name=" + directive("tsugi-" + paths.name) + "\n";
   text += "#SBATCH --array=0-" + std::to_string(array.tasks.size() - 1) +
           (options.most_running > 0 ? "%" + std::to_string(options.most_running) : "") + "\n";

@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "core/config/sweep.pb.h"
-#include "core/scaling/plan/sweep_plan.h"
 
 namespace tsugi {
 
@@ -24,9 +23,15 @@ struct ArrayOptions {
   double pack_seconds = 1800.0;
 };
 
+/// What is done by one process after another: a run, a fine-tuning, or what is missing of a trunk.
+struct WorkUnit {
+  std::vector<std::string> ids;  ///< of tasks
+  double flops = 0.0;
+};
+
 struct ArrayTask {
-  std::vector<const PlannedRun*> runs;  ///< longest first
-  double seconds = 0.0;                 ///< predicted
+  std::vector<WorkUnit> units;  ///< longest first
+  double seconds = 0.0;         ///< predicted
 };
 
 /// One job array: tasks that ask for the same.
@@ -47,7 +52,7 @@ std::vector<ResourcesConfig> resource_classes(const SweepConfig& sweep, const st
 void check_resources(const ResourcesConfig& resources, const std::string& origin);
 
 /// Job arrays of at most 1000 tasks (Slurm's MaxArraySize is 1001 unless the site says otherwise).
-std::vector<JobArray> pack_runs(std::span<const PlannedRun* const> missing, std::span<const ResourcesConfig> classes,
+std::vector<JobArray> pack_runs(std::span<const WorkUnit> missing, std::span<const ResourcesConfig> classes,
                                 const ArrayOptions& options);
 
 /// What scripts refer to.
@@ -60,7 +65,7 @@ struct ScriptPaths {
   std::string work;     ///< where paths of the configuration begin
 };
 
-/// One line per task: the ids of its runs, with commas between them.
+/// One line per task: the ids of its units, with commas between them.
 std::string task_list(const JobArray& array);
 /// The script of an array whose task list is `list`, a file name in paths.folder. Throws Error(kUsage) for what cannot
 /// be written in a batch script: quotes and line breaks.

@@ -87,11 +87,62 @@ double measured_flops_per_second(const SweepFolder& folder, const SweepPlan& pla
   for (const PlannedRun& run : plan.runs) {
     const std::optional<RunResult> ended = folder.result(run);
     if (!ended || ended->diverged) continue;
-    flops += run.flops;
+    flops += run.cost;
     seconds += ended->seconds;
   }
   constexpr double kUnknown = 1e10;
   return seconds > 0 ? flops / seconds : kUnknown;
+}
+
+/// Whether nothing comes of it any more: what it waits for diverged.
+bool is_pointless(const SweepFolder& folder, const std::vector<SweepTask>& tasks, const SweepTask& task) {
+  if (task.kind == SweepTask::Kind::kRun) return false;
+  for (int one = task.after; one >= 0; one = tasks[static_cast<size_t>(one)].after) {
+    const SweepTask& before = tasks[static_cast<size_t>(one)];
+    if (folder.has_diverged(before)) return true;
+    if (before.kind == SweepTask::Kind::kRun) return false;  // it has or will have half the rate
+  }
+  return false;
+}
+
+/// Tasks that wait for none of their own stage, but those of a trunk, which are one unit.
+struct Stage {
+  const char* what = "";
+  std::vector<WorkUnit> units;
+  std::set<std::string> jobs;  ///< of earlier submissions, with tasks that these wait for
+};
+
+std::vector<Stage> stages_of(const std::vector<SweepTask>& tasks, const std::vector<size_t>& missing,
+                             const std::map<std::string, QueuedTask>& queued) {
+  std::vector<Stage> stages{{"trunks", {}, {}}, {"runs", {}, {}}, {"fine-tunings", {}, {}}};
+  std::map<int, size_t> unit_of;  // by the task at which a trunk begins
+  for (const size_t i : missing) {
+    const SweepTask& task = tasks[i];
+    Stage& stage = stages[static_cast<size_t>(task.kind)];
+    for (int one = task.after; one >= 0; one = tasks[static_cast<size_t>(one)].after) {
+      const auto elsewhere = queued.find(tasks[static_cast<size_t>(one)].id);
+      if (elsewhere != queued.end()) stage.jobs.insert(elsewhere->second.array);
+    }
+    if (task.kind == SweepTask::Kind::kSegment) {
+      int root = static_cast<int>(i);
+      while (tasks[static_cast<size_t>(root)].after >= 0) root = tasks[static_cast<size_t>(root)].after;
+      const auto [found, fresh] = unit_of.emplace(root, stage.units.size());
+      if (fresh) stage.units.emplace_back();
+      stage.units[found->second].ids.push_back(task.id);
+      stage.units[found->second].flops += task.flops;
+    } else {
+      stage.units.push_back({{task.id}, task.flops});
+    }
+  }
+  return stages;
+}
+
+/// Whatever becomes of them: what comes after looks at what there is.
+std::vector<std::string> dependency_on(const std::set<std::string>& jobs) {
+  if (jobs.empty()) return {};
+  std::string option = "--dependency=afterany";
+  for (const std::string& job : jobs) option += ":" + job;
+  return {option};
 }
 
 /// The sweep beside its scripts; it must plan the same runs again.
@@ -155,14 +206,15 @@ Submission submit_to_slurm(const SweepFolder& folder, const LoadedSweep& loaded,
   if (!options.dry_run || have_program("squeue")) queued = queued_runs(folder);
 
   Submission submission;
-  std::vector<const PlannedRun*> missing;
-  for (const PlannedRun& run : loaded.plan.runs) {
-    if (folder.result(run)) {
+  const std::vector<SweepTask> tasks = sweep_tasks(loaded.plan);
+  std::vector<size_t> missing;
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    if (folder.has_result(tasks[i])) {
       ++submission.ended;
-    } else if (queued.contains(run.id) || folder.running(run)) {
+    } else if (queued.contains(tasks[i].id) || folder.running(tasks[i])) {
       ++submission.queued;
-    } else {
-      missing.push_back(&run);
+    } else if (!is_pointless(folder, tasks, tasks[i])) {
+      missing.push_back(i);
     }
   }
   ArrayOptions arrays = options.arrays;
@@ -179,32 +231,44 @@ Submission submit_to_slurm(const SweepFolder& folder, const LoadedSweep& loaded,
                           sweep_path(folder),
                           mine,
                           fs::current_path().string()};
-  for (const JobArray& array : pack_runs(missing, options.classes, arrays)) {
-    const std::string name = "class-" + std::to_string(submission.arrays.size());
-    write_file_durably(mine + "/" + name + ".tasks", task_list(array));
-    write_file_durably(mine + "/" + name + ".sbatch", array_script(array, name + ".tasks", paths, arrays));
-    SubmittedArray written{mine + "/" + name + ".sbatch", "", static_cast<int>(array.tasks.size()), 0, 0.0};
-    for (const ArrayTask& task : array.tasks) {
-      written.runs += static_cast<int>(task.runs.size());
-      written.longest_seconds = std::max(written.longest_seconds, task.seconds);
+  std::vector<std::string> before;                         // scripts of the stage before
+  std::map<std::string, std::set<std::string>> waits_for;  // jobs, by script
+  for (const Stage& stage : stages_of(tasks, missing, queued)) {
+    if (stage.units.empty()) continue;
+    std::vector<std::string> written_now;
+    for (const JobArray& array : pack_runs(stage.units, options.classes, arrays)) {
+      const std::string name = "class-" + std::to_string(submission.arrays.size());
+      write_file_durably(mine + "/" + name + ".tasks", task_list(array));
+      write_file_durably(mine + "/" + name + ".sbatch", array_script(array, name + ".tasks", paths, arrays));
+      SubmittedArray written{mine + "/" + name + ".sbatch",        "", stage.what, before,
+                             static_cast<int>(array.tasks.size()), 0,  0.0};
+      for (const ArrayTask& task : array.tasks) {
+        written.runs += static_cast<int>(task.units.size());
+        written.longest_seconds = std::max(written.longest_seconds, task.seconds);
+      }
+      written_now.push_back(written.script);
+      waits_for[written.script] = stage.jobs;
+      submission.arrays.push_back(written);
     }
-    submission.arrays.push_back(written);
+    before = written_now;
   }
   submission.collect_script = mine + "/collect.sbatch";
   write_file_durably(submission.collect_script, collect_script(options.classes.front(), paths, arrays));
   if (options.dry_run) return submission;
 
-  std::string before;
-  std::set<std::string> jobs;
+  std::string said;
+  std::map<std::string, std::string> jobs;  // numbers by script
+  std::set<std::string> all;
   for (SubmittedArray& array : submission.arrays) {
-    array.job = sbatch({}, array.script, before);
-    before += " " + array.job;
-    jobs.insert(array.job);
+    std::set<std::string> after = waits_for[array.script];
+    for (const std::string& script : array.after) after.insert(jobs[script]);
+    array.job = sbatch(dependency_on(after), array.script, said);
+    said += " " + array.job;
+    jobs[array.script] = array.job;
+    all.insert(array.job);
   }
-  for (const auto& [id, task] : queued) jobs.insert(task.array);
-  std::string dependency = "--dependency=afterany";
-  for (const std::string& job : jobs) dependency += ":" + job;
-  submission.collect_job = sbatch({dependency}, submission.collect_script, before);
+  for (const auto& [id, task] : queued) all.insert(task.array);
+  submission.collect_job = sbatch(dependency_on(all), submission.collect_script, said);
   return submission;
 }
 

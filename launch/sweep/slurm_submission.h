@@ -18,7 +18,7 @@
 
 namespace tsugi {
 
-/// A task that is in Slurm's queue, be it running.
+/// A task of an array that is in Slurm's queue, be it running.
 struct QueuedTask {
   std::string array;   ///< job number
   std::string index;   ///< in it
@@ -26,8 +26,9 @@ struct QueuedTask {
   std::string reason;  ///< for pending ones: Resources, Priority …
 };
 
-/// The user's queued tasks by the ids of their runs; empty, without asking, when nothing of this sweep was ever
-/// submitted. Throws Error(kUsage) when there is no squeue, Error(kInputOutput) with its words when it fails.
+/// The user's queued tasks by the ids of the sweep's tasks that are theirs; empty, without asking, when nothing of this
+/// sweep was ever submitted. Throws Error(kUsage) when there is no squeue, Error(kInputOutput) with its words when it
+/// fails.
 std::map<std::string, QueuedTask> queued_runs(const SweepFolder& folder);
 
 struct SlurmExecution {
@@ -39,15 +40,17 @@ struct SlurmExecution {
 
 struct SubmittedArray {
   std::string script;
-  std::string job;  ///< number; empty in a dry run
+  std::string job;                 ///< number; empty in a dry run
+  std::string what;                ///< "trunks", "runs" or "fine-tunings"
+  std::vector<std::string> after;  ///< the scripts of this submission that it waits for
   int tasks = 0;
-  int runs = 0;
+  int runs = 0;                  ///< or trunks, or fine-tunings
   double longest_seconds = 0.0;  ///< predicted, of one task
 };
 
 struct Submission {
-  int ended = 0;   ///< runs that have a result
-  int queued = 0;  ///< runs that Slurm or another launcher has already
+  int ended = 0;   ///< of the sweep's tasks, those that have a result
+  int queued = 0;  ///< those that Slurm or another launcher has already
   double flops_per_second = 0.0;
   std::vector<SubmittedArray> arrays;  ///< empty: there was nothing to submit
   std::string collect_script;

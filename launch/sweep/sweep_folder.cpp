@@ -15,6 +15,7 @@
 #include "core/data/csv.h"
 #include "core/data/file.h"
 #include "core/data/json.h"
+#include "launch/sweep/sweep_stages.h"
 #include "launch/training_data.h"
 #include "ops/base/error.h"
 
@@ -29,6 +30,19 @@ std::string shortest(double value) {
   text.precision(17);
   text << value;
   return text.str();
+}
+
+/// The result.json of a folder, if there is one.
+std::optional<JsonValue> read_result(const std::string& folder, const std::string& id) {
+  const std::string path = folder + "/result.json";
+  if (!std::filesystem::exists(path)) return std::nullopt;
+  const JsonValue json = read_json(path, kLargestResult);
+  if (json.require_string("id") != id) throw json.require("id").error("is not " + id);
+  const std::string status = json.require_string("status");
+  if (status != "done" && status != "diverged") {
+    throw json.require("status").error("is \"" + status + "\", not done or diverged");
+  }
+  return json;
 }
 
 /// A number of a table; empty for what is not known.
@@ -50,11 +64,17 @@ RunSpeed read_speed(const JsonValue& json) {
 }
 
 LoadedSweep load_sweep(const std::string& path, const std::vector<std::string>& overrides) {
+  constexpr std::string_view kOfSweep = "sweep.";
+  std::vector<std::string> of_sweep, of_base;
+  for (const std::string& one : overrides) {
+    (one.starts_with(kOfSweep) ? of_sweep : of_base).push_back(one);
+    if (one.starts_with(kOfSweep)) of_sweep.back().erase(0, kOfSweep.size());
+  }
   LoadedSweep loaded;
-  load_config(path, {}, loaded.sweep);
+  load_config(path, of_sweep, loaded.sweep);
+  const std::filesystem::path beside = std::filesystem::path(path).parent_path();
   RunConfig& base = loaded.base;
-  load_config((std::filesystem::path(path).parent_path() / loaded.sweep.base()).lexically_normal().string(), overrides,
-              base);
+  load_config((beside / loaded.sweep.base()).lexically_normal().string(), of_base, base);
   // Its own shape is replaced; what it says of the data is what counts here.
   RunConfig whole = base;
   validate_run(whole);
@@ -66,29 +86,59 @@ LoadedSweep load_sweep(const std::string& path, const std::vector<std::string>& 
   }
   RunConfig known = base;
   known.mutable_model()->set_vocabulary(whole.model().vocabulary());
-  loaded.plan = plan_sweep(loaded.sweep, path, known, objective->fingerprint());
+  centre_on_first_stage(loaded.sweep, path, beside.string(), known, loaded.notes);
+  const DownstreamFacts task = read_downstream_facts(loaded.sweep.downstream(), path);
+  loaded.plan = plan_sweep(loaded.sweep, path, known, objective->fingerprint(), task);
   return loaded;
 }
 
 std::string SweepFolder::run_folder(const PlannedRun& run) const { return out_ + "/runs/" + run.name + "-" + run.id; }
 
+std::string SweepFolder::task_folder(const SweepTask& task) const {
+  if (task.kind == SweepTask::Kind::kSegment) return out_ + "/trunks/" + task.name + "-" + task.id;
+  return run_folder(*task.run) + (task.kind == SweepTask::Kind::kDownstream ? "/downstream-" + task.id : "");
+}
+
+std::string SweepFolder::run_directory(const PlannedRun& run) const {
+  const std::string again = run_folder(run) + "/train-half-rate";
+  return std::filesystem::exists(again) ? again : run_folder(run) + "/train";
+}
+
 std::optional<RunResult> SweepFolder::result(const PlannedRun& run) const {
-  const std::string path = run_folder(run) + "/result.json";
-  if (!std::filesystem::exists(path)) return std::nullopt;
-  const JsonValue json = read_json(path, kLargestResult);
-  if (json.require_string("id") != run.id) throw json.require("id").error("is not " + run.id);
+  const std::optional<JsonValue> json = read_result(run_folder(run), run.id);
+  if (!json) return std::nullopt;
   RunResult result;
-  const std::string status = json.require_string("status");
-  if (status != "done" && status != "diverged") {
-    throw json.require("status").error("is \"" + status + "\", not done or diverged");
-  }
-  result.diverged = status == "diverged";
-  result.loss = result.diverged ? std::numeric_limits<double>::quiet_NaN() : json.require_double("loss");
-  result.learning_rate = json.require_double("learning_rate");
-  result.seconds = json.require_double("seconds");
-  result.speed = read_speed(json);
-  result.reason = json.string_or("reason", "");
+  result.diverged = json->require_string("status") == "diverged";
+  result.loss = result.diverged ? std::numeric_limits<double>::quiet_NaN() : json->require_double("loss");
+  result.learning_rate = json->require_double("learning_rate");
+  result.seconds = json->require_double("seconds");
+  result.speed = read_speed(*json);
+  result.reason = json->string_or("reason", "");
   return result;
+}
+
+std::optional<DownstreamResult> SweepFolder::downstream_result(const PlannedRun& run) const {
+  const std::optional<JsonValue> json =
+      read_result(run_folder(run) + "/downstream-" + run.downstream_id, run.downstream_id);
+  if (!json) return std::nullopt;
+  DownstreamResult result;
+  result.diverged = json->require_string("status") == "diverged";
+  result.seconds = json->require_double("seconds");
+  if (result.diverged) return result;
+  result.accuracy = json->require_double("accuracy");
+  result.majority = json->require_double("majority_accuracy");
+  result.ngrams = json->require_double("ngram_accuracy");
+  result.loss = json->require_double("loss");
+  return result;
+}
+
+bool SweepFolder::has_result(const SweepTask& task) const {
+  return read_result(task_folder(task), task.id).has_value();
+}
+
+bool SweepFolder::has_diverged(const SweepTask& task) const {
+  const std::optional<JsonValue> json = read_result(task_folder(task), task.id);
+  return json && json->require_string("status") == "diverged";
 }
 
 void SweepFolder::write_result(const PlannedRun& run, const RunResult& result) const {
@@ -110,36 +160,71 @@ void SweepFolder::write_result(const PlannedRun& run, const RunResult& result) c
   write_file_durably(run_folder(run) + "/result.json", json.dump(2) + "\n");
 }
 
+void SweepFolder::write_downstream_result(const SweepTask& task, const DownstreamResult& result) const {
+  nlohmann::ordered_json json{
+      {"id", task.id}, {"run", task.run->name}, {"status", result.diverged ? "diverged" : "done"}};
+  if (!result.diverged) {
+    json["accuracy"] = result.accuracy;
+    json["majority_accuracy"] = result.majority;
+    json["ngram_accuracy"] = result.ngrams;
+    json["loss"] = result.loss;
+  }
+  json["seconds"] = result.seconds;
+  write_file_durably(task_folder(task) + "/result.json", json.dump(2) + "\n");
+}
+
+void SweepFolder::write_segment_result(const SweepTask& task, bool diverged, double seconds) const {
+  const nlohmann::ordered_json json{
+      {"id", task.id}, {"name", task.name}, {"status", diverged ? "diverged" : "done"}, {"seconds", seconds}};
+  write_file_durably(task_folder(task) + "/result.json", json.dump(2) + "\n");
+}
+
 void SweepFolder::write_plan(const SweepPlan& plan) const {
   nlohmann::ordered_json json{{"flops", plan.flops}, {"runs", nlohmann::ordered_json::array()}};
   for (const PlannedRun& run : plan.runs) json["runs"].push_back(run_json(run));
+  for (const PlannedSegment& segment : plan.segments) json["trunks"].push_back(segment_json(segment));
   write_file_durably(out_ + "/plan.json", json.dump(2) + "\n");
 }
 
+nlohmann::ordered_json segment_json(const PlannedSegment& segment) {
+  return {{"name", segment.name},
+          {"id", segment.id},
+          {"first_step", segment.first_step},
+          {"steps", segment.config.steps()},
+          {"flops", segment.flops}};
+}
+
 nlohmann::ordered_json run_json(const PlannedRun& run) {
-  return {{"name", run.name},
-          {"id", run.id},
-          {"size", run.size},
-          {"budget", run.budget},
-          {"held_out", run.held_out},
-          {"seed", run.config.seed()},
-          {"layers", run.config.model().layers()},
-          {"width", run.config.model().width()},
-          {"parameters", run.parameters},
-          {"parameters_in_products", run.parameters_in_products},
-          {"parameters_in_blocks", run.parameters_in_blocks},
-          {"tokens", run.tokens},
-          {"tokens_per_parameter", run.tokens / static_cast<double>(run.parameters_in_products)},
-          {"flops", run.flops},
-          {"flops_6nd", run.flops_6nd},
-          {"steps", run.config.steps()},
-          {"learning_rate", run.config.optimizer().learning_rate()}};
+  nlohmann::ordered_json json{{"name", run.name},
+                              {"id", run.id},
+                              {"size", run.size},
+                              {"budget", run.budget},
+                              {"held_out", run.held_out},
+                              {"seed", run.config.seed()},
+                              {"layers", run.config.model().layers()},
+                              {"width", run.config.model().width()},
+                              {"parameters", run.parameters},
+                              {"parameters_in_products", run.parameters_in_products},
+                              {"parameters_in_blocks", run.parameters_in_blocks},
+                              {"tokens", run.tokens},
+                              {"tokens_per_parameter", run.tokens / static_cast<double>(run.parameters_in_products)},
+                              {"flops", run.flops},
+                              {"flops_6nd", run.flops_6nd},
+                              {"steps", run.config.steps()},
+                              {"learning_rate", run.config.optimizer().learning_rate()}};
+  if (run.segment >= 0) {
+    json["branches_at_step"] = run.first_step;
+    json["own_flops"] = run.cost;
+  }
+  if (!run.downstream_id.empty()) json["downstream_id"] = run.downstream_id;
+  return json;
 }
 
 std::string SweepFolder::write_csv(const SweepPlan& plan) const {
   std::string text =
       "name,id,status,held_out,budget,size,layers,width,seed,n,n_total,n_blocks,d,c,c_6nd,steps,lr,loss,seconds,"
-      "tokens_per_second,mfu_palm,mfu_causal,ranks,threads,program,host,processor\n";
+      "tokens_per_second,mfu_palm,mfu_causal,ranks,threads,program,host,processor,"
+      "c_own,accuracy,accuracy_majority,accuracy_ngrams\n";
   for (const PlannedRun& run : plan.runs) {
     const std::optional<RunResult> ended = result(run);
     if (!ended) continue;
@@ -167,27 +252,31 @@ std::string SweepFolder::write_csv(const SweepPlan& plan) const {
     for (const double value : {speed.tokens_per_second, speed.mfu_palm, speed.mfu_causal}) field(if_known(value));
     for (const int count : {speed.ranks, speed.threads}) field(if_known(count));
     for (const std::string* what : {&speed.program, &speed.host}) field(csv_field(*what));
-    text += csv_field(speed.processor) + "\n";
+    field(csv_field(speed.processor));
+    field(shortest(run.cost));
+    std::optional<DownstreamResult> task;
+    if (!run.downstream_id.empty()) task = downstream_result(run);
+    const bool scored = task && !task->diverged;
+    text += scored ? shortest(task->accuracy) + "," + shortest(task->majority) + "," + shortest(task->ngrams) : ",,";
+    text += "\n";
   }
   write_file_durably(out_ + "/runs.csv", text);
   return out_ + "/runs.csv";
 }
 
-int64_t SweepFolder::step(const PlannedRun& run) const {
-  for (const char* attempt : {"/train-half-rate", "/train"}) {
-    std::ifstream file(run_folder(run) + attempt + "/metrics.jsonl", std::ios::ate);
-    if (!file) continue;
-    constexpr std::streamoff kTail = 4096;
-    file.seekg(std::max<std::streamoff>(0, static_cast<std::streamoff>(file.tellg()) - kTail));
-    const std::string tail{std::istreambuf_iterator<char>(file), {}};
-    const size_t key = tail.rfind("\"step\":");
-    if (key != std::string::npos) return std::atoll(tail.c_str() + key + 7);
-  }
-  return 0;
+int64_t SweepFolder::step(const SweepTask& task) const {
+  const std::string run = task.kind == SweepTask::Kind::kRun ? run_directory(*task.run) : task_folder(task) + "/train";
+  std::ifstream file(run + "/metrics.jsonl", std::ios::ate);
+  if (!file) return 0;
+  constexpr std::streamoff kTail = 4096;
+  file.seekg(std::max<std::streamoff>(0, static_cast<std::streamoff>(file.tellg()) - kTail));
+  const std::string tail{std::istreambuf_iterator<char>(file), {}};
+  const size_t key = tail.rfind("\"step\":");
+  return key == std::string::npos ? 0 : std::atoll(tail.c_str() + key + 7);
 }
 
-bool SweepFolder::running(const PlannedRun& run) const {
-  const int lock = open((run_folder(run) + "/lock").c_str(), O_RDONLY | O_CLOEXEC);
+bool SweepFolder::running(const SweepTask& task) const {
+  const int lock = open((task_folder(task) + "/lock").c_str(), O_RDONLY | O_CLOEXEC);
   if (lock < 0) return false;
   const bool held = flock(lock, LOCK_SH | LOCK_NB) != 0;
   close(lock);

@@ -37,6 +37,33 @@ make_corpus() {
   "$TSUGI" prepare --text "$1/text" --out "$1/data" --vocabulary characters --json > "$1/prepared.json"
 }
 
+# make_task DIR: a labelled task that a model can learn of that corpus: DIR/task-train.jsonl and -validation.jsonl.
+make_task() {
+  local i
+  for i in $(seq 1 90); do
+    case $((i % 3)) in
+      0) echo "{\"text\": \"the lazy dogs $i of document $((i * 7))\", \"label\": \"dogs\"}" ;;
+      1) echo "{\"text\": \"the quick brown fox $i jumps over\", \"label\": \"fox\"}" ;;
+      2) echo "{\"text\": \"Line $i of document $((i * 3)):\", \"label\": \"line\"}" ;;
+    esac
+  done > "$1/task.jsonl"
+  head -n 60 "$1/task.jsonl" > "$1/task-train.jsonl"
+  tail -n 30 "$1/task.jsonl" > "$1/task-validation.jsonl"
+}
+
+# make_base FILE DATA: what the runs of a small sweep share.
+make_base() {
+  cat > "$1" <<CONFIG
+steps: 1
+model { layers: 1 heads: 1 width: 8 context: 32 }
+data { train: "$2" }
+batch { micro_batch: 2 micro_batches: 2 }
+optimizer { learning_rate: 1e-3 }
+evaluation { every_steps: 0 sequences: 50 }
+checkpoint { every_steps: 40 keep: 1 }
+CONFIG
+}
+
 # make_config FILE DATA STEPS: a model that trains in a second.
 make_config() {
   cat > "$1" <<CONFIG

@@ -4,15 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 kills=${1:-5}
 make_corpus "$WORK"
-cat > "$WORK/base.textproto" <<CONFIG
-steps: 1
-model { layers: 1 heads: 1 width: 8 context: 32 }
-data { train: "$WORK/data" }
-batch { micro_batch: 2 micro_batches: 2 }
-optimizer { learning_rate: 1e-3 }
-evaluation { every_steps: 0 sequences: 50 }
-checkpoint { every_steps: 40 keep: 1 }
-CONFIG
+make_base "$WORK/base.textproto" "$WORK/data"
 make_sweep() {
   cat > "$WORK/$1" <<CONFIG
 base: "base.textproto"

@@ -61,7 +61,7 @@ TEST_F(LocalExecutor, LeavesARunToWhoeverHoldsItAfterAWhile) {
   std::filesystem::create_directories(held);
   const int lock = open((held + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   ASSERT_EQ(flock(lock, LOCK_EX), 0);
-  EXPECT_TRUE(folder_.running(plan_.runs[0]));
+  EXPECT_TRUE(folder_.running(sweep_tasks(plan_)[0]));
   options_.only = {"aaaa", "bbbb"};
   options_.patience_seconds = 0.2;
   const ExecutionSummary summary = execute_locally(folder_, plan_, options_);
@@ -69,6 +69,71 @@ TEST_F(LocalExecutor, LeavesARunToWhoeverHoldsItAfterAWhile) {
   EXPECT_EQ(summary.failed, 1);
   close(lock);
   EXPECT_EQ(execute_locally(folder_, plan_, options_).failed, 2);
+}
+
+TEST_F(LocalExecutor, NothingIsDoneThatWaitsForWhatFailed) {
+  PlannedSegment segment;
+  segment.id = "cccc";
+  segment.name = "trunk";
+  segment.config = plan_.runs[0].config;
+  plan_.segments.push_back(segment);
+  plan_.runs[0].segment = 0;
+  plan_.runs[0].downstream_id = "dddd";
+  const ExecutionSummary summary = execute_locally(folder_, plan_, options_);
+  EXPECT_EQ(summary.failed, 2);  // the trunk, and the run that needs none
+  EXPECT_EQ(summary.left, 2);    // the run that does, and its fine-tuning
+  EXPECT_FALSE(std::filesystem::exists(folder_.run_folder(plan_.runs[0])));
+  // Alone it is not begun either, and nobody else's work is done for it.
+  options_.only = {"aaaa"};
+  options_.patience_seconds = 0.2;
+  EXPECT_EQ(execute_locally(folder_, plan_, options_).left, 1);
+}
+
+TEST_F(LocalExecutor, ARunIsOnItsOwnAfterItsTrunkDiverged) {
+  PlannedSegment first;
+  first.id = "cccc";
+  first.name = "trunk";
+  first.config = plan_.runs[0].config;
+  PlannedSegment second = first;
+  second.id = "eeee";
+  second.before = 0;
+  plan_.segments = {first, second};
+  plan_.runs[0].segment = 1;
+  std::filesystem::create_directories(folder_.task_folder(sweep_tasks(plan_)[0]));
+  folder_.write_segment_result(sweep_tasks(plan_)[0], true, 1.0);
+  const ExecutionSummary summary = execute_locally(folder_, plan_, options_);
+  EXPECT_EQ(summary.failed, 2);  // both runs
+  EXPECT_EQ(summary.left, 0);
+  EXPECT_TRUE(std::filesystem::exists(folder_.run_folder(plan_.runs[0]) + "/train-half-rate"));
+  EXPECT_FALSE(std::filesystem::exists(folder_.task_folder(sweep_tasks(plan_)[1])));
+}
+
+TEST(SweepTasks, WaitForEachOtherAndTheLongestChainComesFirst) {
+  SweepPlan plan;
+  PlannedSegment first, second;
+  first.flops = 10;
+  second.flops = 20;
+  second.before = 0;
+  plan.segments = {first, second};
+  PlannedRun branch, late, alone;
+  branch.segment = 0;
+  branch.cost = 3;
+  branch.downstream_id = "task";
+  branch.downstream_flops = 100;
+  late.segment = 1;
+  late.cost = 4;
+  alone.cost = 50;
+  plan.runs = {branch, late, alone};
+  const std::vector<SweepTask> tasks = sweep_tasks(plan);
+  ASSERT_EQ(tasks.size(), 6u);
+  std::vector<int> after;
+  std::vector<double> chains;
+  for (const SweepTask& task : tasks) {
+    after.push_back(task.after);
+    chains.push_back(task.chain);
+  }
+  EXPECT_THAT(after, testing::ElementsAre(-1, 0, 0, 1, -1, 2));
+  EXPECT_THAT(chains, testing::ElementsAre(113, 24, 103, 4, 50, 100));
 }
 
 }  // namespace

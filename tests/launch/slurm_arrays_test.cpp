@@ -29,30 +29,23 @@ SweepConfig sweep_with(const std::string& text) {
 }
 
 /// Runs of these lengths in seconds, at one FLOP a second.
-std::vector<PlannedRun> runs_of(const std::vector<double>& lengths) {
-  std::vector<PlannedRun> runs;
-  for (const double length : lengths) {
-    PlannedRun run;
-    run.id = "id" + std::to_string(runs.size());
-    run.flops = length;
-    runs.push_back(run);
-  }
+std::vector<WorkUnit> runs_of(const std::vector<double>& lengths) {
+  std::vector<WorkUnit> runs;
+  for (const double length : lengths) runs.push_back({{"id" + std::to_string(runs.size())}, length});
   return runs;
 }
 
-std::vector<JobArray> pack(const std::vector<PlannedRun>& runs, const std::vector<ResourcesConfig>& classes,
+std::vector<JobArray> pack(const std::vector<WorkUnit>& runs, const std::vector<ResourcesConfig>& classes,
                            double pack_seconds) {
-  std::vector<const PlannedRun*> missing;
-  for (const PlannedRun& run : runs) missing.push_back(&run);
   ArrayOptions options;
   options.flops_per_second = 1.0;
   options.pack_seconds = pack_seconds;
-  return pack_runs(missing, classes, options);
+  return pack_runs(runs, classes, options);
 }
 
 std::vector<double> lengths_of(const ArrayTask& task) {
   std::vector<double> lengths;
-  for (const PlannedRun* run : task.runs) lengths.push_back(run->flops);
+  for (const WorkUnit& run : task.units) lengths.push_back(run.flops);
   return lengths;
 }
 
@@ -68,7 +61,7 @@ std::string refusal(const Action& action) {
 }
 
 TEST(SlurmArrays, PacksShortRunsAndLeavesLongOnesAlone) {
-  const std::vector<PlannedRun> runs = runs_of({10, 500, 60, 20, 30, 40, 5});
+  const std::vector<WorkUnit> runs = runs_of({10, 500, 60, 20, 30, 40, 5});
   const std::vector<JobArray> arrays = pack(runs, {resources("")}, 100);
   ASSERT_EQ(arrays.size(), 1u);
   ASSERT_EQ(arrays[0].tasks.size(), 3u);
@@ -79,7 +72,7 @@ TEST(SlurmArrays, PacksShortRunsAndLeavesLongOnesAlone) {
 }
 
 TEST(SlurmArrays, LanesOfATaskFillSideBySide) {
-  const std::vector<PlannedRun> runs = runs_of({100, 60, 40, 100, 100, 50});
+  const std::vector<WorkUnit> runs = runs_of({100, 60, 40, 100, 100, 50});
   const std::vector<JobArray> arrays = pack(runs, {resources("cpus_per_rank: 2")}, 100);
   ASSERT_EQ(arrays[0].tasks.size(), 3u);  // 450 s on lanes of 100 s
   EXPECT_THAT(lengths_of(arrays[0].tasks[0]), ElementsAre(100, 100));
@@ -91,7 +84,7 @@ TEST(SlurmArrays, LanesOfATaskFillSideBySide) {
 TEST(SlurmArrays, EveryRunIsInOneArrayOfItsClassAndNoArrayIsTooLong) {
   std::vector<double> lengths;
   for (int i = 0; i < 2500; ++i) lengths.push_back(1000 + i);
-  const std::vector<PlannedRun> runs = runs_of(lengths);
+  const std::vector<WorkUnit> runs = runs_of(lengths);
   const std::vector<ResourcesConfig> classes{resources(""), resources("from_flops: 2000 ranks: 4"),
                                              resources("from_flops: 1e6")};
   const std::vector<JobArray> arrays = pack(runs, classes, 0);
@@ -99,9 +92,9 @@ TEST(SlurmArrays, EveryRunIsInOneArrayOfItsClassAndNoArrayIsTooLong) {
   for (const JobArray& array : arrays) {
     EXPECT_LE(array.tasks.size(), 1000u);
     for (const ArrayTask& task : array.tasks) {
-      for (const PlannedRun* run : task.runs) {
-        EXPECT_TRUE(ids.insert(run->id).second) << run->id;
-        EXPECT_EQ(run->flops >= 2000, array.resources.ranks() == 4);
+      for (const WorkUnit& run : task.units) {
+        EXPECT_TRUE(ids.insert(run.ids.front()).second) << run.ids.front();
+        EXPECT_EQ(run.flops >= 2000, array.resources.ranks() == 4);
       }
     }
   }
@@ -157,9 +150,9 @@ class Scripts : public ::testing::Test {
  protected:
   std::string script(const ScriptPaths& paths) const { return array_script(array_, "class-0.tasks", paths, options_); }
 
-  std::vector<PlannedRun> runs_ = runs_of({3, 2, 1});
+  std::vector<WorkUnit> runs_ = runs_of({3, 2, 1});
   JobArray array_{resources("ranks: 8 nodes: 2 cpus_per_rank: 4 gpus_per_node: 4 time: \"4:00:00\" partition: \"big\""),
-                  {{{&runs_[0], &runs_[1]}, 5}, {{&runs_[2]}, 1}}};
+                  {{{runs_[0], runs_[1]}, 5}, {{runs_[2]}, 1}}};
   ArrayOptions options_{"me", {"--qos=long"}, 7, 1.0, 1.0};
   ScriptPaths paths_{"ladder", "/bin/tsugi", "/s/s.textproto", "/it's 5%", "/it's 5%/slurm/0001", "/w"};
 };
@@ -178,6 +171,8 @@ TEST_F(Scripts, AskForWhatTheClassSays) {
   // sbatch reads its lines up to the first command.
   EXPECT_LT(text.rfind("\n#SBATCH"), text.find("\nruns="));
   EXPECT_EQ(task_list(array_), "id0,id1\nid2\n");
+  array_.tasks[1].units.push_back({{"trunk-a", "trunk-b"}, 1});  // in the order in which they wait for each other
+  EXPECT_EQ(task_list(array_), "id0,id1\nid2,trunk-a,trunk-b\n");
 }
 
 TEST_F(Scripts, LeaveOutWhatIsNotAskedFor) {

@@ -1,5 +1,6 @@
 #include "core/scaling/plan/sweep_plan.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <set>
@@ -23,6 +24,13 @@ std::string shortest(double value) {
   return text;
 }
 
+std::string hash_digits(const std::string& text) {
+  char digits[17];
+  std::snprintf(digits, sizeof digits, "%016llx",
+                static_cast<unsigned long long>(hash64(std::as_bytes(std::span(text)))));
+  return digits;
+}
+
 std::string identity(const RunConfig& config, const std::map<std::string, std::string>& fingerprint) {
   RunConfig named = config;
   named.clear_name();  // what a run is called changes nothing
@@ -30,17 +38,14 @@ std::string identity(const RunConfig& config, const std::map<std::string, std::s
   named.clear_logging();
   std::string text = to_text(named);
   for (const auto& [what, value] : fingerprint) text += what + "=" + value + "\n";
-  char digits[17];
-  std::snprintf(digits, sizeof digits, "%016llx",
-                static_cast<unsigned long long>(hash64(std::as_bytes(std::span(text)))));
-  return digits;
+  return hash_digits(text);
 }
 
 class Planner {
  public:
   Planner(const SweepConfig& sweep, const std::string& origin, const RunConfig& base,
-          const std::map<std::string, std::string>& fingerprint)
-      : sweep_(sweep), origin_(origin), base_(base), fingerprint_(fingerprint) {}
+          const std::map<std::string, std::string>& fingerprint, const DownstreamFacts& downstream)
+      : sweep_(sweep), origin_(origin), base_(base), fingerprint_(fingerprint), downstream_(downstream) {}
 
   SweepPlan plan() {
     if (sweep_.sizes().empty()) fail("there are no sizes", "sizes { name: \"w64\" layers: 2 heads: 2 width: 64 }");
@@ -55,6 +60,9 @@ class Planner {
       }
     }
     for (const BudgetConfig& budget : sweep_.budgets()) add(budget);
+    if (sweep_.has_decay_fraction()) plan_trunks();
+    for (PlannedRun& run : plan_.runs) complete(run);
+    for (const PlannedSegment& segment : plan_.segments) plan_.flops += segment.flops;
     if (sweep_.most_flops() > 0 && plan_.flops > sweep_.most_flops()) {
       fail("the runs take " + shortest(plan_.flops) +
            " FLOPs in all, over most_flops: " + shortest(sweep_.most_flops()));
@@ -99,12 +107,88 @@ class Planner {
     run.config.set_steps(static_cast<int64_t>(steps));
     run.config.mutable_schedule()->set_warmup_steps(static_cast<int64_t>(std::round(sweep_.warmup_fraction() * steps)));
     count(run);
+    run.cost = run.flops;
+    plan_.runs.push_back(std::move(run));
+  }
+
+  /// Once it is known what it shares with others.
+  void complete(PlannedRun& run) {
     run.id = identity(run.config, fingerprint_);
     const auto [other, fresh] = ids_.emplace(run.id, run.name);
     if (!fresh) fail("runs " + other->second + " and " + run.name + " are the same run");
     if (!names_.insert(run.name).second) fail("two different runs are called " + run.name);
-    plan_.flops += run.flops;
-    plan_.runs.push_back(std::move(run));
+    if (!sweep_.downstream().train().empty()) {
+      DownstreamConfig task = sweep_.downstream();
+      task.clear_train();  // where the files lie changes nothing
+      task.clear_validation();
+      run.downstream_id = hash_digits(run.id + to_text(task) + downstream_.fingerprint);
+      const int64_t context = run.config.model().context();
+      run.downstream_flops = task.epochs() * static_cast<double>(downstream_.examples * context) *
+                             flops_per_token(run.config.model(), context).palm;
+    }
+    plan_.flops += run.cost + run.downstream_flops;
+    plan_.flops_apart += run.flops + run.downstream_flops;
+  }
+
+  /// Runs of one size and seed get one warm-up and WSD schedules; of two or more, all but the decays become segments.
+  void plan_trunks() {
+    std::map<std::pair<std::string, uint64_t>, std::vector<size_t>> trunks;
+    for (size_t i = 0; i < plan_.runs.size(); ++i) {
+      trunks[{plan_.runs[i].size, plan_.runs[i].config.seed()}].push_back(i);
+    }
+    for (auto& [of, runs] : trunks) {
+      std::ranges::stable_sort(runs, {}, [&](size_t i) { return plan_.runs[i].config.steps(); });
+      const int64_t warmup = plan_.runs[runs.front()].config.schedule().warmup_steps();
+      for (const size_t i : runs) {
+        RunConfig& config = plan_.runs[i].config;
+        const double decay = std::round(sweep_.decay_fraction() * static_cast<double>(config.steps()));
+        ScheduleConfig& schedule = *config.mutable_schedule();
+        schedule.set_kind(ScheduleConfig::WSD);
+        schedule.set_warmup_steps(warmup);
+        schedule.set_decay_steps(std::max<int64_t>(static_cast<int64_t>(decay), 1));
+        if (warmup + schedule.decay_steps() > config.steps()) {
+          fail("run " + plan_.runs[i].name + ": " + std::to_string(warmup) + " steps of warm-up and " +
+                   std::to_string(schedule.decay_steps()) + " of decay are more than its " +
+                   std::to_string(config.steps()) + " steps",
+               "lower warmup_fraction or decay_fraction");
+        }
+      }
+      if (runs.size() > 1) branch_off(runs);
+    }
+  }
+
+  /// `runs` ascend in steps.
+  void branch_off(const std::vector<size_t>& runs) {
+    int before = -1;
+    int64_t at = 0;
+    for (const size_t i : runs) {
+      PlannedRun& run = plan_.runs[i];
+      const int64_t branch = run.config.steps() - run.config.schedule().decay_steps();
+      const double per_step = run.flops / static_cast<double>(run.config.steps());
+      if (branch > at) {
+        PlannedSegment segment;
+        segment.name = "trunk-" + run.size + "-s" + std::to_string(run.config.seed()) + "-" + std::to_string(branch);
+        segment.config = run.config;
+        segment.config.set_name(segment.name);
+        segment.config.set_steps(branch);
+        segment.config.mutable_schedule()->set_kind(ScheduleConfig::CONSTANT);
+        segment.config.mutable_schedule()->set_decay_steps(0);
+        // Nobody asks how good a trunk is.
+        segment.config.mutable_evaluation()->set_every_steps(0);
+        segment.config.mutable_evaluation()->set_sequences(1);
+        segment.config.mutable_evaluation()->clear_multiple_choice();
+        segment.id = identity(segment.config, fingerprint_);
+        segment.first_step = at;
+        segment.before = before;
+        segment.flops = per_step * static_cast<double>(branch - at);
+        before = static_cast<int>(plan_.segments.size());
+        at = branch;
+        plan_.segments.push_back(std::move(segment));
+      }
+      run.segment = before;
+      run.first_step = at;
+      run.cost = per_step * static_cast<double>(run.config.steps() - at);
+    }
   }
 
   RunConfig configure(const SizeConfig& size, uint64_t seed, const std::string& name) const {
@@ -148,6 +232,7 @@ class Planner {
   const std::string& origin_;
   const RunConfig& base_;
   const std::map<std::string, std::string>& fingerprint_;
+  const DownstreamFacts& downstream_;
   SweepPlan plan_;
   std::map<std::string, std::string> ids_;
   std::set<std::string> names_;
@@ -156,8 +241,8 @@ class Planner {
 }  // namespace
 
 SweepPlan plan_sweep(const SweepConfig& sweep, const std::string& origin, const RunConfig& base,
-                     const std::map<std::string, std::string>& fingerprint) {
-  return Planner(sweep, origin, base, fingerprint).plan();
+                     const std::map<std::string, std::string>& fingerprint, const DownstreamFacts& downstream) {
+  return Planner(sweep, origin, base, fingerprint, downstream).plan();
 }
 
 }  // namespace tsugi

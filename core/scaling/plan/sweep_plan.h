@@ -11,6 +11,17 @@
 
 namespace tsugi {
 
+/// A piece of a trunk, which runs of one size and seed have in common: trained at the constant rate from where the
+/// piece before it ended (or from random weights) to where a run branches off.
+struct PlannedSegment {
+  std::string id;    ///< as a run's
+  std::string name;  ///< "trunk-w64-s1337-1200": size, seed and the step at which it ends
+  RunConfig config;
+  int64_t first_step = 0;
+  int before = -1;     ///< index of the segment that it goes on from, or -1
+  double flops = 0.0;  ///< of its own steps
+};
+
 struct PlannedRun {
   std::string id;    ///< 16 hexadecimal digits: a hash of the whole configuration and of the data's fingerprint
   std::string name;  ///< "c1e+12-w64-s1337": budget, size and seed
@@ -25,19 +36,34 @@ struct PlannedRun {
   double tokens = 0.0;                 ///< D
   double flops = 0.0;                  ///< PaLM convention; within 1 % of the budget
   double flops_6nd = 0.0;
+
+  int segment = -1;        ///< index of the segment that it branches off from, or -1: it is trained as a whole
+  int64_t first_step = 0;  ///< where it branches off
+  double cost = 0.0;       ///< FLOPs of the steps that are its own
+
+  std::string downstream_id;      ///< of its fine-tuning: a hash of the run and the task; empty: there is no task
+  double downstream_flops = 0.0;  ///< at most: as if every example filled the context
 };
 
 struct SweepPlan {
-  std::vector<PlannedRun> runs;  ///< budgets ascending as written, sizes as written, seeds ascending
-  double flops = 0.0;            ///< of all of them
+  std::vector<PlannedRun> runs;          ///< budgets ascending as written, sizes as written, seeds ascending
+  std::vector<PlannedSegment> segments;  ///< each after the one that it goes on from
+  double flops = 0.0;                    ///< of all of it, shared steps counted once
+  double flops_apart = 0.0;              ///< if nothing were shared
+};
+
+/// What a plan must know of a labelled task.
+struct DownstreamFacts {
+  std::string fingerprint;  ///< of both files
+  int64_t examples = 0;     ///< to train on
 };
 
 /// `base` is as it was read but for its vocabulary, which must be known (what its family derives from the width is not
 /// filled in yet), and `fingerprint` is that of its objective. Throws Error(kUsage)
 /// naming `origin` and the field: no sizes or budgets, two of one name, a size that is not there, a run that is the
-/// same as another, heads that do not divide the width, a budget that steps of this batch cannot meet within 1 %, more
-/// than most_flops.
+/// same as another, heads that do not divide the width, a budget that steps of this batch cannot meet within 1 %, a
+/// warm-up that does not end before the decay begins, more than most_flops.
 SweepPlan plan_sweep(const SweepConfig& sweep, const std::string& origin, const RunConfig& base,
-                     const std::map<std::string, std::string>& fingerprint);
+                     const std::map<std::string, std::string>& fingerprint, const DownstreamFacts& downstream = {});
 
 }  // namespace tsugi

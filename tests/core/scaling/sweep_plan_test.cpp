@@ -3,9 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "core/config/config.h"
+#include "core/optim/schedule.h"
+#include "core/scaling/plan/centred_sizes.h"
 #include "ops/base/error.h"
 
 namespace tsugi {
@@ -83,6 +87,127 @@ TEST(SweepPlan, ARunIsItsConfigurationAndData) {
   EXPECT_NE(plan(text, base(), {{"training data", "2"}}).runs[1].id, sweep.runs[1].id);
   // What stands beside a run changes nothing about it.
   EXPECT_EQ(plan(text + " budgets { flops: 3e11 seeds: 2 sizes: \"a\" }").runs[1].id, sweep.runs[1].id);
+}
+
+TEST(SweepPlan, RunsShareATrunkAndItIsCountedOnce) {
+  const SweepPlan sweep = plan(std::string(kSizes) +
+                               "budgets { flops: 1e11 } budgets { flops: 4e11 } budgets { flops: 2e11 sizes: \"a\" } "
+                               "budgets { flops: 2e11 sizes: \"b\" seeds: 2 } decay_fraction: 0.25");
+  ASSERT_EQ(sweep.runs.size(), 7u);
+  ASSERT_EQ(sweep.segments.size(), 6u);  // three of each size; the second seed is alone
+  double flops = 0.0, apart = 0.0;
+  int branches = 0;
+  for (const PlannedRun& run : sweep.runs) {
+    const ScheduleConfig& schedule = run.config.schedule();
+    EXPECT_EQ(schedule.kind(), ScheduleConfig::WSD);
+    EXPECT_EQ(schedule.decay_steps(), std::lround(0.25 * static_cast<double>(run.config.steps())));
+    flops += run.cost;
+    apart += run.flops;
+    if (run.segment < 0) {
+      EXPECT_EQ(run.config.seed(), 1338u);
+      EXPECT_EQ(run.cost, run.flops);
+      continue;
+    }
+    ++branches;
+    const PlannedSegment& segment = sweep.segments[static_cast<size_t>(run.segment)];
+    EXPECT_EQ(segment.config.steps(), run.config.steps() - schedule.decay_steps());
+    EXPECT_EQ(run.first_step, segment.config.steps());
+    EXPECT_EQ(segment.config.schedule().warmup_steps(), schedule.warmup_steps());
+    // Up to there both have the same rates.
+    for (int64_t step = 0; step < run.first_step; step += 7) {
+      EXPECT_EQ(learning_rate_at(run.config.optimizer(), schedule, run.config.steps(), step),
+                learning_rate_at(segment.config.optimizer(), segment.config.schedule(), segment.config.steps(), step));
+    }
+    // The warm-up is the shortest run's.
+    const PlannedRun& shortest = sweep.runs[run.size == "a" ? 0 : 1];
+    EXPECT_EQ(schedule.warmup_steps(), std::lround(0.05 * static_cast<double>(shortest.config.steps())));
+  }
+  EXPECT_EQ(branches, 6);
+  for (const PlannedSegment& segment : sweep.segments) {
+    flops += segment.flops;
+    if (segment.before < 0) {
+      EXPECT_EQ(segment.first_step, 0);
+    } else {
+      EXPECT_EQ(segment.first_step, sweep.segments[static_cast<size_t>(segment.before)].config.steps());
+    }
+  }
+  EXPECT_NEAR(sweep.flops / flops, 1.0, 1e-12);
+  EXPECT_NEAR(sweep.flops_apart / apart, 1.0, 1e-12);
+  // Two sizes of 1, 2 and 4e11: three quarters of 1 and 2e11 are trained within the trunk of 4e11. And one run alone.
+  EXPECT_NEAR(sweep.flops, 2 * (7e11 - 0.75 * 3e11) + 2e11, 2e10);
+  EXPECT_THAT(plan_refusal(std::string(kSizes) + "budgets { flops: 1e11 } decay_fraction: 1.0"),
+              HasSubstr("of warm-up and"));
+}
+
+TEST(SweepPlan, FineTuningHasAnIdentityOfItsOwn) {
+  const std::string text = std::string(kSizes) + "budgets { flops: 1e11 } downstream { train: \"t\" validation: \"v\" ";
+  SweepConfig sweep;
+  const auto planned = [&](const std::string& more, const DownstreamFacts& facts) {
+    parse_config("base: \"base\" learning_rate { value: 1e-2 } " + text + more + "}", "sweep", {}, sweep);
+    return plan_sweep(sweep, "sweep", base(), {{"training data", "1"}}, facts);
+  };
+  const DownstreamFacts facts{"f", 100};
+  const SweepPlan plain = planned("", facts);
+  EXPECT_EQ(plain.runs[0].downstream_id.size(), 16u);
+  EXPECT_NE(plain.runs[0].downstream_id, plain.runs[1].downstream_id);
+  EXPECT_EQ(planned("epochs: 3 ", facts).runs[0].id, plain.runs[0].id);
+  EXPECT_NE(planned("epochs: 3 ", facts).runs[0].downstream_id, plain.runs[0].downstream_id);
+  EXPECT_NE(planned("", {"g", 100}).runs[0].downstream_id, plain.runs[0].downstream_id);
+  // 10 epochs of 100 texts of 64 tokens.
+  EXPECT_NEAR(plain.runs[0].downstream_flops, 64000 * plain.runs[0].flops / plain.runs[0].tokens, 1.0);
+  EXPECT_NEAR(
+      plain.flops,
+      plain.runs[0].flops + plain.runs[1].flops + plain.runs[0].downstream_flops + plain.runs[1].downstream_flops, 1e3);
+}
+
+TEST(SweepPlan, SizesAreCentredOnTheOptimum) {
+  SweepConfig sweep;
+  const auto centred = [&](const std::string& text, double optimum) {
+    parse_config("base: \"base\" learning_rate { value: 1e-2 } " + text, "sweep", {}, sweep);
+    std::vector<std::string> notes;
+    centre_sizes(sweep, "sweep", base(), [&](double flops) { return optimum * std::sqrt(flops / 1e12); }, notes);
+    return plan_sweep(sweep, "sweep", base(), {{"training data", "1"}});
+  };
+  const std::string rule = "shapes { width_multiple: 8 head_width: 8 aspect: 32 } ";
+  const SweepPlan two =
+      centred(rule + "budgets { flops: 1e12 centred_sizes: 5 } budgets { flops: 4e12 centred_sizes: 5 }", 3e5);
+  ASSERT_EQ(two.runs.size(), 10u);
+  for (const size_t first : {size_t{0}, size_t{5}}) {
+    const double optimum = first == 0 ? 3e5 : 6e5;
+    double largest = 0.0, smallest = HUGE_VAL;
+    int below = 0;
+    for (size_t i = first; i < first + 5; ++i) {
+      const PlannedRun& run = two.runs[i];
+      const double n = static_cast<double>(run.parameters_in_products);
+      largest = std::max(largest, n);
+      smallest = std::min(smallest, n);
+      below += n < optimum ? 1 : 0;
+      EXPECT_EQ(run.config.model().layers(), std::max<int64_t>(1, std::lround(run.config.model().width() / 32.0)));
+      EXPECT_EQ(run.config.model().width() % 8, 0);
+    }
+    EXPECT_NEAR(largest / smallest, 8.0, 2.5);
+    EXPECT_NEAR(std::sqrt(largest * smallest) / optimum, 1.0, 0.25);
+    EXPECT_GE(below, 2);
+    EXPECT_LE(below, 3);
+  }
+  const auto refused = [&](const std::string& text, double optimum) -> std::string {
+    try {
+      centred(text, optimum);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "nothing";
+  };
+  EXPECT_THAT(refused(rule + kSizes + "budgets { flops: 1e12 centred_sizes: 5 sizes: \"a\" }", 3e5),
+              HasSubstr("both sizes and centred_sizes"));
+  EXPECT_THAT(refused(rule + "budgets { flops: 1e12 centred_sizes: 5 }", 300),
+              HasSubstr("no shape of the rule has about"));
+  EXPECT_THAT(refused("shapes { width_multiple: 24 } budgets { flops: 1e12 centred_sizes: 2 }", 3e5),
+              HasSubstr("head_width 16 does not divide"));
+  EXPECT_THAT(refused(rule + "sizes { name: \"w64l2\" layers: 7 heads: 1 width: 8 } "
+                             "budgets { flops: 1e12 centred_sizes: 1 }",
+                      116480),
+              HasSubstr("another shape"));
 }
 
 TEST(SweepPlan, RefusesWhatCannotBe) {
