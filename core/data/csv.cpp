@@ -52,7 +52,7 @@ class Reader {
     const size_t begin = next_;
     while (!at_end() && text_[next_] != ',' && text_[next_] != '\n' && text_[next_] != '\r') {
       if (text_[next_] == '"') fail("a quote inside a field that does not begin with one");
-      if (text_[next_] == '\0') fail("a zero byte: this is not text");
+      if (text_[next_] == '\0') fail("a zero byte: this is not text, or text in UTF-16, which must be saved as UTF-8");
       ++next_;
     }
     return std::string(text_.substr(begin, next_ - begin));
@@ -64,7 +64,7 @@ class Reader {
     while (true) {
       if (at_end()) fail("a quoted field does not end");
       const char c = text_[next_++];
-      if (c == '\0') fail("a zero byte: this is not text");
+      if (c == '\0') fail("a zero byte: this is not text, or text in UTF-16, which must be saved as UTF-8");
       if (c == '\n') ++inside_;
       if (c != '"') {
         field += c;

@@ -74,7 +74,11 @@ LoadedSweep load_sweep(const std::string& path, const std::vector<std::string>& 
   load_config(path, of_sweep, loaded.sweep);
   const std::filesystem::path beside = std::filesystem::path(path).parent_path();
   RunConfig& base = loaded.base;
-  load_config((beside / loaded.sweep.base()).lexically_normal().string(), of_base, base);
+  const std::string base_path = (beside / loaded.sweep.base()).lexically_normal().string();
+  if (!std::filesystem::exists(base_path)) {
+    throw Error(ExitCode::kUsage, path + ": base: there is no " + base_path, "a path from the sweep file's folder");
+  }
+  load_config(base_path, of_base, base);
   // Its own shape is replaced; what it says of the data is what counts here.
   RunConfig whole = base;
   validate_run(whole);

@@ -51,7 +51,12 @@ void centre_on_first_stage(SweepConfig& sweep, const std::string& origin, const 
                 "first_stage: \"runs.csv\" of an earlier sweep, or what `tsugi sweep fit --out` wrote");
   }
   const std::string path = (std::filesystem::path(beside) / sweep.first_stage()).lexically_normal().string();
-  const FitFile file = fit_first_stage(path);
+  FitFile file;
+  try {
+    file = fit_first_stage(path);
+  } catch (const Error& error) {
+    throw Error(error.code(), origin + ": first_stage: " + error.what(), error.hint());
+  }
   const Fit& fit = file.fit.fit;
   notes.push_back("sizes by " + std::string(fit.law->name) + "'s law of " + path + ". " + cost_text(file.cost));
   const auto optimum = [&](double flops) {

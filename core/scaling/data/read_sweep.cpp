@@ -76,7 +76,11 @@ Binding bind_columns(const CsvTable& csv, const std::string& columns, unsigned& 
     if (found >= 0) binding[role.name] = {static_cast<size_t>(found), 1.0};
   }
   if (!binding.contains("loss")) {
-    throw Error(ExitCode::kUsage, csv.origin + ": which column is the loss?", hint);
+    constexpr size_t kMost = 12;
+    std::string names;
+    for (size_t i = 0; i < std::min(csv.header.size(), kMost); ++i) names += (i == 0 ? "" : ", ") + csv.header[i];
+    if (csv.header.size() > kMost) names += ", …";
+    throw Error(ExitCode::kUsage, csv.origin + ": which column is the loss? There are: " + names, hint);
   }
   return binding;
 }
@@ -155,8 +159,11 @@ void require_numbers(const CsvTable& csv, const Binding& binding, size_t row) {
                 csv.origin + ": line " + std::to_string(csv.lines[row]) + ": column " + csv.header[bound.column] +
                     ": " + (text.empty() ? "empty" : "\"" + shown + "\" is not a finite number"),
                 is_number ? "a run that diverged or is not finished: leave it out, --where \"" + name +
-                                (name == "loss" ? " < 100\"" : " > 0\"")
-                          : "numbers look like 1234, 1.5 or 7e9, without thousands separators or units");
+                                (name == "loss" ? " < 100\"" : " > 0\"") +
+                                (csv.find_column("status") >= 0 ? ", or by the column status" : "")
+                          : "numbers look like 1234, 1.5 or 7e9, without thousands separators or units; a column that "
+                            "counts billions is " +
+                                name + "=COLUMN*1e9");
   }
 }
 

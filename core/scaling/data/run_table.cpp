@@ -36,6 +36,30 @@ std::string number(double value) {
   return text.str();
 }
 
+/// What can be fitted, and yet is hardly what was meant.
+void note_odd_scales(RunTable& table) {
+  double smallest_loss = HUGE_VAL;
+  std::vector<double> ratios;
+  for (const SweepRun& run : table.runs) {
+    if (!std::isnan(run.loss)) smallest_loss = std::min(smallest_loss, run.loss);
+    if (!std::isnan(run.d / run.n)) ratios.push_back(run.d / run.n);
+  }
+  // Guessing among a million tokens has 13.8 nats.
+  constexpr double kNoLoss = 14.0;
+  if (smallest_loss > kNoLoss && std::isfinite(smallest_loss)) {
+    table.notes.push_back("the lowest loss is " + number(smallest_loss) +
+                          ": no cross-entropy per token is that high; is it a perplexity? These laws are of its "
+                          "logarithm");
+  }
+  if (ratios.empty()) return;
+  std::nth_element(ratios.begin(), ratios.begin() + static_cast<int64_t>(ratios.size() / 2), ratios.end());
+  const double median = ratios[ratios.size() / 2];
+  if (median < 0.5) {
+    table.notes.push_back("d/n is " + number(median) +
+                          " in the median run: are n and d the other way round, or in different units?");
+  }
+}
+
 }  // namespace
 
 RunPoint SweepRun::point() const {
@@ -101,6 +125,10 @@ void check_units(RunTable& table, unsigned units_meant) {
     }
     std::sort(logs.begin(), logs.end());
     for (size_t i = 1; i < logs.size(); ++i) {
+      if (logs[i] - logs[i - 1] >= 3.0 && logs[i] - logs[i - 1] < 5.0) {
+        table.notes.push_back(std::string(field.name) + " jumps from " + number(std::pow(10.0, logs[i - 1])) + " to " +
+                              number(std::pow(10.0, logs[i])) + ": do some rows count in another unit?");
+      }
       if (logs[i] - logs[i - 1] < 5.0) continue;
       throw Error(ExitCode::kData,
                   table.origin + ": " + field.name + " jumps from " + number(std::pow(10.0, logs[i - 1])) + " to " +
@@ -108,6 +136,7 @@ void check_units(RunTable& table, unsigned units_meant) {
                   "write all rows in one unit, or choose rows with --where");
     }
   }
+  note_odd_scales(table);
   // C against 6 N D: attention and embeddings explain a factor of two or three, not a thousand.
   std::vector<double> ratios;
   for (const SweepRun& run : table.runs) {

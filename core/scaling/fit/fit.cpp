@@ -89,6 +89,10 @@ void require_determined(const Law& law, std::span<const SweepRun> runs, unsigned
                 "add runs with at least " + std::to_string(wanted) + " different " + name +
                     (name == "c" ? "" : ", or fit the other input alone: --form power_" + other));
   }
+  if (distinct_values(runs, &SweepRun::loss) < 2) {
+    throw Error(ExitCode::kData, who + ": all runs have the same loss, which tells nothing of any law",
+                "is it the right column? --columns loss=COLUMN");
+  }
   if (law.find("B_star") >= 0 && distinct_values(runs, &SweepRun::batch) < 2) {
     throw Error(ExitCode::kData, who + ": all runs have the same batch, which cannot tell the critical batch size",
                 "add runs with other batches, or give it: --fix B_star=2e8 --fix alpha_B=0.21 (Kaplan et al. 2020)");

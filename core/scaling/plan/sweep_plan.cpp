@@ -50,7 +50,8 @@ class Planner {
   SweepPlan plan() {
     if (sweep_.sizes().empty()) fail("there are no sizes", "sizes { name: \"w64\" layers: 2 heads: 2 width: 64 }");
     if (sweep_.budgets().empty()) fail("there are no budgets", "budgets { flops: 1e12 }");
-    if (!sweep_.learning_rate().has_value()) fail("learning_rate.value is required");
+    if (!sweep_.learning_rate().has_value())
+      fail("learning_rate.value is required", "learning_rate { value: 6e-3 at_width: 64 width_power: -0.5 }");
     std::set<std::string> names;
     for (const SizeConfig& size : sweep_.sizes()) {
       if (!names.insert(size.name()).second) fail("two sizes are called \"" + size.name() + "\"");
@@ -103,6 +104,12 @@ class Planner {
       fail("budget " + shortest(budget.flops()) + ", size " + size.name() + ": " + shortest(budget.flops() / per_step) +
                " steps of " + shortest(per_step) + " FLOPs; no whole number of steps is within 1 % of it",
            "make the batch of " + sweep_.base() + " smaller, or the budget larger");
+    }
+    constexpr double kMostSteps = 1e12;  // as a run's configuration allows
+    if (steps > kMostSteps) {
+      fail("budget " + shortest(budget.flops()) + ", size " + size.name() + ": " + shortest(steps) +
+               " steps, and no run has more than 1e12",
+           "make the batch of " + sweep_.base() + " larger, or the budget smaller");
     }
     run.config.set_steps(static_cast<int64_t>(steps));
     run.config.mutable_schedule()->set_warmup_steps(static_cast<int64_t>(std::round(sweep_.warmup_fraction() * steps)));

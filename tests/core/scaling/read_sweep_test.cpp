@@ -92,6 +92,22 @@ TEST(ReadSweep, RefusesAFilterThatLeavesNothing) {
               HasSubstr("no row satisfies --filter \"n > 1e12\""));
 }
 
+TEST(ReadSweep, NotesWhatIsHardlyMeant) {
+  const auto notes = [](const std::string& text) {
+    std::string all;
+    for (const std::string& note : read_rows(text).runs.notes) all += note + "\n";
+    return all;
+  };
+  EXPECT_THAT(notes("n,d,loss\n1e8,1e9,25\n2e8,1e9,20\n"), HasSubstr("is it a perplexity?"));
+  EXPECT_THAT(notes("n,d,loss\n1e9,1e8,3\n2e9,1e8,2.9\n"), HasSubstr("the other way round"));
+  EXPECT_THAT(notes("n,d,loss\n100,1e9,3\n3e6,1e9,2.9\n"), HasSubstr("n jumps from 100 to 3e+06"));
+  const std::string fine = notes("n,d,loss\n1e8,1e9,3\n2e8,1e9,2.9\n");
+  for (const char* word : {"perplexity", "round", "jumps"}) EXPECT_THAT(fine, ::testing::Not(HasSubstr(word)));
+  EXPECT_THAT(row_refusal("Params,Tokens,Loss\n1e8,1e9,3\n"), HasSubstr("There are: Params, Tokens, Loss"));
+  EXPECT_THAT(row_refusal("n,d,loss,status\n1e8,1e9,,diverged\n"), HasSubstr("or by the column status"));
+  EXPECT_THAT(row_refusal("n,d,loss\n7B,1e9,3\n"), HasSubstr("n=COLUMN*1e9"));
+}
+
 TEST(ReadSweep, SeesUnits) {
   EXPECT_THAT(row_refusal("n,d,loss\n0.1,1e10,3\n7,1e11,2\n"), HasSubstr("n=COLUMN*1e9 if it counts billions"));
   EXPECT_THAT(row_refusal("n,d,loss\n1e8,2,3\n1e9,20,2\n"), HasSubstr("d=COLUMN*1e9"));

@@ -219,6 +219,7 @@ TEST(SweepPlan, RefusesWhatCannotBe) {
               HasSubstr("are the same run"));
   EXPECT_THAT(plan_refusal(std::string(kSizes) + "budgets { flops: 1e8 }"),
               HasSubstr("no whole number of steps is within 1 %"));
+  EXPECT_THAT(plan_refusal(std::string(kSizes) + "budgets { flops: 1e30 }"), HasSubstr("no run has more than 1e12"));
   EXPECT_THAT(plan_refusal(std::string(kSizes) + "budgets { flops: 1e11 } most_flops: 1e11"),
               HasSubstr("over most_flops"));
   EXPECT_THAT(plan_refusal("sizes { name: \"a/b\" layers: 1 heads: 1 width: 8 } budgets { flops: 1e11 }"),
