@@ -89,7 +89,8 @@ void require_determined(const Law& law, std::span<const SweepRun> runs, unsigned
                 "add runs with at least " + std::to_string(wanted) + " different " + name +
                     (name == "c" ? "" : ", or fit the other input alone: --form power_" + other));
   }
-  if (distinct_values(runs, &SweepRun::loss) < 2) {
+  const auto [lowest, highest] = std::ranges::minmax(runs, {}, &SweepRun::loss);
+  if (lowest.loss == highest.loss) {
     throw Error(ExitCode::kData, who + ": all runs have the same loss, which tells nothing of any law",
                 "is it the right column? --columns loss=COLUMN");
   }
