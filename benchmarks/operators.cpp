@@ -128,18 +128,19 @@ void add_linear(Bench& b, const ModelShape& s) {
 
 /// One row times a matrix, as in decoding: bound by reading the matrix, of which there are more than caches hold.
 void add_linear_decode(Bench& b, const ModelShape& s) {
-  const int64_t k = s.width, n = 4 * s.width;
-  for (const bool out_in : {false, true}) {
-    const std::string layout = out_in ? "[out,in]" : "[in,out]";
-    b.add(named("linear_decode" + layout, s), {0.0, b.bytes(k * n)}, [&b, n, k, out_in] {
-      const int64_t matrices = (int64_t{128} << 20) / static_cast<int64_t>(b.bytes(k * n));
-      return [&b, x = b.random({1, k}), w = b.random({matrices * n, k}), y = b.random({1, n}), out_in, n, k, matrices,
-              next = int64_t{0}]() mutable {
-        const Shape shape = out_in ? Shape{n, k} : Shape{k, n};
-        matmul(b.context(), x, w.slice(next++ % matrices * n * k, shape), y, {.transpose_b = out_in});
-      };
-    });
-  }
+  for (const bool wide : {true, false})
+    for (const bool out_in : {false, true}) {
+      const int64_t k = wide ? s.width : 4 * s.width, n = wide ? 4 * s.width : s.width;
+      const std::string layout = std::string(wide ? "_wide" : "_narrow") + (out_in ? "[out,in]" : "[in,out]");
+      b.add(named("linear_decode" + layout, s), {0.0, b.bytes(k * n)}, [&b, n, k, out_in] {
+        const int64_t matrices = (int64_t{128} << 20) / static_cast<int64_t>(b.bytes(k * n));
+        return [&b, x = b.random({1, k}), w = b.random({matrices * n, k}), y = b.random({1, n}), out_in, n, k, matrices,
+                next = int64_t{0}]() mutable {
+          const Shape shape = out_in ? Shape{n, k} : Shape{k, n};
+          matmul(b.context(), x, w.slice(next++ % matrices * n * k, shape), y, {.transpose_b = out_in});
+        };
+      });
+    }
 }
 
 /// The memory of one attention on packed queries, keys and values.

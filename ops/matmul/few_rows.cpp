@@ -11,42 +11,43 @@ namespace {
 
 constexpr int64_t kPieceColumns = 128;
 
-/// b stored [K, N]: rows of b, scaled, are added to kPieceColumns sums in registers and first cache.
+/// sums[kRows, n] = the part of the product that rows [first, end) of b make, b stored [K, N]. These rows are one
+/// stretch of memory, read from its beginning to its end; narrower pieces of them would be too short for the hardware
+/// to follow.
 template <int kRows, class T>
-void piece_along_rows(const Product<T>& p, int64_t column, int64_t columns, float* sums) {
-  constexpr int64_t kSteps = 4;           // rows of b per pass over the sums
-  constexpr int64_t kAhead = 4 * kSteps;  // strides this large are beyond the hardware's prefetcher
-  std::fill_n(sums, kRows * kPieceColumns, 0.0f);
-  int64_t k = 0;
-  for (; k + kSteps <= p.k; k += kSteps) {
-    const T* b = p.b + k * p.n + column;
-    if (k + kAhead + kSteps <= p.k) {
-      for (int64_t step = 0; step < kSteps; ++step) {
-        const T* ahead = b + (kAhead + step) * p.n;
-        for (int64_t j = 0; j < columns; j += 64 / static_cast<int64_t>(sizeof(T))) __builtin_prefetch(ahead + j);
-      }
-    }
-    float a[kRows][kSteps];
-    for (int m = 0; m < kRows; ++m) {
-      for (int64_t step = 0; step < kSteps; ++step) a[m][step] = static_cast<float>(p.a[m * p.k + k + step]);
-    }
-#pragma omp simd
-    for (int64_t j = 0; j < columns; ++j) {
-      const float b0 = static_cast<float>(b[j]);
-      const float b1 = static_cast<float>(b[p.n + j]);
-      const float b2 = static_cast<float>(b[2 * p.n + j]);
-      const float b3 = static_cast<float>(b[3 * p.n + j]);
+void chunk_along_rows(const Product<T>& p, int64_t first, int64_t end, float* sums) {
+  constexpr int64_t kSteps = kRows <= 2 ? 8 : 4;  // rows of b per pass over the sums
+  constexpr int64_t kColumns = 4096 / kRows;      // sums that stay in the first cache
+  std::fill_n(sums, kRows * p.n, 0.0f);
+  for (int64_t column = 0; column < p.n; column += kColumns) {
+    const int64_t columns = std::min(kColumns, p.n - column);
+    int64_t k = first;
+    for (; k + kSteps <= end; k += kSteps) {
+      const T* b = p.b + k * p.n + column;
+      float a[kRows][kSteps];
       for (int m = 0; m < kRows; ++m) {
-        sums[m * kPieceColumns + j] += a[m][0] * b0 + a[m][1] * b1 + (a[m][2] * b2 + a[m][3] * b3);
+        for (int64_t step = 0; step < kSteps; ++step) a[m][step] = static_cast<float>(p.a[m * p.k + k + step]);
+      }
+      float* to = sums + column;
+#pragma omp simd
+      for (int64_t j = 0; j < columns; ++j) {
+        float row[kSteps];
+        for (int64_t step = 0; step < kSteps; ++step) row[step] = static_cast<float>(b[step * p.n + j]);
+        for (int m = 0; m < kRows; ++m) {
+          float sum = a[m][0] * row[0];
+          for (int64_t step = 1; step < kSteps; ++step) sum += a[m][step] * row[step];
+          to[m * p.n + j] += sum;
+        }
       }
     }
-  }
-  for (; k < p.k; ++k) {
-    const T* b = p.b + k * p.n + column;
-    for (int m = 0; m < kRows; ++m) {
-      const float a = static_cast<float>(p.a[m * p.k + k]);
+    for (; k < end; ++k) {
+      const T* b = p.b + k * p.n + column;
+      for (int m = 0; m < kRows; ++m) {
+        const float a = static_cast<float>(p.a[m * p.k + k]);
+        float* to = sums + m * p.n + column;
 #pragma omp simd
-      for (int64_t j = 0; j < columns; ++j) sums[m * kPieceColumns + j] += a * static_cast<float>(b[j]);
+        for (int64_t j = 0; j < columns; ++j) to[j] += a * static_cast<float>(b[j]);
+      }
     }
   }
 }
@@ -91,40 +92,58 @@ void piece_along_columns(const Product<T>& p, int64_t column, int64_t columns, f
 }
 
 template <int kRows, class T, class Out>
-void rows_product(ThreadPool& pool, const Product<T>& p, const Epilogue<T, Out>& epilogue) {
+void rows_product(ThreadPool& pool, const Product<T>& p, const Epilogue<T, Out>& epilogue, float* partial) {
   // Narrower pieces for narrow outputs, so that there are some for every thread.
   const int64_t width = std::clamp<int64_t>((p.n / 16 + 31) / 32 * 32, 32, kPieceColumns);
-  pool.for_each((p.n + width - 1) / width, [&](int64_t index, int) {
+  const int64_t pieces = (p.n + width - 1) / width;
+  if (p.transpose_b) {
+    return pool.for_each(pieces, [&](int64_t index, int) {
+      const int64_t column = index * width;
+      const int64_t columns = std::min(width, p.n - column);
+      alignas(64) std::array<float, kRows * kPieceColumns> sums;
+      piece_along_columns<kRows>(p, column, columns, sums.data());
+      epilogue.finish(sums.data(), kPieceColumns, 0, column, kRows, columns);
+    });
+  }
+  const int64_t chunks = few_rows_chunks(p.k);
+  const int64_t depth = (p.k + chunks - 1) / chunks;
+  pool.for_each(chunks, [&](int64_t chunk, int) {
+    chunk_along_rows<kRows>(p, std::min(chunk * depth, p.k), std::min((chunk + 1) * depth, p.k),
+                            partial + chunk * kRows * p.n);
+  });
+  pool.for_each(pieces, [&](int64_t index, int) {
     const int64_t column = index * width;
     const int64_t columns = std::min(width, p.n - column);
-    alignas(64) std::array<float, kRows * kPieceColumns> sums;
-    if (p.transpose_b) {
-      piece_along_columns<kRows>(p, column, columns, sums.data());
-    } else {
-      piece_along_rows<kRows>(p, column, columns, sums.data());
+    for (int m = 0; m < kRows; ++m) {
+      float* sums = partial + m * p.n + column;
+      for (int64_t chunk = 1; chunk < chunks; ++chunk) {
+        const float* next = sums + chunk * kRows * p.n;
+#pragma omp simd
+        for (int64_t j = 0; j < columns; ++j) sums[j] += next[j];
+      }
     }
-    epilogue.finish(sums.data(), kPieceColumns, 0, column, kRows, columns);
+    epilogue.finish(partial + column, p.n, 0, column, kRows, columns);
   });
 }
 
 }  // namespace
 
 template <class T, class Out>
-void few_rows_product(ThreadPool& pool, const Product<T>& p, const Epilogue<T, Out>& epilogue) {
+void few_rows_product(ThreadPool& pool, const Product<T>& p, const Epilogue<T, Out>& epilogue, float* partial) {
   switch (p.m) {
     case 1:
-      return rows_product<1>(pool, p, epilogue);
+      return rows_product<1>(pool, p, epilogue, partial);
     case 2:
-      return rows_product<2>(pool, p, epilogue);
+      return rows_product<2>(pool, p, epilogue, partial);
     case 3:
-      return rows_product<3>(pool, p, epilogue);
+      return rows_product<3>(pool, p, epilogue, partial);
     default:
-      return rows_product<4>(pool, p, epilogue);
+      return rows_product<4>(pool, p, epilogue, partial);
   }
 }
 
-template void few_rows_product(ThreadPool&, const Product<float>&, const Epilogue<float, float>&);
-template void few_rows_product(ThreadPool&, const Product<bf16>&, const Epilogue<bf16, float>&);
-template void few_rows_product(ThreadPool&, const Product<bf16>&, const Epilogue<bf16, bf16>&);
+template void few_rows_product(ThreadPool&, const Product<float>&, const Epilogue<float, float>&, float*);
+template void few_rows_product(ThreadPool&, const Product<bf16>&, const Epilogue<bf16, float>&, float*);
+template void few_rows_product(ThreadPool&, const Product<bf16>&, const Epilogue<bf16, bf16>&, float*);
 
 }  // namespace tsugi::cpu

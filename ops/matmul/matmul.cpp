@@ -63,9 +63,8 @@ void matmul(const Context& context, const Tensor& a, const Tensor& b, const Tens
   if (DeviceOperators* device = context.operators()) return device->matmul(context, a, b, out, options);
   const Tiling tiling = matmul_tiling(s.m, s.n, s.k);
   Tensor partial;
-  if (tiling.chunks > 1 && !cpu::is_few_rows(s.m, options.transpose_a)) {
-    partial = context.empty({tiling.chunks, s.m, s.n}, DType::kF32);
-  }
+  const int64_t partials = cpu::partial_sums_of(s.m, s.k, options.transpose_a, options.transpose_b, tiling);
+  if (partials > 0) partial = context.empty({partials, s.m, s.n}, DType::kF32);
   if (context.meta()) return;
   const double flops = 2.0 * static_cast<double>(s.m) * static_cast<double>(s.n) * static_cast<double>(s.k);
   const ProfiledOperator work(options.accumulate ? "matmul, weight gradient" : "matmul", flops, {&a, &b, &out});

@@ -171,7 +171,7 @@ template <class T, class Out>
 void product(ThreadPool& pool, const Product<T>& p, const Epilogue<T, Out>& epilogue, const Tiling& tiling,
              float* partial) {
   if (is_few_rows(p.m, p.transpose_a)) {
-    few_rows_product(pool, p, epilogue);
+    few_rows_product(pool, p, epilogue, partial);
   } else if (tiling.chunks == 1) {
     whole_k_product(pool, p, epilogue, tiling);
   } else {

@@ -1,6 +1,7 @@
 // The CPU path of matmul(): what its parts hand to each other.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "ops/base/thread_pool.h"
@@ -51,11 +52,20 @@ struct Epilogue {
 /// Whether the product is bound by the bandwidth of b and takes few_rows_product().
 inline bool is_few_rows(int64_t m, bool transpose_a) { return m <= 4 && !transpose_a; }
 
+/// Into how many chunks of equal depth few rows cut a b that is stored [K, N]: 64 rows of b each or more, at most 16.
+inline int64_t few_rows_chunks(int64_t k) { return std::clamp<int64_t>(k / 64, 1, 16); }
+
 /// For is_few_rows(): reads b once, as it is stored.
 template <class T, class Out>
-void few_rows_product(ThreadPool& pool, const Product<T>& product, const Epilogue<T, Out>& epilogue);
+void few_rows_product(ThreadPool& pool, const Product<T>& product, const Epilogue<T, Out>& epilogue, float* partial);
 
-/// Any product. `partial` has tiling.chunks·m·n floats if there is more than one chunk and the rows are not few.
+/// How many partial sums of m·n floats product() wants; 0: none.
+inline int64_t partial_sums_of(int64_t m, int64_t k, bool transpose_a, bool transpose_b, const Tiling& tiling) {
+  if (is_few_rows(m, transpose_a)) return transpose_b ? 0 : few_rows_chunks(k);
+  return tiling.chunks > 1 ? tiling.chunks : 0;
+}
+
+/// Any product. `partial`: partial_sums_of()·m·n floats.
 template <class T, class Out>
 void product(ThreadPool& pool, const Product<T>& product, const Epilogue<T, Out>& epilogue, const Tiling& tiling,
              float* partial);
