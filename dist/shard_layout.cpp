@@ -26,6 +26,15 @@ ChunkRange ShardLayout::shard(int bucket_index, int rank) const {
   return {range.begin + range.chunks() * rank / ranks_, range.begin + range.chunks() * (rank + 1) / ranks_};
 }
 
+ShardLayout ShardLayout::before(int64_t chunk) const {
+  std::vector<int64_t> ends;
+  for (const int64_t end : bucket_ends_) {
+    if (end <= chunk) ends.push_back(end);
+  }
+  CHECK(!ends.empty() && ends.back() == chunk) << "no bucket ends at chunk " << chunk;
+  return {std::move(ends), ranks_};
+}
+
 int64_t ShardLayout::local_offset(int bucket, int rank) const {
   int64_t offset = 0;
   for (int b = 0; b < bucket; ++b) offset += shard(b, rank).chunks();

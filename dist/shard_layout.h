@@ -29,6 +29,8 @@ class ShardLayout {
   int64_t local_offset(int bucket, int rank) const;
   /// Total chunks of a rank.
   int64_t local_chunks(int rank) const { return local_offset(buckets(), rank); }
+  /// The buckets before `chunk`, at which one must end: their shards are where they are in the whole.
+  ShardLayout before(int64_t chunk) const;
 
  private:
   std::vector<int64_t> bucket_ends_;

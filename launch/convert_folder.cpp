@@ -119,6 +119,7 @@ Converted convert_folder(const ConvertOptions& options) {
   result.from = resolve_checkpoint(options.from);
   if (fs::exists(result.from + "/manifest.json")) verify_checkpoint(result.from);
   result.description = load_huggingface_config(result.from);
+  refuse_bottlenecks(result.description, result.from, "a folder to export");
   ModelConfig& model = result.description.model;
 
   const std::vector<SavedTensor> tensors = folder_tensors(result.description);

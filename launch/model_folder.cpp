@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <iostream>
 
+#include "core/checkpoint/adapter_folder.h"
 #include "core/checkpoint/checkpoint.h"
 #include "core/checkpoint/parameter_ranges.h"
 #include "core/model/names.h"
@@ -51,8 +52,8 @@ ModelFolder open_model(const std::string& folder, int threads, DType compute) {
   opened.store = std::make_unique<ParameterStore>();
   WeightFolder weights(opened.path);
   check_folder(weights, opened.description);
-  opened.model =
-      std::make_unique<Transformer>(opened.description.model, *opened.store, opened.description.labels.empty());
+  opened.model = std::make_unique<Transformer>(opened.description.model, *opened.store,
+                                               opened.description.labels.empty(), opened.description.adapter);
   const Context context = opened.context();
   opened.store->allocate(context, DType::kF32);
   fill_zero(context, opened.store->working());
@@ -75,7 +76,7 @@ void ModelFolder::require_language_model() const {
 std::vector<SavedTensor> folder_tensors(const HuggingfaceModel& description) {
   ParameterStore store;
   const bool classifier = !description.labels.empty();
-  const Transformer model(description.model, store, !classifier);
+  const Transformer model(description.model, store, !classifier, description.adapter);
   std::vector<SavedTensor> tensors = saved_tensors(store);
   std::reverse(tensors.begin(), tensors.end());
   if (classifier) {
@@ -91,6 +92,13 @@ void check_folder(WeightFolder& weights, const HuggingfaceModel& description) {
   const TensorNames names = tensor_names(description.model);
   const std::string copy = names.output + ".weight";
   if (description.model.tied() && weights.has(copy)) weights.check_equal(names.token_table + ".weight", copy);
+}
+
+void refuse_bottlenecks(const HuggingfaceModel& description, const std::string& folder, const std::string& purpose) {
+  if (description.adapter.bottleneck() == 0) return;
+  throw Error(ExitCode::kUsage,
+              folder + " holds bottleneck adapters, which cannot be merged into weights: " + purpose + " needs weights",
+              "name " + AdapterFolder(folder).base() + ", the model that they adapt");
 }
 
 std::unique_ptr<Tokenizer> open_tokenizer(const std::string& folder, const std::string& purpose) {

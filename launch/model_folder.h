@@ -41,6 +41,9 @@ std::vector<SavedTensor> folder_tensors(const HuggingfaceModel& description);
 /// also when the folder's config.json ties its output projection to the token table, but the folder holds another one.
 void check_folder(WeightFolder& weights, const HuggingfaceModel& description);
 
+/// Throws Error(kUsage) when the folder is one of bottleneck adapters: they compute beside the weights, not in them.
+void refuse_bottlenecks(const HuggingfaceModel& description, const std::string& folder, const std::string& purpose);
+
 /// FOLDER/tokenizer.json, or an Error(kData) that says what needs it.
 std::unique_ptr<Tokenizer> open_tokenizer(const std::string& folder, const std::string& purpose);
 

@@ -168,6 +168,10 @@ std::map<std::string, std::string> checkpoint_texts(const HuggingfaceModel& desc
     texts["tokenizer.json"] = std::move(tokenizer);
   }
   texts["config.json"] = to_huggingface_config(description);
+  if (adapter.bottleneck() > 0) {
+    texts[kAdapterConfigFile] =
+        to_bottleneck_config(adapter, std::filesystem::canonical(from), !description.labels.empty());
+  }
   if (adapter.rank() > 0) {
     texts[kAdapterConfigFile] =
         to_adapter_config(adapter.rank(), static_cast<double>(adapter_scale(adapter)) * adapter.rank(),

@@ -36,7 +36,7 @@ std::string describe_data(const TrainingData& data, const RunConfig& config);
 /// The small files of a checkpoint: config.json, and tokenizer.json with its configuration if there is one. `from`, a
 /// Hugging Face folder that the weights begin with (or empty), gives its generation settings, and its other tokenizer
 /// files where the tokenizer is the same.
-/// If `adapter` has a rank, also the adapter's configuration: `from` is what it adapts.
+/// If there is an `adapter`, also its configuration: `from` is what it adapts.
 std::map<std::string, std::string> checkpoint_texts(const HuggingfaceModel& description,
                                                     const std::string& tokenizer_file, const std::string& from,
                                                     const AdapterConfig& adapter);

@@ -1,5 +1,6 @@
 #include "core/autograd/functions.h"
 
+#include "ops/columns/columns.h"
 #include "ops/embedding/embedding.h"
 #include "ops/gather_rows/gather_rows.h"
 #include "ops/matmul/matmul.h"
@@ -35,26 +36,41 @@ Variable linear(Tape& tape, const Variable& x, const Parameter& weight, const Pa
   if (apart) activation_forward(context, activation, pre, y.value);
   if (!y.requires_gradient()) return y;
 
-  tape.record([context, x, weight, bias, train_bias, activation, out_in, output = y.gradient, pre]() {
+  // A frozen weight does not need x again: its memory may go.
+  const Tensor saved = weight.trainable() ? as_matrix(x.value) : Tensor();
+  tape.record([context, input = x.gradient, in_shape = x.value.shape(), type = x.value.dtype(), saved, weight, bias,
+               train_bias, activation, out_in, output = y.gradient, pre]() {
     Tensor d_y = as_matrix(output->take());
     if (pre.defined()) {
       const Tensor d_pre = d_y.unique() ? d_y : context.empty(d_y.shape(), d_y.dtype());
       activation_backward(context, activation, pre, d_y, d_pre);
       d_y = d_pre;
     }
-    if (weight.trainable()) {
-      const Tensor rows = as_matrix(x.value);
-      matmul(context, out_in ? d_y : rows, out_in ? rows : d_y, weight.gradient(),
+    if (saved.defined()) {
+      matmul(context, out_in ? d_y : saved, out_in ? saved : d_y, weight.gradient(),
              {.transpose_a = true, .accumulate = true});
     }
     if (train_bias) column_sum(context, d_y, bias.gradient());
-    if (x.requires_gradient()) {
-      const Tensor d_x = context.empty(x.value.shape(), x.value.dtype());
+    if (input != nullptr) {
+      const Tensor d_x = context.empty(in_shape, type);
       matmul(context, d_y, weight.value(), as_matrix(d_x), {.transpose_b = !out_in});
-      x.gradient->add(context, d_x);
+      input->add(context, d_x);
     }
   });
   return y;
+}
+
+Variable add(Tape& tape, const Variable& x, const Variable& y) {
+  const Context& context = tape.context();
+  add_to_columns(context, as_matrix(x.value), 0, 1.0f, as_matrix(y.value));
+  const Variable out = tape.variable(y.value, x.requires_gradient() || y.requires_gradient());
+  if (!out.requires_gradient()) return out;
+  tape.record([context, to_x = x.gradient, to_y = y.gradient, output = out.gradient]() {
+    const Tensor d_out = output->take();
+    if (to_x != nullptr) to_x->add(context, d_out);
+    if (to_y != nullptr) to_y->add(context, d_out);
+  });
+  return out;
 }
 
 Variable activate(Tape& tape, const Variable& x, Activation activation) {

@@ -21,6 +21,10 @@ enum class WeightLayout { kInOut, kOutIn };
 Variable linear(Tape& tape, const Variable& x, const Parameter& weight, const Parameter& bias,
                 Activation activation = Activation::kNone, WeightLayout layout = WeightLayout::kInOut);
 
+/// x + y, two values of one shape. Changes y's value in place: y must come fresh from a product, which does not need it
+/// again.
+Variable add(Tape& tape, const Variable& x, const Variable& y);
+
 /// f(x), element by element, where it is not the end of linear().
 Variable activate(Tape& tape, const Variable& x, Activation activation);
 

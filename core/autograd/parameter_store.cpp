@@ -44,6 +44,7 @@ Parameter ParameterStore::add(const std::string& name, Shape shape, Initializati
   info.unit = static_cast<int>(unit_ends_.size());
   info.first_chunk = chunks_;
   chunks_ += info.chunks();
+  trainable_chunks_ = chunks_;
   tensors_.push_back(info);
   return Parameter(this, static_cast<int>(tensors_.size()) - 1);
 }
@@ -56,10 +57,33 @@ int ParameterStore::end_unit() {
 void ParameterStore::freeze(const std::function<bool(const ParameterInfo&)>& predicate) {
   CHECK(!working_.defined());
   for (ParameterInfo& info : tensors_) info.frozen = predicate(info);
+  arrange();
+}
+
+void ParameterStore::arrange() {
+  int64_t next = 0;
+  for (const bool frozen : {false, true}) {
+    for (ParameterInfo& info : tensors_) {
+      if (info.frozen != frozen) continue;
+      info.first_chunk = next;
+      next += info.chunks();
+      if (!frozen) unit_ends_[static_cast<size_t>(info.unit)] = next;
+    }
+    if (!frozen) trainable_chunks_ = next;
+  }
+  CHECK_EQ(next, chunks_);
+  // A unit of which nothing is trained ends where the one before it does.
+  std::vector<bool> trained(unit_ends_.size());
+  for (const ParameterInfo& info : tensors_) {
+    if (!info.frozen) trained[static_cast<size_t>(info.unit)] = true;
+  }
+  for (size_t unit = 0; unit < unit_ends_.size(); ++unit) {
+    if (!trained[unit]) unit_ends_[unit] = unit == 0 ? 0 : unit_ends_[unit - 1];
+  }
 }
 
 void ParameterStore::allocate(const Context& context, DType compute_type) {
-  CHECK(!unit_ends_.empty() && unit_ends_.back() == chunks_) << "the last unit is not closed";
+  CHECK(!unit_ends_.empty() && unit_ends_.back() == trainable_chunks_) << "the last unit is not closed";
   compute_type_ = compute_type;
   working_ = context.empty({chunks_ * kChunkElements}, compute_type);
 }
@@ -101,6 +125,7 @@ Tensor ParameterStore::value(int index) const { return view(working_, index); }
 
 Tensor ParameterStore::gradient(int index) const {
   CHECK(gradients_.defined()) << "no gradient buffer is bound";
+  CHECK(!tensors_[static_cast<size_t>(index)].frozen) << tensors_[static_cast<size_t>(index)].name;
   return view(gradients_, index);
 }
 

@@ -1,8 +1,8 @@
 // All parameters of a run in flat buffers that are cut into chunks.
 //
 // Tensors are laid out in units (head, block L-1 … block 0, embedding) in the order in which backward completes them,
-// so that "complete up to chunk c" is all that the gradient reduction has to be told. A tensor starts at a chunk
-// boundary.
+// so that "complete up to chunk c" is all that the gradient reduction has to be told. Frozen tensors lie behind all
+// that are trained: gradients and moments exist for the chunks before them only. A tensor starts at a chunk boundary.
 #pragma once
 
 #include <cstdint>
@@ -55,7 +55,7 @@ class Parameter {
   bool defined() const { return store_ != nullptr; }
   /// The working copy in the compute type.
   Tensor value() const;
-  /// f32, a view of the bound gradient buffer.
+  /// f32, a view of the bound gradient buffer. Of trainable tensors only.
   Tensor gradient() const;
   bool trainable() const;
   int index() const { return index_; }
@@ -74,7 +74,7 @@ class ParameterStore {
   /// Closes the unit and returns its index.
   int end_unit();
 
-  /// Freezes the tensors for which the predicate holds. Before allocate().
+  /// Freezes the tensors for which the predicate holds, and only these. Before allocate().
   void freeze(const std::function<bool(const ParameterInfo&)>& predicate);
 
   /// Takes the memory of the working copy. No more declarations afterwards.
@@ -82,18 +82,20 @@ class ParameterStore {
 
   const std::vector<ParameterInfo>& tensors() const { return tensors_; }
   int64_t chunks() const { return chunks_; }
+  /// The first ones: those that have gradients.
+  int64_t trainable_chunks() const { return trainable_chunks_; }
   DType compute_type() const { return compute_type_; }
   /// Number of parameters, padding not counted; a tied tensor counts once.
   int64_t parameters() const;
   int64_t trainable_parameters() const;
-  /// The chunk at which each unit ends, ascending.
+  /// The chunk at which the trainable tensors of each unit end, ascending.
   const std::vector<int64_t>& unit_ends() const { return unit_ends_; }
   /// One rule per chunk.
   std::vector<ChunkRule> rules(float weight_decay) const;
 
   /// The flat working copy, [chunks·kChunkElements].
   const Tensor& working() const { return working_; }
-  /// Where gradients go from now on: f32 [chunks·kChunkElements].
+  /// Where gradients go from now on: f32 [trainable_chunks·kChunkElements], or more.
   void bind_gradients(Tensor flat) { gradients_ = std::move(flat); }
 
   Tensor value(int index) const;
@@ -105,10 +107,13 @@ class ParameterStore {
 
  private:
   Tensor view(const Tensor& flat, int index) const;
+  /// Gives every tensor its place: trainable ones first, both in the order of declaration.
+  void arrange();
 
   std::vector<ParameterInfo> tensors_;
   std::vector<int64_t> unit_ends_;
   int64_t chunks_ = 0;
+  int64_t trainable_chunks_ = 0;
   DType compute_type_ = DType::kF32;
   Tensor working_;
   Tensor gradients_;

@@ -7,6 +7,7 @@
 
 #include "core/checkpoint/folder.h"
 #include "core/checkpoint/manifest.h"
+#include "core/config/run.pb.h"
 #include "core/data/json.h"
 #include "core/nn/adapter_names.h"
 #include "ops/base/error.h"
@@ -28,9 +29,33 @@ constexpr const char* kUnsupported[] = {"use_dora",
                                         "target_parameters",
                                         "alora_invocation_tokens"};
 
+constexpr const char* kBottleneckType = "TSUGI_BOTTLENECK";
+constexpr const char* kFeedForward = "feed_forward";
+constexpr const char* kBoth = "both";
+
+bool has_bottlenecks(const JsonValue& config) { return config.require_string("peft_type") == kBottleneckType; }
+
+AdapterConfig bottlenecks_in(const JsonValue& config) {
+  AdapterConfig adapter;
+  adapter.set_bottleneck(static_cast<int32_t>(config.require_int("bottleneck", 1, 65536)));
+  const std::string placement = config.require_string("placement");
+  if (placement != kFeedForward && placement != kBoth) {
+    throw config.require("placement").error(std::string("is neither \"") + kFeedForward + "\" nor \"" + kBoth + "\"");
+  }
+  adapter.set_placement(placement == kBoth ? AdapterConfig::BOTH : AdapterConfig::FEED_FORWARD);
+  if (config.require_string("non_linearity") != "gelu_new") {
+    throw config.require("non_linearity").error("is not \"gelu_new\": nothing else is built");
+  }
+  return adapter;
+}
+
+JsonValue read_config(const Folder& folder, const std::string& path) {
+  return parse_json(folder.read_text(kAdapterConfigFile, kMaxConfigBytes), path + "/" + kAdapterConfigFile);
+}
+
 void check_supported(const JsonValue& config) {
   if (config.require_string("peft_type") != "LORA") {
-    throw config.require("peft_type").error("is not LORA, the only kind of adapter that is read");
+    throw config.require("peft_type").error("is neither LORA nor TSUGI_BOTTLENECK, the kinds of adapter that are read");
   }
   for (const char* field : kUnsupported) {
     if (!config.has(field)) continue;
@@ -81,14 +106,42 @@ std::string to_adapter_config(int64_t rank, double alpha, const std::string& bas
   return json.dump(2) + "\n";
 }
 
+std::string to_bottleneck_config(const AdapterConfig& adapter, const std::string& base, bool classifier) {
+  nlohmann::ordered_json json;
+  json["peft_type"] = kBottleneckType;
+  json["task_type"] = classifier ? "SEQ_CLS" : "CAUSAL_LM";
+  json["base_model_name_or_path"] = base;
+  json["bottleneck"] = adapter.bottleneck();
+  json["placement"] = adapter.placement() == AdapterConfig::BOTH ? kBoth : kFeedForward;
+  json["non_linearity"] = "gelu_new";
+  json["modules_to_save"] = classifier ? nlohmann::ordered_json{"score"} : nlohmann::ordered_json();
+  return json.dump(2) + "\n";
+}
+
+AdapterConfig bottlenecks_of(const std::string& folder) {
+  if (!AdapterFolder::is_one(folder)) return {};
+  const JsonValue config = read_config(Folder(folder), folder);
+  return has_bottlenecks(config) ? bottlenecks_in(config) : AdapterConfig();
+}
+
 bool AdapterFolder::is_one(const std::string& path) { return std::filesystem::exists(path + "/" + kAdapterConfigFile); }
 
 AdapterFolder::AdapterFolder(const std::string& path) {
   const Folder folder(path);
-  const JsonValue config =
-      parse_json(folder.read_text(kAdapterConfigFile, kMaxConfigBytes), path + "/" + kAdapterConfigFile);
-  check_supported(config);
+  const JsonValue config = read_config(folder, path);
+  const bool bottlenecks = has_bottlenecks(config);
+  if (bottlenecks) {
+    bottlenecks_in(config);
+  } else {
+    check_supported(config);
+  }
   base_ = find_base(config, path);
+  if (!bottlenecks) read_scale(config);
+  file_ = std::make_unique<SafetensorsFile>(folder.open(kAdapterFile));
+  read_tensors();
+}
+
+void AdapterFolder::read_scale(const JsonValue& config) {
   rank_ = config.require_int("r", 1, kMaxRank);
   const double scale = config.require_double("lora_alpha") / static_cast<double>(rank_);
   if (std::abs(scale) > std::numeric_limits<float>::max()) {
@@ -96,8 +149,6 @@ AdapterFolder::AdapterFolder(const std::string& path) {
   }
   scale_ = static_cast<float>(scale);
   conv1d_ = config.bool_or("fan_in_fan_out", false);
-  file_ = std::make_unique<SafetensorsFile>(folder.open(kAdapterFile));
-  read_tensors();
 }
 
 void AdapterFolder::read_tensors() {
@@ -105,7 +156,7 @@ void AdapterFolder::read_tensors() {
     const std::string what = origin() + ": tensor \"" + name + "\" ";
     const std::string plain = without_prefix(name);
     if (plain.empty()) throw Error(ExitCode::kData, what + "does not begin with " + kAdapterPrefix);
-    if (!is_adapter(plain)) {
+    if (!is_low_rank(plain)) {
       whole_[plain] = name;
       continue;
     }

@@ -1,5 +1,6 @@
-// A folder with a low-rank adapter as PEFT keeps it: adapter_config.json and adapter_model.safetensors. The weights
-// that it updates lie elsewhere.
+// A folder with an adapter: adapter_config.json and adapter_model.safetensors. The weights that it belongs to lie
+// elsewhere. Low-rank adapters are as PEFT keeps them; bottlenecks have the same files with a "peft_type" of our own,
+// which PEFT refuses.
 #pragma once
 
 #include <map>
@@ -12,11 +13,21 @@
 
 namespace tsugi {
 
+class AdapterConfig;
+class JsonValue;
+
 /// The text of adapter_config.json. `base`: the folder of the weights that are adapted. `projections`: the last parts
 /// of the names of what has an adapter. `conv1d`: they are stored [in, out], as GPT-2's. `classifier`: a head was
 /// trained too and lies beside the adapter.
 std::string to_adapter_config(int64_t rank, double alpha, const std::string& base,
                               const std::vector<std::string>& projections, bool conv1d, bool classifier);
+
+/// The same for bottlenecks.
+std::string to_bottleneck_config(const AdapterConfig& adapter, const std::string& base, bool classifier);
+
+/// Width and placement of the bottlenecks in `folder`; of any other folder, nothing. Throws Error(kData) naming the
+/// field.
+AdapterConfig bottlenecks_of(const std::string& folder);
 
 class AdapterFolder {
  public:
@@ -31,7 +42,8 @@ class AdapterFolder {
   const std::string& base() const { return base_; }
   /// Names of the tensors that are updated: "model.layers.0.self_attn.q_proj.weight".
   std::vector<std::string> updated() const;
-  /// Tensors that stand beside the adapter whole ("score.weight"), by the name that a model knows them by.
+  /// Tensors that stand there whole (a head's "score.weight", those of bottlenecks), by the name that a model knows
+  /// them by.
   const std::map<std::string, std::string>& whole() const { return whole_; }
   const SafetensorsFile& file() const { return *file_; }
 
@@ -47,6 +59,7 @@ class AdapterFolder {
     int64_t in = 0;
     int64_t out = 0;
   };
+  void read_scale(const JsonValue& config);
   void read_tensors();
 
   std::string base_;

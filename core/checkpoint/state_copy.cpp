@@ -14,9 +14,8 @@ std::shared_ptr<Storage> host_memory(const Context& context, size_t bytes) {
 
 }  // namespace
 
-StateCopy::StateCopy(const Context& context, int64_t elements)
-    : context_(context),
-      buffer_(host_memory(context, static_cast<size_t>(bytes(elements))), {kBuffers * elements}, DType::kF32) {}
+StateCopy::StateCopy(const Context& context, int64_t floats)
+    : context_(context), buffer_(host_memory(context, static_cast<size_t>(bytes(floats))), {floats}, DType::kF32) {}
 
 template <class F>
 void StateCopy::for_each_run(const std::vector<StateRange>& ranges, F&& f) {

@@ -12,9 +12,9 @@ namespace tsugi {
 
 class StateCopy {
  public:
-  /// Takes memory for ranges of together `elements` elements: 12 bytes each.
-  StateCopy(const Context& context, int64_t elements);
-  static int64_t bytes(int64_t elements) { return elements * kBuffers * static_cast<int64_t>(sizeof(float)); }
+  /// Takes memory for ranges of together so many masters and moments.
+  StateCopy(const Context& context, int64_t floats);
+  static int64_t bytes(int64_t floats) { return floats * static_cast<int64_t>(sizeof(float)); }
 
   /// Copies what the ranges point to, on the context's device; returns the same ranges, pointing into the copy.
   std::vector<StateRange> take(const std::vector<StateRange>& ranges);
@@ -25,8 +25,6 @@ class StateCopy {
   void put(const std::vector<StateRange>& ranges);
 
  private:
-  static constexpr int64_t kBuffers = 3;  // masters and two moments
-
   /// Calls f(state, copy, count) for every run of elements, in order.
   template <class F>
   void for_each_run(const std::vector<StateRange>& ranges, F&& f);

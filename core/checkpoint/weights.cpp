@@ -126,7 +126,14 @@ void WeightFolder::check(const std::vector<SavedTensor>& tensors) {
 }
 
 void WeightFolder::check_nothing_else(const std::vector<SavedTensor>& tensors) const {
-  if (base_) return base_->check_nothing_else(tensors);
+  if (base_) {
+    for (const auto& [name, stored] : adapter_->whole()) {
+      const auto is_it = [&plain = name](const SavedTensor& tensor) { return tensor.name == plain; };
+      if (is_head(name) || std::ranges::any_of(tensors, is_it)) continue;
+      throw Error(ExitCode::kData, origin_ + ": tensor \"" + stored + "\" is not part of the adapted model");
+    }
+    return base_->check_nothing_else(tensors);
+  }
   std::set<std::string> known;
   for (const SavedTensor& tensor : tensors) known.insert(actual_name(tensor.name));
   for (const auto& [name, file] : file_of_) {

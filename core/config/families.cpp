@@ -83,7 +83,13 @@ void fill_family(ModelConfig& whole) {
 }
 
 void fill_scaling(RopeScaling& scaling) {
-  // Llama 3.1's; without a meaning for the other kinds.
+  if (scaling.kind() == RopeScaling::YARN) {  // Peng et al. 2023, section 3.2; transformers' defaults
+    if (!scaling.has_beta_fast()) scaling.set_beta_fast(32.0);
+    if (!scaling.has_beta_slow()) scaling.set_beta_slow(1.0);
+    if (!scaling.has_attention_factor()) scaling.set_attention_factor(0.0);
+    if (!scaling.has_truncate()) scaling.set_truncate(true);
+  }
+  // Llama 3.1's.
   if (scaling.kind() != RopeScaling::LLAMA3) return;
   if (!scaling.has_low_frequency_factor()) scaling.set_low_frequency_factor(1.0);
   if (!scaling.has_high_frequency_factor()) scaling.set_high_frequency_factor(4.0);
@@ -162,13 +168,28 @@ class Complaints {
       add("model.rope_scaling has a meaning with rotary positions only");
     }
     const bool llama3 = scaling.kind() == RopeScaling::LLAMA3;
+    const bool yarn = scaling.kind() == RopeScaling::YARN;
     if (scaling.kind() == RopeScaling::NONE ? scaling.has_factor() : !scaling.has_factor()) {
       add("model.rope_scaling.factor belongs to a kind other than NONE");
     }
-    if (!llama3 &&
-        (scaling.has_low_frequency_factor() || scaling.has_high_frequency_factor() || scaling.has_original_context())) {
-      add("model.rope_scaling.low_frequency_factor, high_frequency_factor and original_context belong to kind LLAMA3");
+    if (!llama3 && (scaling.has_low_frequency_factor() || scaling.has_high_frequency_factor())) {
+      add("model.rope_scaling.low_frequency_factor and high_frequency_factor belong to kind LLAMA3");
     }
+    if (!llama3 && !yarn && scaling.has_original_context()) {
+      add("model.rope_scaling.original_context belongs to kinds LLAMA3 and YARN");
+    }
+    if (!yarn && (scaling.has_beta_fast() || scaling.has_beta_slow() || scaling.has_attention_factor() ||
+                  scaling.has_truncate())) {
+      add("model.rope_scaling.beta_fast, beta_slow, attention_factor and truncate belong to kind YARN");
+    }
+    if (yarn && !scaling.has_original_context()) {
+      add("model.rope_scaling.original_context is required for kind YARN: the context that the model was trained on");
+    }
+    if (yarn && scaling.beta_slow() > scaling.beta_fast()) {
+      add("model.rope_scaling.beta_slow must not be more than beta_fast");
+    }
+    if (yarn && model_.rope_theta() <= 1.0)
+      add("model.rope_theta must be more than 1 for model.rope_scaling.kind YARN");
     if (llama3 && scaling.low_frequency_factor() >= scaling.high_frequency_factor()) {
       add("model.rope_scaling.low_frequency_factor must be less than high_frequency_factor");
     }

@@ -26,6 +26,19 @@ void check_batch(const RunConfig& config, std::vector<std::string>& complaints) 
   }
 }
 
+void check_adapter(const AdapterConfig& adapter, std::vector<std::string>& complaints) {
+  if (adapter.bottleneck() == 0) {
+    if (adapter.placement() != AdapterConfig::FEED_FORWARD) {
+      complaints.push_back("adapter.placement has a meaning with adapter.bottleneck only");
+    }
+    return;
+  }
+  if (adapter.rank() > 0) complaints.push_back("adapter.rank and adapter.bottleneck exclude each other");
+  if (!adapter.targets().empty() || adapter.alpha() > 0.0f) {
+    complaints.push_back("adapter.targets and adapter.alpha have a meaning with adapter.rank only");
+  }
+}
+
 void check_schedule(const RunConfig& config, std::vector<std::string>& complaints) {
   const ScheduleConfig& schedule = config.schedule();
   const int64_t steps = config.steps();
@@ -60,6 +73,7 @@ void validate_run(RunConfig& config) {
   if (!config.data().train().empty() && config.data().mixture_size() > 0) {
     complaints.push_back("data.train and data.mixture exclude each other: name all sources in the mixture");
   }
+  check_adapter(config.adapter(), complaints);
   check_batch(config, complaints);
   check_schedule(config, complaints);
   if (!complaints.empty()) throw Error(ExitCode::kUsage, join(complaints, "\n"));

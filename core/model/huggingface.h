@@ -20,6 +20,9 @@ struct HuggingfaceModel {
   /// "bos_token_id", "eos_token_id", "pad_token_id" as JSON text: a number, a list of numbers or null.
   std::map<std::string, std::string> token_ids;
   std::string dtype = "float32";  ///< of the stored weights, in PyTorch's words
+  /// Bottlenecks that lie beside the weights of the folder (core/checkpoint/adapter_folder.h). Low-rank adapters are
+  /// not here: they are part of the weights that are read.
+  AdapterConfig adapter = {};
 };
 
 /// The text of config.json. `labels` not empty: that of a sequence classifier.
@@ -32,8 +35,9 @@ std::string to_huggingface_tokenizer_config(const ModelConfig& model);
 /// "gpt2", "llama", … or "tsugi": see above.
 std::string huggingface_model_type(const ModelConfig& model);
 
-/// Reads FOLDER/config.json, in the spellings of transformers 4 and 5. Throws Error(kData) naming the field for what
-/// this model cannot be (another architecture, another activation, another scaling of positions …).
+/// Reads FOLDER/config.json, in the spellings of transformers 4 and 5, and of bottlenecks adapter_config.json. Throws
+/// Error(kData) naming the field for what this model cannot be (another architecture, another activation, another
+/// scaling of positions …).
 HuggingfaceModel load_huggingface_config(const std::string& folder);
 
 /// The same from text; `origin` stands for the file in messages.

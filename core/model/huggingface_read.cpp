@@ -1,7 +1,9 @@
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "core/checkpoint/adapter_folder.h"
 #include "core/config/config.h"
 #include "core/config/families.h"
 #include "core/config/schema.h"
@@ -74,6 +76,25 @@ void read_gpt2(const JsonValue& json, ModelConfig& model) {
   require_flag(json, "scale_attn_by_inverse_layer_idx", false, false);
 }
 
+/// transformers' _compute_yarn_parameters: what is absent, null or 0 there is its default.
+void read_yarn(const JsonValue& json, int32_t context, RopeScaling& ours) {
+  const auto positive = [&](const char* field, double otherwise) {
+    const double value = json.double_or(field, otherwise);
+    return value == 0.0 ? otherwise : value;
+  };
+  ours.set_factor(json.double_or("factor", static_cast<double>(context) / ours.original_context()));
+  ours.set_beta_fast(positive("beta_fast", 32.0));
+  ours.set_beta_slow(positive("beta_slow", 1.0));
+  ours.set_truncate(json.bool_or("truncate", true));
+  const double factor = ours.factor();
+  const auto scale = [&](double m) { return factor <= 1.0 ? 1.0 : 0.1 * m * std::log(factor) + 1.0; };
+  const double m = json.double_or("mscale", 0.0);
+  const double of_all = json.double_or("mscale_all_dim", 0.0);
+  // 0: by the paper's formula.
+  ours.set_attention_factor(
+      json.double_or("attention_factor", m != 0.0 && of_all != 0.0 ? scale(m) / scale(of_all) : 0.0));
+}
+
 /// The frequencies: rope_theta and rope_scaling of transformers 4, rope_parameters of 5.
 void read_rope(const JsonValue& json, ModelConfig& model) {
   if (json.has("rope_scaling") && json.has("rope_parameters")) {
@@ -90,18 +111,27 @@ void read_rope(const JsonValue& json, ModelConfig& model) {
     throw scaling->error("\"partial_rotary_factor\" is not 1: only whole heads are turned");
   }
   const std::string key = scaling->has("rope_type") ? "rope_type" : "type";
-  const RopeScaling::Kind kind = one_of<RopeScaling::Kind>(
-      *scaling, key,
-      {{"default", RopeScaling::NONE}, {"linear", RopeScaling::LINEAR}, {"llama3", RopeScaling::LLAMA3}});
+  const RopeScaling::Kind kind = one_of<RopeScaling::Kind>(*scaling, key,
+                                                           {{"default", RopeScaling::NONE},
+                                                            {"linear", RopeScaling::LINEAR},
+                                                            {"llama3", RopeScaling::LLAMA3},
+                                                            {"yarn", RopeScaling::YARN}});
   RopeScaling& ours = *model.mutable_rope_scaling();
   ours.set_kind(kind);
   if (kind == RopeScaling::NONE) return;
+  const auto original = [&] {
+    return static_cast<int32_t>(scaling->int_or("original_max_position_embeddings", model.context(), 1, kMaxPositions));
+  };
+  if (kind == RopeScaling::YARN) {
+    ours.set_original_context(original());
+    read_yarn(*scaling, model.context(), ours);
+    return;
+  }
   ours.set_factor(scaling->require_double("factor"));
   if (kind != RopeScaling::LLAMA3) return;
   ours.set_low_frequency_factor(scaling->require_double("low_freq_factor"));
   ours.set_high_frequency_factor(scaling->require_double("high_freq_factor"));
-  ours.set_original_context(
-      static_cast<int32_t>(scaling->int_or("original_max_position_embeddings", model.context(), 1, kMaxPositions)));
+  ours.set_original_context(original());
 }
 
 /// Which layers of a Qwen see a window only: "layer_types" if it is there, else the last ones from max_window_layers.
@@ -249,7 +279,9 @@ HuggingfaceModel parse_huggingface_config(const std::string& text, const std::st
 
 HuggingfaceModel load_huggingface_config(const std::string& folder) {
   const std::string path = folder + "/config.json";
-  return parse_huggingface_config(read_file(path, kMaxModelConfigBytes), path);
+  HuggingfaceModel result = parse_huggingface_config(read_file(path, kMaxModelConfigBytes), path);
+  result.adapter = bottlenecks_of(folder);
+  return result;
 }
 
 }  // namespace tsugi

@@ -61,8 +61,16 @@ void write_gpt2(const ModelConfig& model, Json& json) {
 Json scaling_of(const RopeScaling& scaling) {
   Json json;
   if (scaling.kind() == RopeScaling::NONE) return json;
-  json["rope_type"] = scaling.kind() == RopeScaling::LINEAR ? "linear" : "llama3";
+  const bool yarn = scaling.kind() == RopeScaling::YARN;
+  json["rope_type"] = scaling.kind() == RopeScaling::LINEAR ? "linear" : yarn ? "yarn" : "llama3";
   json["factor"] = scaling.factor();
+  if (yarn) {
+    json["original_max_position_embeddings"] = scaling.original_context();
+    json["beta_fast"] = scaling.beta_fast();
+    json["beta_slow"] = scaling.beta_slow();
+    json["truncate"] = scaling.truncate();
+    if (scaling.attention_factor() > 0.0) json["attention_factor"] = scaling.attention_factor();
+  }
   if (scaling.kind() == RopeScaling::LLAMA3) {
     json["low_freq_factor"] = scaling.low_frequency_factor();
     json["high_freq_factor"] = scaling.high_frequency_factor();

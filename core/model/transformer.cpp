@@ -20,6 +20,13 @@ RotaryScaling rotary_scaling(const RopeScaling& scaling) {
     case RopeScaling::LLAMA3:
       result.kind = RotaryScaling::Kind::kLlama3;
       break;
+    case RopeScaling::YARN:
+      result.kind = RotaryScaling::Kind::kYarn;
+      result.beta_fast = scaling.beta_fast();
+      result.beta_slow = scaling.beta_slow();
+      result.attention_factor = scaling.attention_factor();
+      result.truncate = scaling.truncate();
+      break;
     default:
       return result;
   }

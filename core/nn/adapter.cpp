@@ -5,6 +5,12 @@
 
 namespace tsugi {
 
+bool has_adapter(const AdapterConfig& adapter) { return adapter.rank() > 0 || adapter.bottleneck() > 0; }
+
+void freeze_all_but_adapters(ParameterStore& store, int head_units) {
+  store.freeze([=](const ParameterInfo& info) { return !is_adapter(info.name) && info.unit >= head_units; });
+}
+
 std::vector<std::string> adapter_targets(const AdapterConfig& adapter) {
   std::vector<std::string> targets;
   std::istringstream list(adapter.targets());

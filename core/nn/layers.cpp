@@ -117,6 +117,28 @@ Variable Linear::forward(Tape& tape, const Variable& x, Activation activation) c
   return activation == Activation::kNone ? y : activate(tape, y, activation);
 }
 
+Bottleneck Bottleneck::declare(ParameterStore& store, const std::string& name, int64_t width, int64_t hidden,
+                               float deviation) {
+  LinearOptions options;
+  options.layout = WeightLayout::kOutIn;
+  options.names = {name + ".down"};
+  options.in = width;
+  options.rows = {hidden};
+  options.deviation = deviation;
+  Bottleneck adapter;
+  adapter.down = Linear::declare(store, options);
+  options.names = {name + ".up"};
+  options.in = hidden;
+  options.rows = {width};
+  options.deviation = 0.0f;
+  adapter.up = Linear::declare(store, options);
+  return adapter;
+}
+
+Variable Bottleneck::forward(Tape& tape, const Variable& branch) const {
+  return add(tape, branch, up.forward(tape, down.forward(tape, branch, Activation::kGelu)));
+}
+
 Norm Norm::declare(ParameterStore& store, const std::string& name, const ModelConfig& model) {
   Norm norm;
   norm.epsilon = static_cast<float>(model.norm_epsilon());
@@ -174,6 +196,13 @@ Block Block::declare(ParameterStore& store, const std::string& name, int64_t ind
 
   Block block;
   block.index = index;
+  if (adapter.bottleneck() > 0) {
+    block.mlp_adapter = Bottleneck::declare(store, name + kMlpBottleneck, width, adapter.bottleneck(), deviation);
+    if (adapter.placement() == AdapterConfig::BOTH) {
+      block.attention_adapter =
+          Bottleneck::declare(store, name + kAttentionBottleneck, width, adapter.bottleneck(), deviation);
+    }
+  }
   block.mlp.activation = model.activation();
   block.mlp.contract = declare({names.contract}, model.mlp_width(), {width}, model.mlp_bias(), residual_deviation);
   block.mlp.expand = declare(names.expand, width, std::vector<int64_t>(names.expand.size(), model.mlp_width()),
@@ -203,9 +232,13 @@ ResidualStream Block::forward(Tape& tape, const ResidualStream& stream, const Bl
   // The branch that arrives is the MLP's of the block before (or nothing in the first block).
   const DropoutSource& dropout = context.dropout;
   const ResidualNorm before = attention_norm.forward(tape, stream, dropout.at(place(-1)));
-  const Variable attended = attention.forward(tape, before.normed, context, dropout.at(place(0)), cache);
+  const auto adapted = [&](const Bottleneck& adapter, const Variable& branch) {
+    return adapter.defined() ? adapter.forward(tape, branch) : branch;
+  };
+  const Variable attended =
+      adapted(attention_adapter, attention.forward(tape, before.normed, context, dropout.at(place(0)), cache));
   const ResidualNorm middle = mlp_norm.forward(tape, {before.residual, attended}, dropout.at(place(1)));
-  return {middle.residual, mlp.forward(tape, middle.normed)};
+  return {middle.residual, adapted(mlp_adapter, mlp.forward(tape, middle.normed))};
 }
 
 }  // namespace tsugi

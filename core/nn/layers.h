@@ -40,6 +40,18 @@ struct Linear {
   Variable forward(Tape& tape, const Variable& x, Activation activation = Activation::kNone) const;
 };
 
+/// b + up(GELU(down(b))) of a branch b (Houlsby et al. 2019, figure 2). `up` begins as zeros, so that training begins
+/// with the model as it is.
+struct Bottleneck {
+  Linear down;
+  Linear up;
+
+  bool defined() const { return down.weight.defined(); }
+  static Bottleneck declare(ParameterStore& store, const std::string& name, int64_t width, int64_t hidden,
+                            float deviation);
+  Variable forward(Tape& tape, const Variable& branch) const;
+};
+
 /// LayerNorm or RMSNorm.
 struct Norm {
   Parameter gamma;
@@ -105,6 +117,8 @@ struct Block {
   Attention attention;
   Norm mlp_norm;
   Mlp mlp;
+  Bottleneck attention_adapter;  ///< not defined: none
+  Bottleneck mlp_adapter;
 
   /// `name`: what precedes its tensors' names, "transformer.h.0" or "model.layers.0".
   static Block declare(ParameterStore& store, const std::string& name, int64_t index, const ModelConfig& model,

@@ -16,26 +16,32 @@ constexpr int64_t kInitializationChunks = 64;
 
 ShardedAdamW::ShardedAdamW(const Context& context, ParameterStore& store, ShardLayout layout, int rank,
                            float weight_decay)
-    : context_(context), store_(&store), layout_(std::move(layout)), rank_(rank), rules_(store.rules(weight_decay)) {
-  const Shape shape{layout_.local_chunks(rank) * kChunkElements};
+    : context_(context),
+      store_(&store),
+      layout_(std::move(layout)),
+      trainable_(layout_.before(store.trainable_chunks())),
+      rank_(rank),
+      rules_(store.rules(weight_decay)) {
+  const Shape shape{trainable_.local_chunks(rank) * kChunkElements};
   exp_avg_ = context.empty(shape, DType::kF32);
   exp_avg_sq_ = context.empty(shape, DType::kF32);
   fill_zero(context, exp_avg_);
   fill_zero(context, exp_avg_sq_);
   if (store.compute_type() != DType::kF32) {
-    master_ = context.empty(shape, DType::kF32);
+    master_ = context.empty({layout_.local_chunks(rank) * kChunkElements}, DType::kF32);
     fill_zero(context, master_);
   }
   fill_zero(context, store.working());
-  for (int bucket = 0; bucket < layout_.buckets(); ++bucket) {
-    const ChunkRange shard = layout_.shard(bucket, rank_);
+  for (int bucket = 0; bucket < trainable_.buckets(); ++bucket) {
+    const ChunkRange shard = trainable_.shard(bucket, rank_);
     shard_rules_.insert(shard_rules_.end(), rules_.begin() + shard.begin, rules_.begin() + shard.end);
   }
 }
 
 int64_t ShardedAdamW::state_bytes(const ParameterStore& store, const ShardLayout& layout, int rank) {
-  const int64_t buffers = store.compute_type() == DType::kF32 ? 2 : 3;
-  return buffers * layout.local_chunks(rank) * kChunkElements * static_cast<int64_t>(sizeof(float));
+  const int64_t moments = 2 * layout.before(store.trainable_chunks()).local_chunks(rank);
+  const int64_t masters = store.compute_type() == DType::kF32 ? 0 : layout.local_chunks(rank);
+  return (moments + masters) * kChunkElements * static_cast<int64_t>(sizeof(float));
 }
 
 Tensor ShardedAdamW::working(int bucket) const {
@@ -95,8 +101,8 @@ std::vector<double> ShardedAdamW::square_sums(const Tensor& shard_gradient) cons
 }
 
 void ShardedAdamW::step(const AdamWStep& step, const Tensor& shard_gradient) {
-  for (int bucket = 0; bucket < layout_.buckets(); ++bucket) {
-    const ChunkRange shard = layout_.shard(bucket, rank_);
+  for (int bucket = 0; bucket < trainable_.buckets(); ++bucket) {
+    const ChunkRange shard = trainable_.shard(bucket, rank_);
     if (shard.chunks() == 0) continue;
     adamw_step(context_, step,
                std::span(rules_).subspan(static_cast<size_t>(shard.begin), static_cast<size_t>(shard.chunks())),
@@ -105,11 +111,12 @@ void ShardedAdamW::step(const AdamWStep& step, const Tensor& shard_gradient) {
   }
 }
 
-void ShardedAdamW::gather(Communicator& communicator) {
+void ShardedAdamW::gather(Communicator& communicator, bool frozen_too) {
   if (communicator.size() == 1 || context_.meta()) return;
   const size_t chunk_bytes = static_cast<size_t>(kChunkElements) * size_of(store_->compute_type());
   std::vector<std::unique_ptr<Pending>> pending;
-  for (int bucket = 0; bucket < layout_.buckets(); ++bucket) {
+  const int buckets = frozen_too ? layout_.buckets() : trainable_.buckets();
+  for (int bucket = 0; bucket < buckets; ++bucket) {
     const ChunkRange extent = layout_.bucket(bucket);
     std::vector<size_t> offsets;
     for (int rank = 0; rank < layout_.ranks(); ++rank) {

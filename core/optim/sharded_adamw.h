@@ -14,22 +14,26 @@ namespace tsugi {
 
 class ShardedAdamW {
  public:
-  /// `context.memory()` supplies moments and (bf16 only: in f32 the working copy is the master) master weights.
+  /// `layout`: of all chunks; a bucket ends where the trainable ones do. `context.memory()` supplies moments of what is
+  /// trained and (bf16 only: in f32 the working copy is the master) master weights of everything.
   ShardedAdamW(const Context& context, ParameterStore& store, ShardLayout layout, int rank, float weight_decay);
 
   const ShardLayout& layout() const { return layout_; }
+  /// Of what is trained: the one of gradients.
+  const ShardLayout& trainable_layout() const { return trainable_; }
 
   /// Fills the whole working copy and the shard's master weights with initial values; the moments are zero.
   void initialize(uint64_t seed);
 
-  /// Σ of squares of every chunk of the shard of a gradient, in the order of the shard.
+  /// Σ of squares of every chunk of the shard (of trainable_layout()) of a gradient, in the order of the shard.
   std::vector<double> square_sums(const Tensor& shard_gradient) const;
 
   /// Updates the shard's masters, moments and working copy.
   void step(const AdamWStep& step, const Tensor& shard_gradient);
 
-  /// Brings the shards of the working copy of all ranks together. Collective.
-  void gather(Communicator& communicator);
+  /// Brings the shards of the working copy of all ranks together, those of frozen tensors only if asked for: a step
+  /// does not change them. Collective.
+  void gather(Communicator& communicator, bool frozen_too);
 
   /// Rounds the masters into the shard's working copy (after loading).
   void refresh_working();
@@ -51,9 +55,10 @@ class ShardedAdamW {
   Context context_;
   ParameterStore* store_;
   ShardLayout layout_;
+  ShardLayout trainable_;  ///< its first buckets
   int rank_;
   std::vector<ChunkRule> rules_;        ///< of all chunks
-  std::vector<ChunkRule> shard_rules_;  ///< of this rank's, in the order of the shard
+  std::vector<ChunkRule> shard_rules_;  ///< of this rank's trainable ones, in the order of the shard
   Tensor master_;                       ///< undefined in f32
   Tensor exp_avg_;
   Tensor exp_avg_sq_;

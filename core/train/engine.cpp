@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "core/checkpoint/parameter_ranges.h"
-#include "core/nn/adapter_names.h"
+#include "core/nn/adapter.h"
 #include "dist/staged_communicator.h"
 #include "ops/base/error.h"
 #include "ops/base/profile_range.h"
@@ -70,9 +70,9 @@ Engine::Engine(ThreadPool& pool, Communicator& communicator, const RunConfig& co
     staged_ = make_staged_communicator(communicator, *device.operators);
   }
   if (frozen) store_.freeze(frozen);
-  if (config.adapter().rank() > 0) {
-    const int first_frozen = heads_ > 0 ? 1 : 0;  // heads are the first unit
-    store_.freeze([=](const ParameterInfo& info) { return !is_adapter(info.name) && info.unit >= first_frozen; });
+  if (has_adapter(config.adapter())) freeze_all_but_adapters(store_, heads_ > 0 ? 1 : 0);  // heads are the first unit
+  if (store_.trainable_chunks() == 0) {
+    throw Error(ExitCode::kUsage, "all weights are frozen: there is nothing to train");
   }
   store_.allocate(heap_context_, compute_type(config));
   rotary_table_ = model_.rotary_positions(heap_context_, objective.sequence());
@@ -80,14 +80,14 @@ Engine::Engine(ThreadPool& pool, Communicator& communicator, const RunConfig& co
   memory_plan_ = plan_memory(device, store_, model_, objective, config, communicator.size(), communicator.rank());
   optimizer_ = std::make_unique<ShardedAdamW>(heap_context_, store_, layout, communicator.rank(),
                                               config.optimizer().weight_decay());
-  reducer_ =
-      std::make_unique<BucketReducer>(heap_context_, device_communicator(), layout, config.batch().micro_batches());
+  reducer_ = std::make_unique<BucketReducer>(heap_context_, device_communicator(), optimizer_->trainable_layout(),
+                                             config.batch().micro_batches());
   training_arena_ =
       std::make_unique<StaticArena>(plan_training_arena(device, store_, model_, objective, config), *heap_);
   evaluation_arena_ = std::make_unique<StaticArena>(plan_evaluation_arena(device, model_, objective, config), *heap_);
 }
 
-void Engine::gather() { optimizer_->gather(device_communicator()); }
+void Engine::gather() { optimizer_->gather(device_communicator(), true); }
 
 int64_t Engine::samples_per_step() const {
   return int64_t{config_.batch().micro_batch()} * config_.batch().micro_batches();
@@ -154,7 +154,7 @@ StepReport Engine::step(int64_t update, uint64_t first_sample, float learning_ra
   StepReport report;
   report.ready = true;
   double loss_sum = 0.0;
-  const ShardLayout& layout = optimizer_->layout();
+  const ShardLayout& layout = optimizer_->trainable_layout();
   std::vector<double> chunk_sums(static_cast<size_t>(layout.chunks()));
   for (int rank = 0; rank < communicator_->size(); ++rank) {
     const std::vector<double> theirs = unpack_doubles(all[static_cast<size_t>(rank)]);
@@ -197,7 +197,7 @@ StepReport Engine::step(int64_t update, uint64_t first_sample, float learning_ra
     optimizer_->step(adamw, gradient);
   }
   const ProfileRange phase("gather parameters");
-  gather();
+  optimizer_->gather(device_communicator(), false);
   return report;
 }
 

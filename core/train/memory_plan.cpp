@@ -1,6 +1,7 @@
 #include "core/train/memory_plan.h"
 
 #include "core/checkpoint/state_copy.h"
+#include "core/nn/adapter.h"
 #include "core/optim/sharded_adamw.h"
 #include "dist/bucket_reducer.h"
 
@@ -28,7 +29,7 @@ ArenaPlan dry_run(Device device, F&& body) {
 
 ArenaPlan plan_training_arena(Device device, ParameterStore& store, const Transformer& model,
                               const Objective& objective, const RunConfig& config) {
-  store.bind_gradients(Tensor::view(nullptr, {store.chunks() * kChunkElements}, DType::kF32));
+  store.bind_gradients(Tensor::view(nullptr, {store.trainable_chunks() * kChunkElements}, DType::kF32));
   const Batch batch = batch_shape(objective, config);
   ForwardOptions options;
   options.dropout.p = config.model().dropout();
@@ -63,7 +64,23 @@ bool copies_state(const Device& device, const CheckpointConfig& config) {
 ShardLayout make_layout(const ParameterStore& store, const DistConfig& config, int ranks) {
   const int64_t bucket_bytes = int64_t{config.bucket_megabytes()} << 20;
   const int64_t chunk_bytes = kChunkElements * static_cast<int64_t>(sizeof(float));
-  return ShardLayout(make_buckets(store.unit_ends(), bucket_bytes / chunk_bytes), ranks);
+  std::vector<int64_t> ends = make_buckets(store.unit_ends(), bucket_bytes / chunk_bytes);
+  const int64_t trainable = store.trainable_chunks();
+  if (trainable < store.chunks()) {
+    for (const int64_t end : make_buckets({store.chunks() - trainable}, bucket_bytes / chunk_bytes)) {
+      ends.push_back(trainable + end);
+    }
+  }
+  return ShardLayout(std::move(ends), ranks);
+}
+
+int64_t copied_floats(const Device& device, const ParameterStore& store, const ShardLayout& layout, int rank,
+                      const AdapterConfig& adapter) {
+  const int64_t trainable = layout.before(store.trainable_chunks()).local_chunks(rank);
+  const int64_t frozen = layout.local_chunks(rank) - trainable;
+  // Beside a host's own memory an adapter's checkpoints need the adapter alone.
+  const bool all = device.operators != nullptr || !has_adapter(adapter);
+  return (3 * trainable + (all ? frozen : 0)) * kChunkElements;
 }
 
 MemoryPlan plan_memory(Device device, ParameterStore& store, const Transformer& model, const Objective& objective,
@@ -73,9 +90,10 @@ MemoryPlan plan_memory(Device device, ParameterStore& store, const Transformer& 
   plan.parameters = store.chunks() * kChunkElements * static_cast<int64_t>(size_of(store.compute_type()));
   plan.parameters += static_cast<int64_t>(shape_of_rotary_table(model, objective).bytes());
   plan.optimizer = ShardedAdamW::state_bytes(store, layout, rank);
-  plan.gradients = BucketReducer::buffer_bytes(layout, rank, config.batch().micro_batches());
+  plan.gradients =
+      BucketReducer::buffer_bytes(layout.before(store.trainable_chunks()), rank, config.batch().micro_batches());
   if (copies_state(device, config.checkpoint())) {
-    plan.checkpoint_copy = StateCopy::bytes(layout.local_chunks(rank) * kChunkElements);
+    plan.checkpoint_copy = StateCopy::bytes(copied_floats(device, store, layout, rank, config.adapter()));
   }
   plan.training_arena = static_cast<int64_t>(plan_training_arena(device, store, model, objective, config).total_bytes);
   plan.evaluation_arena = static_cast<int64_t>(plan_evaluation_arena(device, model, objective, config).total_bytes);

@@ -34,7 +34,11 @@ Tensor shape_of_rotary_table(const Transformer& model, const Objective& objectiv
 /// Whether the state is copied to be written: always where the host cannot read it.
 bool copies_state(const Device& device, const CheckpointConfig& config);
 
-/// Buckets and shards of a run.
+/// Floats of a rank's masters and moments that a checkpoint, or on a device its loading, needs at once.
+int64_t copied_floats(const Device& device, const ParameterStore& store, const ShardLayout& layout, int rank,
+                      const AdapterConfig& adapter);
+
+/// Buckets and shards of a run; a bucket ends where the trainable chunks do.
 ShardLayout make_layout(const ParameterStore& store, const DistConfig& config, int ranks);
 
 /// Everything together, for `rank` of `ranks`. The store must be allocated (on a meta device is enough).

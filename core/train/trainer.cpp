@@ -12,7 +12,7 @@
 #include "core/checkpoint/staged_work.h"
 #include "core/checkpoint/state_copy.h"
 #include "core/config/config.h"
-#include "core/nn/adapter_names.h"
+#include "core/nn/adapter.h"
 #include "core/optim/schedule.h"
 #include "core/scaling/flops.h"
 #include "core/scaling/machine_rate.h"
@@ -89,8 +89,9 @@ class TrainingRun {
         engine_(pool, communicator, config_, objective, options.frozen, options.device, options.device_communicator,
                 options.recorder) {
     if (on_other_device() || (keeps_files() && copies_state(options.device, config_.checkpoint()))) {
-      const int64_t chunks = engine_.optimizer().layout().local_chunks(communicator.rank());
-      state_copy_.emplace(engine_.context(), chunks * kChunkElements);
+      state_copy_.emplace(engine_.context(),
+                          copied_floats(options.device, engine_.store(), engine_.optimizer().layout(),
+                                        communicator.rank(), config_.adapter()));
     }
   }
 
@@ -102,7 +103,7 @@ class TrainingRun {
   bool keeps_files() const { return !options_.run_directory.empty(); }
   bool on_other_device() const { return options_.device.operators != nullptr; }
   bool saves_beside_training() const { return state_copy_ && config_.checkpoint().asynchronous(); }
-  bool trains_adapter() const { return config_.adapter().rank() > 0; }
+  bool trains_adapter() const { return has_adapter(config_.adapter()); }
   void restore();
   void load_initial_weights();
   /// Calls load(ranges) with ranges that the host can write to, then brings them to the device.

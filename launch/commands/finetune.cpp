@@ -45,6 +45,8 @@ struct FinetuneOptions {
   int lora_rank = 0;
   double lora_alpha = 0.0;
   std::string lora_targets;
+  int bottleneck = 0;
+  std::string bottleneck_placement = "feed-forward";
   double epochs = 10.0;
   int64_t batch = 16;
   int micro_batches = 4;
@@ -96,6 +98,8 @@ RunConfig make_config(const FinetuneOptions& options, ModelConfig model, int64_t
   config.mutable_adapter()->set_rank(options.lora_rank);
   config.mutable_adapter()->set_alpha(static_cast<float>(options.lora_alpha));
   config.mutable_adapter()->set_targets(options.lora_targets);
+  config.mutable_adapter()->set_bottleneck(options.bottleneck);
+  if (options.bottleneck_placement == "both") config.mutable_adapter()->set_placement(AdapterConfig::BOTH);
   RunConfig resolved;
   parse_config(to_text(config), "finetune", {}, resolved);
   validate_run(resolved);
@@ -240,6 +244,7 @@ int finetune(World& world, const FinetuneOptions& options) {
   ModelFolder opened;
   on_all_ranks(communicator, [&] {
     opened = open_model(options.checkpoint, 1);
+    refuse_bottlenecks(opened.description, opened.path, "fine-tuning");
     if (options.freeze_layers > opened.description.model.layers()) {
       throw Error(ExitCode::kUsage, "--freeze-layers " + std::to_string(options.freeze_layers) + " but " + opened.path +
                                         " has " + std::to_string(opened.description.model.layers()) + " layers");
@@ -329,6 +334,16 @@ void add_finetune(Command app) {
       .option("--lora-targets", options->lora_targets,
               "projections to adapt, separated by commas (q_proj,v_proj or c_attn); default: all")
       .needs(rank);
+  Option bottleneck = command.option("--bottleneck", options->bottleneck,
+                                     "train bottleneck adapters with so many hidden units (and the head) and keep them "
+                                     "apart; 0: none");
+  bottleneck.show_default().range(0, 65536).excludes(freeze).excludes(probe).excludes(scratch).excludes(rank);
+  command
+      .option("--bottleneck-placement", options->bottleneck_placement,
+              "after the feed-forward layer of each block, or both there and after attention")
+      .show_default()
+      .one_of({"feed-forward", "both"})
+      .needs(bottleneck);
   command.flag("--baselines", options->baselines, "also score majority and bag-of-n-grams classifiers");
   command.option("--epochs", options->epochs, "passes over the training examples").show_default().range(1e-3, 1e6);
   command.option("--batch", options->batch, "examples per step").show_default().range(int64_t{1}, int64_t{1} << 20);

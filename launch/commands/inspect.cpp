@@ -41,7 +41,7 @@ nlohmann::ordered_json describe_checkpoint(const std::string& given) {
   const std::string path = resolve_checkpoint(given);
   const HuggingfaceModel description = load_huggingface_config(path);
   ParameterStore store;
-  const Transformer model(description.model, store, description.labels.empty());
+  const Transformer model(description.model, store, description.labels.empty(), description.adapter);
   WeightFolder weights(path);
   check_folder(weights, description);
   nlohmann::ordered_json json;

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/config/config.h"
+#include "core/nn/adapter.h"
 #include "core/scaling/flops.h"
 #include "core/train/memory_plan.h"
 #include "launch/commands/commands.h"
@@ -63,7 +64,8 @@ int plan(const PlanOptions& options) {
   ThreadPool pool(1);
   PlanningMemory memory;
   ParameterStore store;
-  const Transformer model(config.model(), store);
+  const Transformer model(config.model(), store, true, config.adapter());
+  if (has_adapter(config.adapter())) freeze_all_but_adapters(store, 0);
   store.allocate(Context(meta, pool, memory),
                  config.numerics().compute() == NumericsConfig::BF16 ? DType::kBF16 : DType::kF32);
   // The first rank has the largest shards, the last one the most micro-batches: take the larger need.
@@ -80,6 +82,7 @@ int plan(const PlanOptions& options) {
 
   nlohmann::ordered_json json;
   json["parameters"] = store.parameters();
+  json["trainable_parameters"] = store.trainable_parameters();
   json["parameters_in_products"] = parameters.in_products;
   json["tokens_per_step"] = tokens_per_step;
   json["tokens"] = tokens;
@@ -94,7 +97,9 @@ int plan(const PlanOptions& options) {
                             {"evaluation_arena", bytes.evaluation_arena},
                             {"checkpoint_copy", bytes.checkpoint_copy},
                             {"total", bytes.total()}};
-  json["checkpoint_bytes"] = store.parameters() * 4 * 3;
+  // An adapter's checkpoints hold the adapter alone.
+  const int64_t checkpoint = store.trainable_parameters() * 4 * 3;
+  json["checkpoint_bytes"] = checkpoint;
   for (const TrainingData::Share& share : shares) {
     json["data"].push_back({{"path", share.path},
                             {"tokens", share.tokens},
@@ -111,6 +116,7 @@ int plan(const PlanOptions& options) {
   std::cout << "device            " << chosen.description << "\n"
             << data << "parameters        " << store.parameters() << " (" << parameters.in_products
             << " in matrix products)\n"
+            << "trained           " << store.trainable_parameters() << "\n"
             << "tokens            " << tokens << " in " << config.steps() << " steps of " << tokens_per_step << "\n"
             << "FLOPs             " << flops.palm * tokens << " (PaLM), " << flops.causal * tokens << " (causal)\n"
             << "memory per rank   " << bytes_text(bytes.total()) << " with " << options.ranks << " ranks\n"
@@ -120,7 +126,7 @@ int plan(const PlanOptions& options) {
             << "  training arena  " << bytes_text(bytes.training_arena) << "\n"
             << "  evaluation      " << bytes_text(bytes.evaluation_arena) << "\n"
             << "  checkpoint copy " << bytes_text(bytes.checkpoint_copy) << "\n"
-            << "checkpoint        " << bytes_text(store.parameters() * 4 * 3) << "\n"
+            << "checkpoint        " << bytes_text(checkpoint) << "\n"
             << "The bits are the same for every number of ranks up to " << config.batch().micro_batches()
             << "; equal work for";
   for (const int ranks : even_world_sizes(config.batch().micro_batches())) std::cout << " " << ranks;

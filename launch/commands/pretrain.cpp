@@ -11,6 +11,7 @@
 #include "core/data/file.h"
 #include "core/downstream/multiple_choice.h"
 #include "core/model/huggingface.h"
+#include "core/nn/adapter.h"
 #include "core/scaling/flops.h"
 #include "core/train/logging.h"
 #include "core/train/stop_signal.h"
@@ -78,12 +79,12 @@ int pretrain(World& world, const PretrainOptions& options) {
     if (!options.initial_weights.empty()) {
       initial = resolve_checkpoint(options.initial_weights);
       description = load_huggingface_config(initial);
+      refuse_bottlenecks(description, initial, "training that begins there");
       take_architecture(description.model, initial, *config.mutable_model());
     }
     validate_run(config);
-    if (config.adapter().rank() > 0 && initial.empty()) {
-      throw Error(ExitCode::kUsage,
-                  "adapter.rank is " + std::to_string(config.adapter().rank()) + ", but there are no weights to adapt",
+    if (has_adapter(config.adapter()) && initial.empty()) {
+      throw Error(ExitCode::kUsage, "the configuration has an adapter, but there are no weights to adapt",
                   "name them with --init-from");
     }
     chosen = choose_device(config.compute(), world);

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <map>
 
 #include "core/config/config.h"
 #include "core/objective/causal_lm.h"
@@ -169,6 +170,49 @@ TEST(Engine, FrozenTensorsStayAndTheOthersLearn) {
   for (size_t t = 0; t < engine.store().tensors().size(); ++t) {
     const ParameterInfo& info = engine.store().tensors()[t];
     EXPECT_EQ(bytes_of(t) == before[t], frozen(info)) << info.name;
+  }
+}
+
+// Gradients of frozen tensors take no part in anything: without clipping, the first update of the others has the bits
+// of training everything, on any number of ranks.
+TEST(Engine, FrozenTensorsTakeNoMemoryAndChangeNoBitOfTheOthers) {
+  const std::string tokens = make_tokens();
+  RunConfig config = make_config();
+  config.mutable_optimizer()->set_clip_norm(0.0f);
+  const auto frozen = [](const ParameterInfo& info) {
+    return info.name.starts_with("transformer.w") || info.name.starts_with("transformer.h.0.attn") ||
+           info.name.starts_with("transformer.ln_f") || info.name.find(".mlp.") != std::string::npos;
+  };
+  const auto after_a_step = [&](int ranks, const std::function<bool(const ParameterInfo&)>& predicate,
+                                MemoryPlan& memory) {
+    std::map<std::string, std::string> values;
+    testing::run_ranks(ranks, [&](Communicator& communicator) {
+      ThreadPool pool(1);
+      CausalLm objective(TokenFile::open(tokens), std::nullopt, kVocabulary, 16, 1);
+      Engine engine(pool, communicator, config, objective, predicate);
+      engine.optimizer().initialize(1);
+      engine.step(1, 0, 1e-2f);
+      if (communicator.rank() > 0) return;
+      memory = engine.memory();
+      for (size_t t = 0; t < engine.store().tensors().size(); ++t) {
+        const Tensor value = engine.store().value(static_cast<int>(t));
+        values[engine.store().tensors()[t].name] = std::string(static_cast<const char*>(value.raw()), value.bytes()) +
+                                                   (frozen(engine.store().tensors()[t]) ? "*" : "");
+      }
+    });
+    return values;
+  };
+  MemoryPlan whole;
+  const auto expected = after_a_step(1, {}, whole);
+  for (const int ranks : {1, 2}) {
+    MemoryPlan part;
+    for (const auto& [name, value] : after_a_step(ranks, frozen, part)) {
+      EXPECT_EQ(value == expected.at(name), !value.ends_with("*")) << name << " on " << ranks << " ranks";
+    }
+    if (ranks > 1) continue;
+    EXPECT_LT(part.gradients, whole.gradients / 2);
+    EXPECT_LT(part.optimizer, whole.optimizer / 2);
+    EXPECT_LE(part.training_arena, whole.training_arena);
   }
 }
 

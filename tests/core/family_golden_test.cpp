@@ -279,7 +279,7 @@ TEST_P(FamilyGolden, PackedDocumentsDoNotSeeEachOther) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, FamilyGolden,
-                         ::testing::Values("llama", "llama3", "qwen2", "qwen3", "mistral", "arcee"),
+                         ::testing::Values("llama", "llama3", "qwen2", "qwen3", "mistral", "arcee", "yarn"),
                          [](const auto& parameter) { return std::string(parameter.param); });
 
 }  // namespace

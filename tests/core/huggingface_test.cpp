@@ -137,7 +137,9 @@ TEST(HuggingfaceConfig, SlidingWindows) {
 TEST(HuggingfaceConfig, WhatTheModelCannotBeIsNamed) {
   EXPECT_THAT(refusal(llama(), "model_type", "gemma"), AllOf(HasSubstr("model_type"), HasSubstr("gemma")));
   EXPECT_THAT(refusal(llama(), "hidden_act", "gelu"), HasSubstr("hidden_act"));
-  EXPECT_THAT(refusal(llama(), "rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}}), HasSubstr("yarn"));
+  EXPECT_THAT(refusal(llama(), "rope_scaling", {{"rope_type", "dynamic"}, {"factor", 4.0}}), HasSubstr("dynamic"));
+  EXPECT_THAT(refusal(llama(), "rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}, {"beta_slow", 33.0}}),
+              HasSubstr("beta_slow"));
   EXPECT_THAT(refusal(llama(), "rope_scaling", {{"rope_type", "linear"}}), HasSubstr("factor"));
   EXPECT_THAT(refusal(llama(), "rope_scaling", {{"rope_type", "linear"}, {"factor", -1.0}}), HasSubstr("factor"));
   EXPECT_THAT(refusal(llama(), "rope_scaling", 3), HasSubstr("rope_scaling"));

@@ -48,7 +48,9 @@ def random_model():
     key_heads = rng.choice([k for k in (1, 2, 3, 6) if heads % k == 0])
     theta = rng.choice([100.0, 10000.0, 500000.0, 1e6])
     rope = rng.choice([{"rope_type": "default"}, {"rope_type": "default"}, {"rope_type": "linear", "factor": rng.choice([2.0, 3.5])},
-                       {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 16}])
+                       {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 16},
+                       {"rope_type": "yarn", "factor": rng.choice([2.0, 4.0, 6.5]), "original_max_position_embeddings": 16, "beta_fast": 8.0,
+                        **rng.choice([{}, {"truncate": False}, {"attention_factor": 0.7}, {"mscale": 0.8, "mscale_all_dim": 1.3}])}])
     common = dict(vocab_size=vocabulary, hidden_size=heads * head_dim, intermediate_size=rng.choice([24, 56]), num_hidden_layers=layers,
                   num_attention_heads=heads, num_key_value_heads=key_heads, max_position_embeddings=context, tie_word_embeddings=tied,
                   rms_norm_eps=rng.choice([1e-5, 1e-6]), rope_parameters={**rope, "rope_theta": theta}, bos_token_id=None, eos_token_id=None)
@@ -192,7 +194,7 @@ FAMILIES = {
     "GPT2": "", "LLAMA": "key_heads: 2", "QWEN2": "key_heads: 1", "QWEN3": "key_heads: 2 head_dim: 8",
     "LLAMA with a window (mistral)": "sliding_window: 7", "LLAMA tied with biases": "tied: true qkv_bias: true projection_bias: true mlp_bias: true",
     "LLAMA with ReLU squared (arcee)": "activation: RELU_SQUARED mlp_width: 40", "QWEN2 with a window": "sliding_window: 5 full_attention_layers: 1 key_heads: 2",
-    "LLAMA with llama3 scaling": "rope_scaling { kind: LLAMA3 factor: 8 original_context: 12 }", "GPT2 untied, ReLU squared": "tied: false activation: RELU_SQUARED",
+    "LLAMA with YaRN": "rope_scaling { kind: YARN factor: 4 original_context: 12 beta_fast: 6 }", "LLAMA with llama3 scaling": "rope_scaling { kind: LLAMA3 factor: 8 original_context: 12 }", "GPT2 untied, ReLU squared": "tied: false activation: RELU_SQUARED",
 }
 
 

@@ -3,7 +3,7 @@
 Writes family_NAME.safetensors and family_NAME.json (config.json as transformers saves it) for each: weights under their
 names, tokens and targets (I32, -1 is ignored), logits of the first row, the mean loss over valid targets and the gradient
 of that mean for every parameter ("gradient/NAME"). Between them the models are tied and untied, have key heads = heads
-and fewer, biases, rope scaling "llama3" and "linear", qk-norm, heads wider than width/heads, and a sliding window on some
+and fewer, biases, rope scaling "llama3", "linear" and "yarn", qk-norm, heads wider than width/heads, and a sliding window on some
 of the layers.
 Needs torch, transformers, safetensors. Run: python make_families.py
 """
@@ -42,6 +42,11 @@ models = {
     "arcee": (transformers.ArceeConfig, transformers.ArceeForCausalLM,
               dict(num_key_value_heads=2, tie_word_embeddings=False, mlp_bias=True,
                    rope_parameters={"rope_type": "default", "rope_theta": 10000.0})),
+    # YaRN, with planes in all three ranges and another factor for the scores than the paper's.
+    "yarn": (transformers.LlamaConfig, transformers.LlamaForCausalLM,
+             dict(max_position_embeddings=64, num_key_value_heads=2, rms_norm_eps=1e-5, tie_word_embeddings=False, head_dim=16,
+                  rope_parameters={"rope_type": "yarn", "rope_theta": 500.0, "factor": 4.0, "beta_fast": 4.0, "beta_slow": 0.5,
+                                   "mscale": 1.2, "mscale_all_dim": 0.4, "original_max_position_embeddings": 16})),
 }
 folder = os.path.dirname(os.path.abspath(__file__))
 for index, (name, (Config, Model, special)) in enumerate(models.items()):

@@ -105,7 +105,7 @@ TEST(StateCopyTest, KeepsWhatTheRangesHeld) {
   // The second range has no moments, as a frozen tensor.
   const std::vector<StateRange> ranges = {{0, 5, 590'000, master.data(), first.data(), second.data()},
                                           {1, 0, 9'999, master.data() + 590'000, nullptr, nullptr}};
-  StateCopy copy(context, 600'000);
+  StateCopy copy(context, 3 * 600'000);
   const std::vector<StateRange> copied = copy.take(ranges);
   for (auto* values : {&master, &first, &second}) std::fill(values->begin(), values->end(), 0.0f);
   ASSERT_EQ(copied.size(), 2U);
