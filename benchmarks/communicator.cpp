@@ -2,10 +2,9 @@
 //   mpirun -np 2 benchmark_communicator [--json]
 // Bandwidth of an exchange in which every rank sends every other one some megabytes, latency of a small all_gather,
 // and the processor time that the communication thread takes from the compute threads while it waits.
-#include <time.h>
-
 #include <chrono>
 #include <cstdio>
+#include <ctime>
 #include <string>
 #include <string_view>
 #include <thread>

@@ -51,6 +51,7 @@ WorldOptions world_options(const std::string& config, const std::vector<std::str
     options.threads = early.dist().threads();
     options.timeout_seconds = early.dist().timeout_seconds();
   } catch (const Error&) {
+    return {};  // all ranks say it, once they can
   }
   return options;
 }

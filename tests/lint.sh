@@ -61,7 +61,7 @@ ninja -C $build tsugi_proto >/dev/null  # headers that others include
 commands() {
   sed -n 's/^ *"command": "\(.*\)",\{0,1\}$/C \1/p; s/^ *"file": "\(.*\)",\{0,1\}$/F \1/p' "$database" |
     sed 's/\\\(["\\]\)/\1/g' |
-    awk '/^C / { sub(/^C [^ ]+ /, ""); sub(/ -o [^ ]+ -c .*$/, ""); gsub(/ -(O[0-3]|g1|Winvalid-pch|include [^ ]*cmake_pch[^ ]*)/, ""); arguments = $0 }
+    awk '/^C / { sub(/^C [^ ]+ /, ""); sub(/ -o [^ ]+ -c .*$/, ""); gsub(/ -(O[0-3]|g1|Winvalid-pch|fno-thread-jumps|include [^ ]*cmake_pch[^ ]*)/, ""); arguments = $0 }
          /^F / { print arguments "\t" substr($0, 3) }' |
     grep -v "	.*/build/" | sort -u
 }

@@ -57,7 +57,7 @@ inline void words(const RandomStream& stream, int64_t first, uint32_t* out) {
   for (int v = 0; v < kVectors; ++v) {
     const Lanes a = (c0[v] & 0xFFFFFFFFu) | (c1[v] << 32);
     const Lanes b = (c2[v] & 0xFFFFFFFFu) | (c3[v] << 32);
-    const Lanes blocks[2] = {__builtin_shuffle(a, b, Lanes{0, 4, 1, 5}), __builtin_shuffle(a, b, Lanes{2, 6, 3, 7})};
+    const Lanes blocks[2] = {__builtin_shufflevector(a, b, 0, 4, 1, 5), __builtin_shufflevector(a, b, 2, 6, 3, 7)};
     std::memcpy(out + 16 * v, blocks, sizeof(blocks));
   }
 }

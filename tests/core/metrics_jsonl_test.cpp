@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <bit>
 #include <csignal>
 #include <cstring>
 #include <filesystem>
@@ -106,7 +107,7 @@ TEST_F(MetricsJsonlTest, NumbersReadBackBitForBit) {
     std::string line;
     ASSERT_TRUE(std::getline(in, line));
     const double back = nlohmann::json::parse(line)["validation_loss"].get<double>();
-    EXPECT_EQ(std::memcmp(&back, &value, sizeof value), 0) << line;
+    EXPECT_EQ(std::bit_cast<uint64_t>(back), std::bit_cast<uint64_t>(value)) << line;
   }
 }
 

@@ -109,13 +109,13 @@ TEST(ThreadPool, CanBeMadeAndDroppedWithoutWork) {
 TEST(ThreadPool, SeveralPoolsServeSeveralCallers) {
   std::vector<std::thread> callers;
   std::vector<int64_t> sums(3, 0);
-  for (size_t caller = 0; caller < sums.size(); ++caller) {
-    callers.emplace_back([&sums, caller] {
+  for (int64_t& sum : sums) {
+    callers.emplace_back([&sum] {
       ThreadPool pool(2);
       for (int round = 0; round < 200; ++round) {
         std::vector<int64_t> values(10);
         pool.for_each(10, [&](int64_t i, int) { values[static_cast<size_t>(i)] = i; });
-        sums[caller] += std::accumulate(values.begin(), values.end(), int64_t{0});
+        sum += std::accumulate(values.begin(), values.end(), int64_t{0});
       }
     });
   }

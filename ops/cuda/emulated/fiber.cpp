@@ -71,7 +71,7 @@ void Fiber::start(void (*entry)()) {
   *--top = nullptr;  // where entry would return to; keeps its frame aligned as a call would
   *--top = reinterpret_cast<void*>(entry);
   for (int saved = 0; saved < 6; ++saved) *--top = nullptr;
-  stack_pointer_ = top;
+  stack_pointer_ = static_cast<void*>(top);
   fake_stack_ = nullptr;
 }
 

@@ -1,5 +1,6 @@
 #include "ops/cuda/emulated/global_memory.h"
 
+#include <glog/logging.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -35,7 +36,7 @@ size_t total_of(size_t bytes) { return (bytes + kGuard - 1) / kGuard * kGuard + 
 int users = 0;
 
 void protect(const std::byte* data, size_t bytes, int access) {
-  if (mprotect(const_cast<std::byte*>(data) - kGuard, total_of(bytes), access) != 0) throw Fault("mprotect");
+  PCHECK(mprotect(const_cast<std::byte*>(data) - kGuard, total_of(bytes), access) == 0);
 }
 
 void protect_all(int access) {

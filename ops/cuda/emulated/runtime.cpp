@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <functional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -289,8 +290,8 @@ void Graph::end_capture(Stream& stream) {
     for (const int earlier : state_->nodes[static_cast<size_t>(i)].after) before[static_cast<size_t>(earlier)] = true;
   }
   for (StreamState* captured : state_->streams) captured->capture = nullptr;
-  for (size_t i = 0; i < before.size(); ++i) {
-    if (!before[i]) throw emulated::Fault("capture: work of a stream that was not joined at the end");
+  if (!std::ranges::all_of(before, std::identity())) {
+    throw emulated::Fault("capture: work of a stream that was not joined at the end");
   }
 }
 

@@ -44,8 +44,8 @@ TEST(Lease, AtOnce) {
   const TemporaryFolder folder;
   std::vector<int64_t> taken(8);
   std::vector<std::thread> threads;
-  for (size_t i = 0; i < taken.size(); ++i) {
-    threads.emplace_back([&, i] { taken[i] = take_lease(*make_local_communicator(), folder.path()).generation; });
+  for (int64_t& generation : taken) {
+    threads.emplace_back([&] { generation = take_lease(*make_local_communicator(), folder.path()).generation; });
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_THAT(taken, UnorderedElementsAre(1, 2, 3, 4, 5, 6, 7, 8));

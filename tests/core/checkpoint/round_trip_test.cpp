@@ -74,8 +74,9 @@ TEST(Load, OverlappingWishesAndPartsOfTheState) {
   const std::vector<StateRange> ranges = {{0, 3, 20, first.data(), nullptr, nullptr},
                                           {0, 10, 10, second.data(), nullptr, nullptr}};
   load_checkpoint(path, expected.tensors, ranges);
-  EXPECT_EQ(std::memcmp(first.data(), expected.master[0].data() + 3, 80), 0);
-  EXPECT_EQ(std::memcmp(second.data(), expected.master[0].data() + 10, 40), 0);
+  const std::vector<float>& master = expected.master[0];
+  EXPECT_EQ(first, std::vector<float>(master.begin() + 3, master.begin() + 23));
+  EXPECT_EQ(second, std::vector<float>(master.begin() + 10, master.begin() + 20));
 }
 
 TEST(Load, MomentsThatWereNotSavedAreNamed) {

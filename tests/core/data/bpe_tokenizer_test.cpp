@@ -42,7 +42,7 @@ TEST_P(BpeGolden, EncodesAndDecodesLikeHuggingFace) {
     StreamDecoder stream(*tokenizer);
     std::string decoded;
     for (const int32_t id : ids) decoded += stream.push(id);
-    EXPECT_EQ(decoded + stream.finish(), one["decoded"]) << text;
+    EXPECT_EQ(decoded + stream.finish(), one["decoded"].get<std::string>()) << text;
   }
 }
 INSTANTIATE_TEST_SUITE_P(Forms, BpeGolden,

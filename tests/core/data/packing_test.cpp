@@ -44,7 +44,7 @@ TEST(PackedRows, CutsOnlyWhatIsLongerThanARow) {
 }
 
 /// The same by looking at every open row.
-int64_t rows_by_brute_force(std::vector<int64_t> lengths, int64_t sequence) {
+int64_t rows_by_brute_force(const std::vector<int64_t>& lengths, int64_t sequence) {
   std::vector<int64_t> pieces;
   for (const int64_t length : lengths) {
     for (int64_t done = 0; done < length; done += sequence) pieces.push_back(std::min(sequence, length - done));

@@ -198,7 +198,7 @@ TEST(TokenFile, LyingHeaders) {
     std::string bytes = good;
     put(bytes, offset, value);
     const std::string path = folder.write("bad.bin", bytes);
-    const std::string message = open_error(path);
+    std::string message = open_error(path);
     EXPECT_THAT(message, HasSubstr(path));
     return message;
   };

@@ -127,7 +127,7 @@ TEST(Tokenizer, LoadingNamesTheElementItDoesNotKnow) {
     nlohmann::json json = nlohmann::json::parse(read_file(golden_file(name), 1 << 20));
     change(json);
     const std::string path = folder.write("tokenizer.json", json.dump());
-    const std::string message = message_of(ExitCode::kData, [&] { load_tokenizer(path); });
+    std::string message = message_of(ExitCode::kData, [&] { load_tokenizer(path); });
     EXPECT_THAT(message, HasSubstr(path));
     return message;
   };

@@ -27,9 +27,9 @@ TEST(Backtest, RanksTheFormThatIsTrueFirst) {
   const std::vector<SweepRun> runs(table.runs.begin(), table.runs.end() - 6);
   const Backtest ranking = backtest(laws, runs, held_out, options, pool);
   ASSERT_GE(ranking.cuts.size(), 2u);
-  for (size_t i = 0; i < ranking.cuts.size(); ++i) {
-    EXPECT_EQ(ranking.cuts[i].fitted % 6, 0) << "a cut goes through a budget";
-    EXPECT_EQ(ranking.cuts[i].fitted + ranking.cuts[i].predicted, 36);
+  for (const auto& cut : ranking.cuts) {
+    EXPECT_EQ(cut.fitted % 6, 0) << "a cut goes through a budget";
+    EXPECT_EQ(cut.fitted + cut.predicted, 36);
   }
   EXPECT_STREQ(ranking.forms[0].law->name, "chinchilla");
   EXPECT_STREQ(ranking.forms[2].law->name, "kaplan");

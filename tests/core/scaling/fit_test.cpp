@@ -46,7 +46,8 @@ TEST(FitLaw, FindsTheTruthOfEveryLaw) {
       SweepRun run;
       run.name = std::to_string(i);
       run.n = 1e7 * std::pow(10.0, (i % 6) * 0.5);
-      run.d = 2e8 * std::pow(10.0, (i / 6) * 0.35);
+      const int budget = i / 6;
+      run.d = 2e8 * std::pow(10.0, budget * 0.35);
       run.c = training_flops(run.n, run.d);
       run.unique = 4e9;
       run.batch = 1e5 * std::pow(4.0, i % 4);

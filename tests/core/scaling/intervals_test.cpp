@@ -59,7 +59,7 @@ TEST(Intervals, CoverTheTruthAboutAsOftenAsTheySay) {
   int alpha_bootstrap = 0, alpha_profile = 0, e_profile = 0, predicted = 0;
   double half_width = 0.0;
   for (int sweep = 0; sweep < kSweeps; ++sweep) {
-    const RunTable table = isoflop_sweep(5, 6, 0.005, static_cast<uint64_t>(100 + sweep));
+    const RunTable table = isoflop_sweep(5, 6, 0.005, 100 + static_cast<uint64_t>(sweep));
     options.seed = static_cast<uint64_t>(sweep);
     const SweepFit fit = fit_sweep(law_by_name("chinchilla"), table, options, pool);
     const auto contains = [](const Interval& interval, double value) {

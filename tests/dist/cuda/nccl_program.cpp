@@ -58,7 +58,9 @@ class Nccl : public ::testing::Test {
     std::vector<cuda::Buffer> out, in;
     std::unique_ptr<Pending> pending;
   };
-  static size_t length(int from, int to) { return static_cast<size_t>(1 + 4000 * from + 977 * to); }
+  static size_t length(int from, int to) {
+    return 1 + 4000 * static_cast<size_t>(from) + 977 * static_cast<size_t>(to);
+  }
   Exchange exchange(Communicator& nccl) {
     Exchange e;
     std::vector<Transfer> sends, receives;

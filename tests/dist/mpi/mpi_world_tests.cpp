@@ -5,11 +5,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
-#include <time.h>
 
 #include <chrono>
 #include <cstdlib>
+#include <ctime>
 #include <numeric>
+#include <ranges>
 #include <string>
 #include <thread>
 
@@ -62,7 +63,7 @@ TEST(Mpi, ExchangesOfUnequalSizesManyAtOnce) {
     }
   }
   for (Round& round : rounds) round.pending = group().exchange(round.sends, round.receives);
-  for (auto round = rounds.rbegin(); round != rounds.rend(); ++round) round->pending->wait();  // in any order
+  for (Round& round : std::views::reverse(rounds)) round.pending->wait();  // in any order
   index = 0;
   size_t wrong = 0;
   for (Round& round : rounds) {
