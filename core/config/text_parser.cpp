@@ -104,7 +104,7 @@ const Descriptor* descend(const Descriptor& root, const std::vector<std::string>
   return type;
 }
 
-bool starts_with(const std::string& text, std::string_view beginning) { return text.rfind(beginning, 0) == 0; }
+bool starts_with(const std::string& text, std::string_view beginning) { return text.starts_with(beginning); }
 
 /// protobuf's "Expected …" and "Invalid value …" in the words of the schema.
 std::string wrong_value(const FieldDescriptor& field, const std::string& path, const Place& place,

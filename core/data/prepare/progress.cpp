@@ -124,7 +124,7 @@ void WorkFolder::begin(uint64_t key) {
   try {
     same = fs::exists(path("key")) && read_file(path("key"), 100) == key_;
   } catch (const Error&) {
-    // What cannot be read is thrown away with the rest.
+    same = false;  // what cannot be read is thrown away with the rest
   }
   if (same) return;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder_)) {

@@ -34,7 +34,7 @@ class BlockScanner {
         [&](TextBlock block, int worker) {
           return job_.workers.here(worker) ? scan_block(job_.block, std::move(block)) : ask_to_scan(*helpers, block);
         },
-        [&](ScannedBlock block) { consume(block); });
+        [&](const ScannedBlock& block) { consume(block); });
     flush();
     out_.commit();
     collect_code_points();

@@ -55,7 +55,7 @@ void read_vocabulary(const JsonValue& element, bool fallback, Vocabulary& vocabu
   for (const std::string* name : names) {
     std::optional<std::string> bytes = fallback ? *name : from_byte_names(*name);
     const bool text = bytes.has_value();
-    vocabulary.tokens.push_back({text ? std::move(*bytes) : *name, text});
+    vocabulary.tokens.push_back({text ? *std::move(bytes) : *name, text});
   }
 }
 

@@ -6,6 +6,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 #include <queue>
+#include <ranges>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -169,8 +170,8 @@ class Trainer {
     std::unordered_set<PairKey, PairHash> seen;
     auto& merges = result_.merges;
     std::vector<std::pair<int32_t, int32_t>> kept;
-    for (auto merge = merges.rbegin(); merge != merges.rend(); ++merge) {
-      if (seen.insert(key_of(merge->first, merge->second)).second) kept.push_back(*merge);
+    for (const auto& merge : std::views::reverse(merges)) {
+      if (seen.insert(key_of(merge.first, merge.second)).second) kept.push_back(merge);
     }
     std::ranges::reverse(kept);
     merges = std::move(kept);

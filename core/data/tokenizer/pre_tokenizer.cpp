@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <iterator>
+#include <ranges>
 #include <utility>
 
 #include "core/data/tokenizer/normalizer.h"
@@ -201,13 +202,13 @@ std::vector<PreTokenizer::Part> PreTokenizer::combine(const Step& step, std::vec
     case Behaviour::kMergedWithNext:
       break;
   }
-  for (auto part = parts.rbegin(); part != parts.rend(); ++part) {
-    if (part->match && !before && !result.empty()) {
-      result.back().begin = part->begin;
+  for (const auto& part : std::views::reverse(parts)) {
+    if (part.match && !before && !result.empty()) {
+      result.back().begin = part.begin;
     } else {
-      result.push_back(*part);
+      result.push_back(part);
     }
-    before = part->match;
+    before = part.match;
   }
   std::ranges::reverse(result);
   return result;
