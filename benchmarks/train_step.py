@@ -111,12 +111,18 @@ def main():
     parser.add_argument("--computes", default="FP32,BF16")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile")
+    parser.add_argument("--steps", type=int, help="timed steps of a run, instead of the shape's")
+    parser.add_argument("--warm-up", type=int, help="steps before them")
+    parser.add_argument("--rounds", type=int, help="runs of every contender")
     arguments = parser.parse_args()
     import torch
     report = dict(date=str(date.today()), machine=processor(), threads=arguments.threads, torch=torch.__version__,
                   commit=subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip(), rows=[])
     for name in arguments.shapes.split(","):
         shape = dict(SHAPES[name], warm_up=WARM_UP[name])
+        for field in ("steps", "warm_up", "rounds"):
+            if getattr(arguments, field) is not None:
+                shape[field] = getattr(arguments, field)
         palm, causal = flops_per_token(shape)
         for compute in arguments.computes.split(","):
             speeds, rates = {}, []
