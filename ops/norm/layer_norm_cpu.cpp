@@ -6,6 +6,15 @@
 #include "ops/reduce/partial_sums.h"
 
 namespace tsugi::cpu {
+namespace {
+
+/// Rows that take each pass together, so that narrow rows do not wait for one another's sums.
+int64_t rows_at_once(int64_t width) {
+  constexpr int64_t kElements = 2048;  // they stay in the first cache
+  return std::clamp<int64_t>(kElements / width, 1, 16);
+}
+
+}  // namespace
 
 void residual_layer_norm_forward(const Context& context, const Tensor& x, const Tensor& branch, const Dropout& dropout,
                                  const Tensor& gamma, const Tensor& beta, float epsilon, const Tensor& residual,
@@ -14,6 +23,7 @@ void residual_layer_norm_forward(const Context& context, const Tensor& x, const 
   const int64_t width = x.shape()[2];
   const int64_t rows = x.shape().rows();
   const int64_t piece_rows = std::max<int64_t>(1, 8192 / width);
+  const int64_t group = rows_at_once(width);
   ThreadPool& pool = context.pool();
   dispatch_compute_type(x.dtype(), [&]<class T>(T) {
     const T* x_data = x.data<T>();
@@ -22,26 +32,42 @@ void residual_layer_norm_forward(const Context& context, const Tensor& x, const 
     const T* g = gamma.data<T>();
     const T* b = beta.data<T>();
     pool.for_each((rows + piece_rows - 1) / piece_rows, [&](int64_t piece, int worker) {
-      float* values = static_cast<float*>(pool.scratch(worker, static_cast<size_t>(2 * width) * sizeof(float)));
-      float* factors = values + width;
-      for (int64_t row = piece * piece_rows; row < std::min((piece + 1) * piece_rows, rows); ++row) {
-        add_branch(x_data + row * width, branch_data == nullptr ? nullptr : branch_data + row * width, dropout, row,
-                   tokens, width, branch_data == nullptr ? nullptr : residual_data + row * width, values, factors);
-        float total = 0.0f;
+      float* values =
+          static_cast<float*>(pool.scratch(worker, static_cast<size_t>((group + 1) * width) * sizeof(float)));
+      float* factors = values + group * width;
+      const int64_t end = std::min((piece + 1) * piece_rows, rows);
+      for (int64_t first = piece * piece_rows; first < end; first += group) {
+        const int64_t count = std::min(group, end - first);
+        float* centers = mean.data<float>() + first;
+        float* inverses = rstd.data<float>() + first;
+        for (int64_t r = 0; r < count; ++r) {
+          const int64_t row = first + r;
+          float* value = values + r * width;
+          add_branch(x_data + row * width, branch_data == nullptr ? nullptr : branch_data + row * width, dropout, row,
+                     tokens, width, branch_data == nullptr ? nullptr : residual_data + row * width, value, factors);
+          float total = 0.0f;
 #pragma omp simd reduction(+ : total)
-        for (int64_t c = 0; c < width; ++c) total += values[c];
-        const float center = total / static_cast<float>(width);
-        float squares = 0.0f;
-#pragma omp simd reduction(+ : squares)
-        for (int64_t c = 0; c < width; ++c) squares += (values[c] - center) * (values[c] - center);
-        const float inverse = 1.0f / std::sqrt(squares / static_cast<float>(width) + epsilon);
-        T* to = normed.data<T>() + row * width;
-#pragma omp simd
-        for (int64_t c = 0; c < width; ++c) {
-          store(to[c], (values[c] - center) * inverse * static_cast<float>(g[c]) + static_cast<float>(b[c]));
+          for (int64_t c = 0; c < width; ++c) total += value[c];
+          centers[r] = total / static_cast<float>(width);
         }
-        mean.data<float>()[row] = center;
-        rstd.data<float>()[row] = inverse;
+        for (int64_t r = 0; r < count; ++r) {
+          const float* value = values + r * width;
+          const float center = centers[r];
+          float squares = 0.0f;
+#pragma omp simd reduction(+ : squares)
+          for (int64_t c = 0; c < width; ++c) squares += (value[c] - center) * (value[c] - center);
+          inverses[r] = 1.0f / std::sqrt(squares / static_cast<float>(width) + epsilon);
+        }
+        for (int64_t r = 0; r < count; ++r) {
+          const float* value = values + r * width;
+          const float center = centers[r];
+          const float inverse = inverses[r];
+          T* to = normed.data<T>() + (first + r) * width;
+#pragma omp simd
+          for (int64_t c = 0; c < width; ++c) {
+            store(to[c], (value[c] - center) * inverse * static_cast<float>(g[c]) + static_cast<float>(b[c]));
+          }
+        }
       }
     });
   });
