@@ -1,6 +1,7 @@
 // What lower loss is worth: accuracy on a labelled task after fine-tuning, over N, D and loss.
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <optional>
 
 #include "core/data/csv.h"
@@ -39,6 +40,12 @@ std::vector<double> ranks_of(const std::vector<double>& values) {
     ranks.push_back(below + 0.5 * (equal + 1.0));
   }
   return ranks;
+}
+
+std::string two_decimals(double value) {
+  char text[16];
+  std::snprintf(text, sizeof text, "%.2f", value);
+  return text;
 }
 
 /// Spearman's rank correlation; NaN where one side does not vary.
@@ -101,7 +108,7 @@ std::optional<ReportSection> downstream_section(const SweepReport& report) {
     level(ngrams, 2, "naive Bayes on byte n-grams");
     const double correlation = rank_correlation(x, y);
     section.html += figure(
-        plot.html(), std::isnan(correlation) ? "" : "Rank correlation (Spearman) " + short_number(correlation) + ".");
+        plot.html(), std::isnan(correlation) ? "" : "Rank correlation (Spearman) " + two_decimals(correlation) + ".");
   }
   DataTable data({"run", "N", "D", "C", "loss", "accuracy", "majority", "n-grams", "held out"});
   for (const auto& [run, accuracy] : scored) {

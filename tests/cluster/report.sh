@@ -83,15 +83,18 @@ for file in isoflop optimum runs loss_over_tokens bootstrap backtest forms resid
 done
 
 # Learning rates and batches as a map; and budgets without a minimum, whose plot says why there is none.
-awk 'BEGIN { print "name,n,d,lr,batch,loss"
-  for (n = 1e6; n < 3e7; n *= 2) for (d = 1e7; d < 4e8; d *= 3) print "r" n "-" d "," n "," d ",0.001,1024," 1.7 + 400/n^0.34 + 410/d^0.28
+# Accuracies on a task stand beside the losses.
+awk 'function row(name, n, d, lr, batch, loss) { print name "," n "," d "," lr "," batch "," loss "," 0.9 - loss/8 ",0.125,0.55" }
+  BEGIN { print "name,n,d,lr,batch,loss,accuracy,accuracy_majority,accuracy_ngrams"
+  for (n = 1e6; n < 3e7; n *= 2) for (d = 1e7; d < 4e8; d *= 3) row("r" n "-" d, n, d, 0.001, 1024, 1.7 + 400/n^0.34 + 410/d^0.28)
   for (i = -2; i <= 2; ++i) for (j = -2; j <= 2; ++j) {
-    n = 5e6; d = 9e7; print "t" i "-" j "," n "," d "," 0.0011*2^i "," 1000*2^j "," (1.7 + 400/n^0.34 + 410/d^0.28)*(1 + 0.002*(i*i + j*j)) } }' \
+    n = 5e6; d = 9e7; row("t" i "-" j, n, d, 0.0011*2^i, 1000*2^j, (1.7 + 400/n^0.34 + 410/d^0.28)*(1 + 0.002*(i*i + j*j))) } }' \
   > "$WORK/tuned.csv"
 "$TSUGI" sweep report --csv "$WORK/tuned.csv" --form chinchilla --bootstraps 50 --out "$WORK/tuned.html" > "$WORK/said" ||
   { cat "$WORK/said" >&2; fail "the report of a grid"; }
 probe "$WORK/tuned.html" 1280 0
 drawn tuning-0 25
+for plot in downstream-loss downstream-n downstream-d downstream-c; do drawn "$plot" 25; done
 [ "$(grep -o 'cell best' "$WORK/tuned.html" | wc -l)" = 5 ] || fail "not the five cells within 0.25 % are outlined"
 grep -q 'No line through the minima' "$WORK/tuned.html" || fail "the page does not say why there are no isoFLOP minima"
 echo "report: ok"
