@@ -36,7 +36,7 @@ std::string shortest(double value) {
 std::optional<JsonValue> read_result(const std::string& folder, const std::string& id) {
   const std::string path = folder + "/result.json";
   if (!std::filesystem::exists(path)) return std::nullopt;
-  const JsonValue json = read_json(path, kLargestResult);
+  JsonValue json = read_json(path, kLargestResult);
   if (json.require_string("id") != id) throw json.require("id").error("is not " + id);
   const std::string status = json.require_string("status");
   if (status != "done" && status != "diverged") {
