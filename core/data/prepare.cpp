@@ -131,7 +131,7 @@ class Preparer {
   }
 
   Scan scan(const WorkFolder& work) {
-    if (std::optional<Scan> known = work.load_scan()) return std::move(*known);
+    if (std::optional<Scan> known = work.load_scan(files_.size())) return std::move(*known);
     work.discard_progress();
     ScanJob job;
     job.block.files = &files_;

@@ -4,10 +4,9 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <sstream>
 
-#include "core/data/file.h"
-#include "core/data/json_lines.h"
+#include "core/data/json.h"
+#include "core/data/prompt_file.h"
 #include "core/model/generator.h"
 #include "launch/commands/commands.h"
 #include "launch/model_folder.h"
@@ -15,8 +14,6 @@
 
 namespace tsugi {
 namespace {
-
-constexpr int64_t kMaxPromptBytes = int64_t{1} << 30;
 
 struct GenerateOptions {
   std::string checkpoint;
@@ -32,22 +29,6 @@ struct GenerateOptions {
   std::string compute = "FP32";
   bool json = false;
 };
-
-/// Of NAME.jsonl and NAME.ndjson the members "prompt"; of other files the lines that are not empty.
-std::vector<std::string> read_prompts(const std::string& path) {
-  std::vector<std::string> prompts;
-  if (path.ends_with(".jsonl") || path.ends_with(".ndjson")) {
-    for_each_json_line(path, [&](const JsonValue& line) { prompts.push_back(line.require_string("prompt")); });
-  } else {
-    std::istringstream lines(read_file(path, kMaxPromptBytes));
-    for (std::string line; std::getline(lines, line);) {
-      if (line.ends_with('\r')) line.pop_back();
-      if (!line.empty()) prompts.push_back(line);
-    }
-  }
-  if (prompts.empty()) throw Error(ExitCode::kData, path + ": there is no prompt");
-  return prompts;
-}
 
 /// The tokens by which the model's texts end: those of its config.json, and its tokenizer's.
 std::vector<int32_t> end_tokens(const HuggingfaceModel& description, const Tokenizer* tokenizer) {

@@ -407,3 +407,58 @@ put("idx", "numbers_for_names", sized(idx([1, 1, 1], b"x")) + sized(idx([1], b"\
 put("idx", "too_few_classes", sized(idx([1, 1, 1], b"x")) + sized(idx([1], b"\x05")) + b'["a"]')
 put("idx", "more_than_there_is", sized(idx([65535, 65535, 65535], b"x")) + sized(b""))
 put("idx", "overflow", sized(idx([2**32 - 1] * 4, b"")) + sized(b""))
+
+
+# --- prompts
+put("prompts", "valid_lines", b"\0one\r\n\ntwo")
+put("prompts", "valid_objects", '\1{"prompt": "one"}\n\n{"prompt": ""}\n')
+put("prompts", "empty_lines", b"\0\r\n\n")
+put("prompts", "no_prompt", '\1{"text": "one"}')
+put("prompts", "number", '\1{"prompt": 1}')
+put("prompts", "bad_utf8", b'\1{"prompt": "\xff"}')
+
+
+# --- what prepare goes on from
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def journal(blocks, documents=2, progress="", **changes):
+    blocks = b"".join(struct.pack("<5q", *block) for block in blocks)
+    records = bytes(24 * documents)
+    scan = {"documents": documents, "validation_documents": 1, "empty": 0, "records_checksum": crc32c(records),
+            "blocks_checksum": crc32c(blocks), "code_points": [10, 97], **changes}
+    return sized(json.dumps(scan)) + sized(blocks) + sized(records) + progress.encode()
+
+
+def side(name, **changes):
+    return {"shards": [{"file": name, "tokens": 5, "documents": 1, "bytes": 266, "crc32c": 7}], "tokens": 3, "documents": 1,
+            "token_checksum": 1, "start_checksum": 2, "written": [2, 8, 30], **changes}
+
+
+def progress(train, **changes):
+    return json.dumps({"next_block": 1, "finished": False, "train": train, "validation": side("validation-00000.bin"),
+                       "longest": {"tokens": 5, "bytes": 20, "place": "a.txt: byte 0"}, **changes})
+
+
+two = [(0, 2, 0, 1, 0), (2, 3, 100, 7, 1)]
+put("prepare_journal", "valid", journal(two, progress=progress(side("train-00000.bin"))))
+put("prepare_journal", "empty", journal([], documents=0, validation_documents=0))
+put("prepare_journal", "file_beyond", journal([(3, 2, 0, 1, 0)]))
+put("prepare_journal", "file_2_32", journal([(2**32, 2, 0, 1, 0)]))
+put("prepare_journal", "offset_negative", journal([(0, 2, -1, 1, 0)]))
+put("prepare_journal", "backwards", journal(two[::-1]))
+put("prepare_journal", "more_documents", journal([(0, 2, 0, 1, 3)]))
+put("prepare_journal", "records_missing", journal(two).replace(b'"documents": 2', b'"documents": 9'))
+put("prepare_journal", "documents_2_62", journal(two).replace(b'"documents": 2,', b'"documents": 4611686018427387904,', 1))
+put("prepare_journal", "other_checksum", journal(two, blocks_checksum=0))
+put("prepare_journal", "code_point_beyond", journal(two, code_points=[0x110000]))
+put("prepare_journal", "traversal", journal(two, progress=progress(side("../../train-00000.bin"))))
+put("prepare_journal", "train_traversal", journal(two, progress=progress(side("train/../../x.bin"))))
+put("prepare_journal", "negative_block", journal(two, progress=progress(side("train.bin"), next_block=-1)))
+put("prepare_journal", "written_short", journal(two, progress=progress(side("train.bin", written=[1]))))

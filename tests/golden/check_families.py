@@ -9,7 +9,7 @@ the left); `tsugi import` and `tsugi export` must give back the bytes of every t
 transformers must load the export and compute what it did before. Then tsugi trains a model of each family from scratch
 for three steps, and transformers must load that and agree on loss, logits and greedy continuation.
 """
-import argparse, json, os, random, subprocess, tempfile, time
+import argparse, json, math, os, random, subprocess, tempfile, time
 
 import numpy, torch, transformers
 from safetensors.torch import load_file
@@ -89,6 +89,19 @@ def theirs(folder, tokens, new):
         for _ in range(new):  # without transformers' generate, whose defaults come from more files
             greedy.append(int(model(input_ids=torch.tensor([greedy])).logits[0, -1].argmax()))
     return model.config, logits, greedy[len(tokens):]
+
+
+def with_defaults(config):
+    """What transformers takes YaRN's absent fields for is written by us."""
+    rope = config.get("rope_parameters") or {}
+    if rope.get("rope_type") == "yarn":
+        def scale(m):
+            return 0.1 * m * math.log(rope["factor"]) + 1
+        m, of_all = rope.pop("mscale", None), rope.pop("mscale_all_dim", None)
+        if m and of_all:
+            rope["attention_factor"] = scale(m) / scale(of_all)
+        config["rope_parameters"] = {"beta_slow": 1.0, "truncate": True, **rope}
+    return config
 
 
 def compare(folder, name, expect=None):
@@ -181,8 +194,9 @@ def check_theirs(index, folder):
                "max_window_layers", "sliding_window", "use_sliding_window", "head_dim", "attn_pdrop", "embd_pdrop", "torch_dtype", "rope_scaling", "n_inner", "activation_function"}
     if old.model_type == "mistral" and old.sliding_window is None:
         ignored.add("model_type")  # without a window it is a llama
-    differ = {k for k in old.to_dict().keys() & new.to_dict().keys() if old.to_dict()[k] != new.to_dict()[k]} - ignored
-    assert not differ, {k: (old.to_dict()[k], new.to_dict()[k]) for k in differ}
+    old, new = with_defaults(old.to_dict()), with_defaults(new.to_dict())
+    differ = {k for k in old.keys() & new.keys() if old[k] != new[k]} - ignored
+    assert not differ, {k: (old[k], new[k]) for k in differ}
     compare(folder + "-out", name.split(" ")[0] + " exported")
     # A larger vocabulary: the old logits stay.
     if index % 4 == 0:

@@ -45,6 +45,18 @@ BlockStart unpack(const PackedBlock& packed) {
   return block;
 }
 
+/// Whether the blocks are those of a scan of so many files: in order, in the files, with the documents that it counted.
+bool fits(const Scan& scan, size_t files) {
+  BlockStart before;
+  for (const BlockStart& block : scan.blocks) {
+    const BlockState& state = block.state;
+    if (state.file >= files || state.file < before.state.file || state.offset < 0 || state.line < 1) return false;
+    if (block.document < before.document || block.document > scan.documents) return false;
+    before = block;
+  }
+  return true;
+}
+
 /// Calls visit with the pieces of a file.
 template <class Visit>
 void read_pieces(const std::string& path, const Visit& visit) {
@@ -80,12 +92,17 @@ Json to_json(const SideState& side) {
           {"written", {side.written.documents, side.written.tokens, side.written.bytes}}};
 }
 
-SideState side_of(const JsonValue& json) {
+/// `name`: with which the names of the side's files begin; they lie in the work folder and nowhere else.
+SideState side_of(const JsonValue& json, const std::string& name) {
   constexpr int64_t kMax32 = 0xFFFFFFFF;
   SideState side;
   for (const JsonValue& one : json.require_array("shards").elements()) {
     side.shards.push_back({one.require_string("file"), one.require_int("tokens", 1), one.require_int("documents", 0),
                            one.require_int("bytes", 1), static_cast<uint32_t>(one.require_int("crc32c", 0, kMax32))});
+    const std::string& file = side.shards.back().file;
+    if (!file.starts_with(name) || file.find_first_of(std::string_view("/\0", 2)) != std::string::npos) {
+      throw one.require("file").error("is no file of " + name);
+    }
   }
   side.current.tokens = json.require_int("tokens", 0);
   side.current.documents = json.require_int("documents", 0);
@@ -133,7 +150,7 @@ void WorkFolder::begin(uint64_t key) {
   write_file_durably(path("key"), key_);
 }
 
-std::optional<Scan> WorkFolder::load_scan() const {
+std::optional<Scan> WorkFolder::load_scan(size_t files) const {
   if (!fs::exists(path(kScan))) return std::nullopt;
   try {
     const JsonValue json = read_json(path(kScan), kMaxJsonBytes);
@@ -143,6 +160,11 @@ std::optional<Scan> WorkFolder::load_scan() const {
     scan.empty = json.require_int("empty", 0);
     for (const JsonValue& one : json.require_array("code_points").elements()) {
       scan.code_points.push_back(static_cast<char32_t>(one.as_int(0, 0x10FFFF)));
+    }
+    const int64_t largest = INT64_MAX / static_cast<int64_t>(sizeof(DocumentRecord));
+    if (scan.documents > largest || static_cast<int64_t>(fs::file_size(path(kRecords))) !=
+                                        scan.documents * static_cast<int64_t>(sizeof(DocumentRecord))) {
+      return std::nullopt;
     }
     if (checksum_of(path(kRecords)) != json.require_int("records_checksum") ||
         checksum_of(path(kBlocks)) != json.require_int("blocks_checksum")) {
@@ -155,9 +177,12 @@ std::optional<Scan> WorkFolder::load_scan() const {
         scan.blocks.push_back(unpack(packed));
       }
     });
+    if (!fits(scan, files)) return std::nullopt;
     return scan;
   } catch (const Error&) {
     return std::nullopt;  // it is made anew
+  } catch (const fs::filesystem_error&) {
+    return std::nullopt;
   }
 }
 
@@ -186,7 +211,8 @@ std::optional<EncodeState> WorkFolder::load_progress() const {
     EncodeState state;
     state.next_block = json.require_int("next_block", 0);
     state.finished = json.require_bool("finished");
-    state.sides = {side_of(json.require_object("train")), side_of(json.require_object("validation"))};
+    state.sides = {side_of(json.require_object("train"), "train"),
+                   side_of(json.require_object("validation"), "validation")};
     const JsonValue longest = json.require_object("longest");
     state.longest = {longest.require_int("tokens", 0), longest.require_int("bytes", 0),
                      longest.require_string("place")};

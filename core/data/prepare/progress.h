@@ -33,8 +33,8 @@ class WorkFolder {
   std::string path(const std::string& name) const { return folder_ + "/" + name; }
   const std::string& folder() const { return folder_; }
 
-  /// The scan, if there is one whose files are intact.
-  std::optional<Scan> load_scan() const;
+  /// The scan of `files` input files, if there is one whose files are intact.
+  std::optional<Scan> load_scan(size_t files) const;
   void save_scan(const Scan& scan) const;
   std::optional<EncodeState> load_progress() const;
   void save_progress(const EncodeState& state) const;
