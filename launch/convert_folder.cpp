@@ -36,11 +36,14 @@ std::vector<float> mean_row(WeightFolder& weights, const std::string& name, int6
   return row;
 }
 
-/// A token table as if it had another number of rows.
+/// A token table, or a bias of tokens, as if it had another number of rows.
 class ResizedTable {
  public:
   ResizedTable(WeightFolder& weights, const SavedTensor& tensor, int64_t new_rows)
-      : weights_(weights), name_(tensor.name), rows_(tensor.shape[0]), width_(tensor.shape[1]) {
+      : weights_(weights),
+        name_(tensor.name),
+        rows_(tensor.shape[0]),
+        width_(tensor.shape.size() > 1 ? tensor.shape[1] : 1) {
     if (new_rows > rows_) mean_ = mean_row(weights, name_, rows_, width_);
   }
   void read(int64_t offset, std::span<float> out) const {
@@ -118,7 +121,7 @@ Converted convert_folder(const ConvertOptions& options) {
   Converted result;
   result.from = resolve_checkpoint(options.from);
   if (fs::exists(result.from + "/manifest.json")) verify_checkpoint(result.from);
-  result.description = load_huggingface_config(result.from);
+  result.description = describe_folder(result.from);
   refuse_bottlenecks(result.description, result.from, "a folder to export");
   ModelConfig& model = result.description.model;
 
@@ -134,7 +137,10 @@ Converted convert_folder(const ConvertOptions& options) {
     const std::string type = options.dtype.empty() ? stored_type(weights, tensor.name) : kTypes.at(options.dtype);
     specs.push_back({tensor.name, type, tensor.shape});
     ++types[type];
-    if (tensor.name != names.token_table + ".weight" && tensor.name != names.output + ".weight") continue;
+    if (tensor.name != names.token_table + ".weight" && tensor.name != names.output + ".weight" &&
+        tensor.name != names.output_bias) {
+      continue;
+    }
     if (rows == model.vocabulary()) continue;
     specs.back().shape[0] = rows;
     resized.try_emplace(tensor.name, weights, tensor, rows);

@@ -72,7 +72,7 @@ void add_instruction_options(Command command, InstructionArguments& arguments) {
 
 InstructionTask read_instruction_task(const InstructionReading& reading, const InstructionArguments& arguments,
                                       const ModelFolder& opened) {
-  opened.require_language_model();
+  opened.require_causal_model("fine-tuning on instructions");
   const ModelConfig& model = opened.description.model;
   if (reading.sequence > model.context()) {
     throw Error(ExitCode::kUsage, "--sequence " + std::to_string(reading.sequence) +

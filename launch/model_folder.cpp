@@ -5,10 +5,13 @@
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
+#include <iterator>
 
 #include "core/checkpoint/adapter_folder.h"
 #include "core/checkpoint/checkpoint.h"
 #include "core/checkpoint/parameter_ranges.h"
+#include "core/config/families.h"
+#include "core/model/classifier_head.h"
 #include "core/model/names.h"
 #include "ops/base/error.h"
 #include "ops/reduce/reduce.h"
@@ -42,11 +45,19 @@ std::string resolve_checkpoint(const std::string& folder) {
   return found;
 }
 
+HuggingfaceModel describe_folder(const std::string& path) {
+  HuggingfaceModel description = load_huggingface_config(path);
+  if (description.model.pooler() && !WeightFolder(path).has(tensor_names(description.model).pooler + ".weight")) {
+    description.model.set_pooler(false);
+  }
+  return description;
+}
+
 ModelFolder open_model(const std::string& folder, int threads, DType compute) {
   ModelFolder opened;
   opened.path = resolve_checkpoint(folder);
   if (std::filesystem::exists(opened.path + "/manifest.json")) verify_checkpoint(opened.path);
-  opened.description = load_huggingface_config(opened.path);
+  opened.description = describe_folder(opened.path);
   opened.memory = std::make_unique<HeapMemory>();
   opened.pool = std::make_unique<ThreadPool>(threads > 0 ? threads : available_cpus());
   opened.store = std::make_unique<ParameterStore>();
@@ -67,8 +78,22 @@ ModelFolder open_model(const std::string& folder, int threads, DType compute) {
   return opened;
 }
 
+void ModelFolder::require_causal_model(const std::string& purpose) const {
+  if (description.model.bidirectional()) {
+    throw Error(ExitCode::kData,
+                path + " holds an encoder, and " + purpose + " needs a model that predicts the next token",
+                "tsugi fill-mask asks an encoder for hidden tokens");
+  }
+  require_language_model();
+}
+
 void ModelFolder::require_language_model() const {
-  if (description.labels.empty() || description.model.tied()) return;
+  const bool encoder = is_bert_like(description.model);
+  if (encoder && !description.model.head_transform()) {
+    throw Error(ExitCode::kData, path + " holds an encoder without a head for the vocabulary",
+                "take one whose \"architectures\" says ForMaskedLM");
+  }
+  if (description.labels.empty() || (description.model.tied() && !encoder)) return;
   throw Error(ExitCode::kData, path + " holds a classifier, which has no projection to the vocabulary",
               "give the checkpoint that it was fine-tuned from");
 }
@@ -80,7 +105,9 @@ std::vector<SavedTensor> folder_tensors(const HuggingfaceModel& description) {
   std::vector<SavedTensor> tensors = saved_tensors(store);
   std::reverse(tensors.begin(), tensors.end());
   if (classifier) {
-    tensors.push_back({"score.weight", {static_cast<int64_t>(description.labels.size()), description.model.width()}});
+    ParameterStore heads;
+    const ClassifierHead head(heads, description.model, static_cast<int64_t>(description.labels.size()));
+    std::ranges::copy(saved_tensors(heads), std::back_inserter(tensors));
   }
   return tensors;
 }
@@ -92,6 +119,9 @@ void check_folder(WeightFolder& weights, const HuggingfaceModel& description) {
   const TensorNames names = tensor_names(description.model);
   const std::string copy = names.output + ".weight";
   if (description.model.tied() && weights.has(copy)) weights.check_equal(names.token_table + ".weight", copy);
+  const std::string bias_copy = names.output + ".bias";
+  const bool has_bias = !names.output_bias.empty() && names.output_bias != bias_copy && weights.has(names.output_bias);
+  if (has_bias && weights.has(bias_copy)) weights.check_equal(names.output_bias, bias_copy);
 }
 
 void refuse_bottlenecks(const HuggingfaceModel& description, const std::string& folder, const std::string& purpose) {

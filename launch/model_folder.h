@@ -24,10 +24,16 @@ struct ModelFolder {
   std::unique_ptr<ParameterStore> store;
   std::unique_ptr<Transformer> model;
 
-  /// Throws Error(kData) when there is no projection to the vocabulary: in an untied model with a classifier's head.
+  /// Throws Error(kData) when there is no projection to the vocabulary: in an untied model with a classifier's head, in
+  /// an encoder without its own.
   void require_language_model() const;
+  /// The same, and when the model is an encoder: `purpose` needs one that predicts the next token.
+  void require_causal_model(const std::string& purpose) const;
   Context context() const { return Context(Device{}, *pool, *memory); }
 };
+
+/// What config.json says of a folder, less a pooler that its weights do not have (one class name stands for both).
+HuggingfaceModel describe_folder(const std::string& path);
 
 /// Loads config.json and the weights of `folder` (see resolve_checkpoint), verifying the manifest if there is one, and
 /// every tensor's name and shape. `threads` 0: all CPUs. `compute`: f32, or bf16 for weights of half the size and

@@ -1,22 +1,50 @@
 #include "launch/planned_lm.h"
 
+#include "core/objective/causal_lm.h"
+#include "launch/mask_token.h"
+
 namespace tsugi {
 
+PlannedLm::PlannedLm(const RunConfig& config) : config_(config), masked_(config.objective().has_masked_lm()) {
+  if (masked_) masking_ = masking_of(config.objective().masked_lm(), nullptr, config.model().vocabulary());
+}
+
+double PlannedLm::scored_share() const {
+  if (!masked_) return 1.0;
+  return static_cast<double>(masking_.count(sequence())) / static_cast<double>(sequence());
+}
+
+Batch PlannedLm::batch_shape(int64_t rows, Documents documents) const {
+  if (!masked_) return shape_of_batch(rows, sequence(), documents);
+  const bool padded = config_.data().packing() != DataConfig::CONTINUOUS;
+  return shape_of_masked_batch(rows, sequence(), documents, padded, masking_);
+}
+
+LossSum PlannedLm::loss(Tape& tape, const Transformer& model, const Batch& batch, const ForwardOptions& options) const {
+  if (masked_) return masked_lm_loss(tape, model, batch, options);
+  return causal_lm_loss(tape, model, batch, options, config_.objective().causal_lm());
+}
+
 Batch RandomTokensLm::training_batch(uint64_t first_sample, int64_t count) const {
-  Batch batch{.tokens = host_integers({count, sequence()}),
-              .targets = host_integers({count, sequence()}),
-              .positions = {},
-              .first_key = {},
-              .first_sample = first_sample};
+  const int64_t length = sequence();
+  Batch batch;
+  batch.tokens = host_integers({count, length});
+  batch.first_sample = first_sample;
+  const int64_t scored = masking() == nullptr ? length : masking()->count(length);
+  batch.targets = host_integers(masking() == nullptr ? Shape{count, length} : Shape{count * scored});
+  if (masking() != nullptr) batch.positions = host_integers({count * scored});
   for (int64_t row = 0; row < count; ++row) {
     const RandomStream stream{0, first_sample + static_cast<uint64_t>(row), 0};
     const auto token = [&](int64_t t) {
-      return static_cast<int32_t>(stream.block(static_cast<uint32_t>(t / 4))[static_cast<size_t>(t % 4)] %
-                                  static_cast<uint64_t>(vocabulary_));
+      return static_cast<int32_t>(stream.word(static_cast<uint64_t>(t)) %
+                                  static_cast<uint64_t>(config().model().vocabulary()));
     };
-    for (int64_t t = 0; t < sequence(); ++t) {
-      batch.tokens.data<int32_t>()[row * sequence() + t] = token(t);
-      batch.targets.data<int32_t>()[row * sequence() + t] = token(t + 1);
+    for (int64_t t = 0; t < length; ++t) batch.tokens.data<int32_t>()[row * length + t] = token(t);
+    for (int64_t i = 0; i < scored; ++i) {
+      batch.targets.data<int32_t>()[row * scored + i] = token(i + 1);
+      if (masking() != nullptr) {
+        batch.positions.data<int32_t>()[row * scored + i] = static_cast<int32_t>(row * length + i);
+      }
     }
   }
   return batch;

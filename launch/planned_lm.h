@@ -4,40 +4,44 @@
 #include <map>
 #include <string>
 
-#include "core/objective/causal_lm.h"
+#include "core/objective/masked_lm.h"
+#include "core/objective/objective.h"
 
 namespace tsugi {
 
-/// The causal objective's shapes without its data: what a dry run needs.
+/// The shapes of a run's objective without its data: what a dry run needs.
 class PlannedLm : public Objective {
  public:
-  PlannedLm(const CausalLanguageModel& config, int64_t sequence) : config_(config), sequence_(sequence) {}
-  const char* name() const override { return "causal_lm"; }
-  int64_t sequence() const override { return sequence_; }
-  Batch training_batch(uint64_t, int64_t count) const override { return shape_of_batch(count, sequence_, false); }
+  /// `config` is validated and knows its vocabulary.
+  explicit PlannedLm(const RunConfig& config);
+  const char* name() const override { return masked_ ? "masked_lm" : "causal_lm"; }
+  int64_t sequence() const override { return config_.batch().sequence(); }
+  double scored_share() const override;
+  Batch batch_shape(int64_t rows, Documents documents) const override;
+  Batch training_batch(uint64_t, int64_t count) const override { return batch_shape(count, Documents::kJoined); }
   int64_t validation_batches(int64_t, int64_t) const override { return 0; }
   Batch validation_batch(int64_t, int64_t count, int64_t) const override {
-    return shape_of_batch(count, sequence_, false);
+    return batch_shape(count, Documents::kJoined);
   }
-  LossSum loss(Tape& tape, const Transformer& model, const Batch& batch, const ForwardOptions& options) const override {
-    return causal_lm_loss(tape, model, batch, options, config_);
-  }
+  LossSum loss(Tape& tape, const Transformer& model, const Batch& batch, const ForwardOptions& options) const override;
   std::map<std::string, std::string> fingerprint() const override { return {}; }
 
+ protected:
+  const RunConfig& config() const { return config_; }
+  /// Null: causal.
+  const Masking* masking() const { return masked_ ? &masking_ : nullptr; }
+
  private:
-  CausalLanguageModel config_;
-  int64_t sequence_;
+  RunConfig config_;
+  bool masked_;
+  Masking masking_;
 };
 
-/// The same with tokens drawn from `vocabulary`, as functions of the sample's index.
+/// The same with tokens drawn from the vocabulary, as functions of the sample's index.
 class RandomTokensLm : public PlannedLm {
  public:
-  RandomTokensLm(const CausalLanguageModel& config, int64_t sequence, int64_t vocabulary)
-      : PlannedLm(config, sequence), vocabulary_(vocabulary) {}
+  using PlannedLm::PlannedLm;
   Batch training_batch(uint64_t first_sample, int64_t count) const override;
-
- private:
-  int64_t vocabulary_;
 };
 
 }  // namespace tsugi

@@ -11,9 +11,14 @@
 #include "core/checkpoint/manifest.h"
 #include "core/data/file.h"
 #include "core/data/tokenizer/tokenizer.h"
+#include "core/model/classifier_head.h"
 #include "core/model/folder_texts.h"
+#include "core/model/names.h"
 #include "core/model/transformer.h"
 #include "core/nn/adapter.h"
+#include "core/objective/causal_lm.h"
+#include "core/objective/masked_lm.h"
+#include "launch/mask_token.h"
 #include "ops/base/error.h"
 
 namespace tsugi {
@@ -91,6 +96,21 @@ std::vector<std::string> adapted_projections(const ModelConfig& model, const Ada
   return {adapted.begin(), adapted.end()};
 }
 
+/// The modules of a classifier's head: "score"; "classifier" and "pooler".
+std::vector<std::string> head_modules(const HuggingfaceModel& description) {
+  std::vector<std::string> modules;
+  if (description.labels.empty()) return modules;
+  ParameterStore store;
+  const ClassifierHead head(store, description.model, static_cast<int64_t>(description.labels.size()));
+  const std::string body = tensor_names(description.model).body;
+  for (const ParameterInfo& info : store.tensors()) {
+    const std::string name = info.name.starts_with(body) ? info.name.substr(body.size()) : info.name;
+    const std::string module = name.substr(0, name.find('.'));
+    if (std::ranges::find(modules, module) == modules.end()) modules.push_back(module);
+  }
+  return modules;
+}
+
 }  // namespace
 
 DataFiles find_data(const DataConfig& config) {
@@ -110,9 +130,10 @@ DataFiles find_data(const DataConfig& config) {
   return files;
 }
 
-std::unique_ptr<CausalLm> make_language_objective(const DataFiles& files, RunConfig& config) {
-  CausalLmData data;
-  int64_t known = files.tokenizer.empty() ? 0 : load_tokenizer(files.tokenizer)->vocabulary();
+std::unique_ptr<Objective> make_language_objective(const DataFiles& files, RunConfig& config) {
+  LanguageData data;
+  const std::unique_ptr<Tokenizer> tokenizer = files.tokenizer.empty() ? nullptr : load_tokenizer(files.tokenizer);
+  int64_t known = tokenizer == nullptr ? 0 : tokenizer->vocabulary();
   for (const DataFiles::Source& source : files.sources) {
     data.train.push_back({TokenFile::open(source.path), source.weight});
     if (files.tokenizer.empty()) known = std::max(known, data.train.back().file.vocabulary());
@@ -133,6 +154,12 @@ std::unique_ptr<CausalLm> make_language_objective(const DataFiles& files, RunCon
                 "model.vocabulary is " + std::to_string(config.model().vocabulary()) + " but " + files.train + " has " +
                     std::to_string(known) + " ids",
                 "raise model.vocabulary, or leave it out to take that of the data");
+  }
+  if (config.objective().has_masked_lm()) {
+    MaskedLanguageModel& masked = *config.mutable_objective()->mutable_masked_lm();
+    masked.set_mask_token(require_mask_token(masked.mask_token(), tokenizer.get(), config.model().vocabulary()));
+    return std::make_unique<MaskedLm>(std::move(data), config.batch().sequence(), config.seed(),
+                                      masking_of(masked, tokenizer.get(), config.model().vocabulary()));
   }
   return std::make_unique<CausalLm>(std::move(data), config.model().vocabulary(), config.batch().sequence(),
                                     config.seed(), config.objective().causal_lm());
@@ -176,7 +203,7 @@ std::map<std::string, std::string> checkpoint_texts(const HuggingfaceModel& desc
     texts[kAdapterConfigFile] =
         to_adapter_config(adapter.rank(), static_cast<double>(adapter_scale(adapter)) * adapter.rank(),
                           std::filesystem::canonical(from), adapted_projections(description.model, adapter),
-                          description.model.family() == ModelConfig::GPT2, !description.labels.empty());
+                          description.model.family() == ModelConfig::GPT2, head_modules(description));
   }
   return texts;
 }

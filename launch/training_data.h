@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/model/huggingface.h"
-#include "core/objective/causal_lm.h"
+#include "core/objective/objective.h"
 
 namespace tsugi {
 
@@ -24,8 +24,9 @@ struct DataFiles {
 };
 DataFiles find_data(const DataConfig& config);
 
-/// Opens the data, fills in config.model.vocabulary (0: the tokenizer's or the file's) and returns the objective.
-std::unique_ptr<CausalLm> make_language_objective(const DataFiles& files, RunConfig& config);
+/// Opens the data, fills in config.model.vocabulary (0: the tokenizer's or the file's) and, for masked_lm, the mask
+/// token, and returns the objective.
+std::unique_ptr<Objective> make_language_objective(const DataFiles& files, RunConfig& config);
 
 /// Sequences that a whole run takes.
 int64_t samples_of_run(const RunConfig& config);

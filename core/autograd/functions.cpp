@@ -1,6 +1,7 @@
 #include "core/autograd/functions.h"
 
 #include "ops/columns/columns.h"
+#include "ops/dropout/dropout.h"
 #include "ops/embedding/embedding.h"
 #include "ops/gather_rows/gather_rows.h"
 #include "ops/matmul/matmul.h"
@@ -173,6 +174,20 @@ ResidualNorm residual_rms_norm(Tape& tape, const ResidualStream& stream, const D
   return residual_norm_of(tape, stream, dropout, gamma, Parameter(), epsilon);
 }
 
+Variable drop(Tape& tape, const Variable& x, const Dropout& dropout) {
+  if (!dropout.active() || !tape.recording()) return x;
+  const Context& context = tape.context();
+  Variable out = tape.variable(context.empty(x.value.shape(), x.value.dtype()), x.requires_gradient());
+  apply_dropout(context, dropout, x.value, out.value);
+  if (!out.requires_gradient()) return out;
+  tape.record([context, dropout, input = x.gradient, output = out.gradient]() {
+    const Tensor d_out = make_unique_tensor(context, output->take());
+    apply_dropout(context, dropout, d_out, d_out);
+    input->add(context, d_out);
+  });
+  return out;
+}
+
 Variable embed(Tape& tape, const Tensor& tokens, const Parameter& token_table, const Parameter& position_table,
                const Dropout& dropout, int64_t first_position) {
   const Context& context = tape.context();
@@ -184,10 +199,14 @@ Variable embed(Tape& tape, const Tensor& tokens, const Parameter& token_table, c
   embedding_forward(context, tokens, token_table.value(), has_positions ? position_table.value() : Tensor(),
                     first_position, active, out.value);
   if (!out.requires_gradient()) return out;
-  CHECK(!has_positions || first_position == 0);
-  tape.record([context, tokens, token_table, position_table, active, output = out.gradient]() {
-    embedding_backward(context, tokens, active, output->take(), token_table.gradient(),
-                       position_table.defined() ? position_table.gradient() : Tensor());
+  tape.record([context, tokens, token_table, position_table, first_position, active, output = out.gradient]() {
+    Tensor d_positions;
+    if (position_table.defined()) {
+      const Tensor whole = position_table.gradient();
+      const int64_t width = whole.shape()[1];
+      d_positions = whole.slice(first_position * width, {whole.shape()[0] - first_position, width});
+    }
+    embedding_backward(context, tokens, active, output->take(), token_table.gradient(), d_positions);
   });
   return out;
 }
@@ -208,14 +227,18 @@ Variable select_rows(Tape& tape, const Variable& x, const Tensor& indices) {
 }
 
 LossSum cross_entropy_loss(Tape& tape, const Variable& hidden, const Parameter& weight, const Tensor& targets,
-                           int64_t vocabulary, const Tensor& row_loss, const CrossEntropyOptions& options) {
+                           int64_t vocabulary, const Tensor& row_loss, const CrossEntropyOptions& options,
+                           const Parameter& bias) {
   const Context& context = tape.context();
+  CrossEntropyOptions terms = options;
+  if (bias.defined()) terms.bias = bias.value();
+  if (bias.defined() && tape.recording() && bias.trainable()) terms.d_bias = bias.gradient();
   const bool train_weight = tape.recording() && weight.trainable();
   const Tensor d_hidden =
       hidden.requires_gradient() ? context.empty(hidden.value.shape(), hidden.value.dtype()) : Tensor();
   const LossSum loss = linear_cross_entropy(
       context, as_matrix(hidden.value), weight.value(), targets.reshape({targets.elements()}), vocabulary, row_loss,
-      d_hidden.defined() ? as_matrix(d_hidden) : Tensor(), train_weight ? weight.gradient() : Tensor(), options);
+      d_hidden.defined() ? as_matrix(d_hidden) : Tensor(), train_weight ? weight.gradient() : Tensor(), terms);
   if (hidden.requires_gradient()) {
     tape.record([context, d_hidden, slot = hidden.gradient]() { slot->add(context, d_hidden); });
   }

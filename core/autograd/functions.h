@@ -48,8 +48,11 @@ ResidualNorm residual_norm(Tape& tape, const ResidualStream& stream, const Dropo
 ResidualNorm residual_rms_norm(Tape& tape, const ResidualStream& stream, const Dropout& dropout, const Parameter& gamma,
                                float epsilon);
 
-/// Token plus position embedding: tokens i32 [B, T] → [B, T, C]; `first_position` other than 0 in inference only.
-/// `position_table` may be undefined (models with rotary positions).
+/// dropout(x), x [B, ...]; x itself where it is not active or nothing is recorded.
+Variable drop(Tape& tape, const Variable& x, const Dropout& dropout);
+
+/// Token plus position embedding: tokens i32 [B, T] → [B, T, C]; token t takes row first_position + t of
+/// `position_table`, which may be undefined (models with rotary positions).
 Variable embed(Tape& tape, const Tensor& tokens, const Parameter& token_table, const Parameter& position_table,
                const Dropout& dropout, int64_t first_position = 0);
 
@@ -58,9 +61,11 @@ Variable select_rows(Tape& tape, const Variable& x, const Tensor& indices);
 
 /// Σ of the cross-entropies of hidden·weightᵀ against targets: the end of the tape. Gradients are those of the *sum*,
 /// of all the terms that the options add. weight [padded vocabulary, C]. `row_loss` f32 [elements of targets], if
-/// defined, receives each row's.
+/// defined, receives each row's. `bias` [padded vocabulary], if defined, is added to the logits; it stands for that of
+/// the options.
 LossSum cross_entropy_loss(Tape& tape, const Variable& hidden, const Parameter& weight, const Tensor& targets,
-                           int64_t vocabulary, const Tensor& row_loss = {}, const CrossEntropyOptions& options = {});
+                           int64_t vocabulary, const Tensor& row_loss = {}, const CrossEntropyOptions& options = {},
+                           const Parameter& bias = {});
 
 /// Runs `block` without keeping its activations; the backward pass runs it again (Chen et al. 2016).
 ResidualStream recompute(Tape& tape, const std::function<ResidualStream(Tape&, const ResidualStream&)>& block,

@@ -37,7 +37,8 @@ Parameter ParameterStore::add(const std::string& name, Shape shape, Initializati
   CHECK_EQ(rows, shape[0]) << name;
   info.parts = std::move(parts);
   info.shape = shape;
-  info.allocated = padded_rows > 0 ? Shape{padded_rows, shape[1]} : shape;
+  info.allocated = shape;
+  if (padded_rows > 0) info.allocated = shape.rank() == 1 ? Shape{padded_rows} : Shape{padded_rows, shape[1]};
   CHECK_GE(info.allocated.elements(), shape.elements());
   info.initial = initial;
   info.decay = decay;

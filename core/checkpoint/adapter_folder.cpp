@@ -90,16 +90,17 @@ std::string without_prefix(const std::string& name) {
 }  // namespace
 
 std::string to_adapter_config(int64_t rank, double alpha, const std::string& base,
-                              const std::vector<std::string>& projections, bool conv1d, bool classifier) {
+                              const std::vector<std::string>& projections, bool conv1d,
+                              const std::vector<std::string>& heads) {
   nlohmann::ordered_json json;
   json["peft_type"] = "LORA";
-  json["task_type"] = classifier ? "SEQ_CLS" : "CAUSAL_LM";
+  json["task_type"] = heads.empty() ? "CAUSAL_LM" : "SEQ_CLS";
   json["base_model_name_or_path"] = base;
   json["r"] = rank;
   json["lora_alpha"] = alpha;
   json["lora_dropout"] = 0.0;
   json["target_modules"] = projections;
-  json["modules_to_save"] = classifier ? nlohmann::ordered_json{"score"} : nlohmann::ordered_json();
+  json["modules_to_save"] = heads.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(heads);
   json["fan_in_fan_out"] = conv1d;
   json["bias"] = "none";
   json["inference_mode"] = true;

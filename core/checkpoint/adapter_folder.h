@@ -17,10 +17,11 @@ class AdapterConfig;
 class JsonValue;
 
 /// The text of adapter_config.json. `base`: the folder of the weights that are adapted. `projections`: the last parts
-/// of the names of what has an adapter. `conv1d`: they are stored [in, out], as GPT-2's. `classifier`: a head was
-/// trained too and lies beside the adapter.
+/// of the names of what has an adapter. `conv1d`: they are stored [in, out], as GPT-2's. `heads`: modules that
+/// were trained as a whole and lie beside the adapter ("score"), those of a classifier.
 std::string to_adapter_config(int64_t rank, double alpha, const std::string& base,
-                              const std::vector<std::string>& projections, bool conv1d, bool classifier);
+                              const std::vector<std::string>& projections, bool conv1d,
+                              const std::vector<std::string>& heads);
 
 /// The same for bottlenecks.
 std::string to_bottleneck_config(const AdapterConfig& adapter, const std::string& base, bool classifier);

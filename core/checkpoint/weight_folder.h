@@ -29,15 +29,16 @@ class WeightFolder {
   bool has(const std::string& name) const { return !actual_name(name).empty(); }
 
   /// The file that holds `name`, opened when it is needed, and its name there (`found`): the model's prefix
-  /// ("transformer.", "model.") may be missing. Error(kData) when there is none.
+  /// ("transformer.", "model.", "bert." …) may be missing, and norms may have TensorFlow's names ("gamma", "beta").
+  /// Error(kData) when there is none.
   const SafetensorsFile& file_with(const std::string& name, std::string& found);
 
   /// Throws Error(kData) naming the first tensor that is missing or has another shape.
   void check(const std::vector<SavedTensor>& tensors);
 
   /// Throws Error(kData) naming the first tensor of the folder that is none of `tensors`. Buffers that are no weights
-  /// (GPT-2's masks, rotary frequencies) pass, and so do heads that the model in `tensors` has no use for: "lm_head"
-  /// and "score".
+  /// (GPT-2's masks, rotary frequencies) pass, and so do heads that the model in `tensors` has no use for
+  /// ("lm_head", "score", "cls", a pooler …).
   void check_nothing_else(const std::vector<SavedTensor>& tensors) const;
 
   /// Throws Error(kData) unless two tensors have the same shape and values.

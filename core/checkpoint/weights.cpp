@@ -20,14 +20,23 @@ namespace {
 
 constexpr int64_t kMaxIndexBytes = 100'000'000;
 constexpr size_t kMaxFiles = 1000;  // open at the same time
-constexpr std::array<std::string_view, 2> kPrefixes{"transformer.", "model."};
+constexpr std::array<std::string_view, 5> kPrefixes{"transformer.", "model.", "bert.", "roberta.", "distilbert."};
+
+/// Norms of folders that were converted from TensorFlow have its names.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 2> kOldEndings{
+    {{"LayerNorm.weight", "LayerNorm.gamma"}, {"LayerNorm.bias", "LayerNorm.beta"}}};
 
 /// What transformers has stored beside weights at some time.
 bool is_buffer(const std::string& name) {
-  return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") || name.ends_with("rotary_emb.inv_freq");
+  return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") || name.ends_with("rotary_emb.inv_freq") ||
+         name.ends_with("embeddings.position_ids") || name.ends_with("embeddings.token_type_ids");
 }
 
-bool is_head(const std::string& name) { return name == "lm_head.weight" || name == "score.weight"; }
+bool is_head(const std::string& name) {
+  constexpr std::array<std::string_view, 5> kBertHeads{"cls.", "lm_head.", "vocab_", "classifier.", "pre_classifier."};
+  return name == "score.weight" || name.ends_with("pooler.dense.weight") || name.ends_with("pooler.dense.bias") ||
+         std::ranges::any_of(kBertHeads, [&](std::string_view start) { return name.starts_with(start); });
+}
 
 }  // namespace
 
@@ -94,6 +103,11 @@ std::string WeightFolder::actual_name(const std::string& name) const {
   if (file_of_.contains(name)) return name;
   for (const std::string_view prefix : kPrefixes) {
     if (name.starts_with(prefix) && file_of_.contains(name.substr(prefix.size()))) return name.substr(prefix.size());
+  }
+  for (const auto& [ending, old] : kOldEndings) {
+    if (name.ends_with(ending)) {
+      return actual_name(name.substr(0, name.size() - ending.size()) + std::string(old));
+    }
   }
   return "";
 }

@@ -36,7 +36,37 @@ void fill_llama(ModelConfig& whole) {
   whole.set_init_scales_residual(false);
 }
 
+/// Devlin et al. 2019, sections 3 and A.2, and config.json of bert-base-uncased: "initializer_range" and
+/// "layer_norm_eps".
+void fill_bert(ModelConfig& whole) {
+  whole.set_norm(ModelConfig::LAYER_NORM);
+  whole.set_norm_epsilon(1e-12);
+  whole.set_position(ModelConfig::LEARNED);
+  whole.set_rope_theta(10000.0);
+  whole.set_activation(ModelConfig::GELU_ERF);
+  whole.set_mlp_width(4 * whole.width());
+  whole.set_qkv_bias(true);
+  whole.set_projection_bias(true);
+  whole.set_mlp_bias(true);
+  whole.set_tied(true);
+  whole.set_qk_norm(false);
+  whole.set_init_deviation(0.02);
+  whole.set_init_scales_residual(false);
+  whole.set_bidirectional(true);
+  whole.set_post_norm(true);
+  whole.set_embedding_norm(true);
+  whole.set_segments(2);
+  whole.set_head_transform(true);
+}
+
 void fill_family(ModelConfig& whole) {
+  whole.set_bidirectional(false);
+  whole.set_post_norm(false);
+  whole.set_embedding_norm(false);
+  whole.set_segments(0);
+  whole.set_position_offset(0);
+  whole.set_head_transform(false);
+  whole.set_pooler(false);
   whole.set_key_heads(whole.heads());
   whole.set_head_dim(std::max(whole.width() / std::max(whole.heads(), 1), 1));
   whole.set_sliding_window(0);
@@ -77,6 +107,19 @@ void fill_family(ModelConfig& whole) {
       whole.set_qk_norm(true);
       whole.set_tied(true);
       return;
+    case ModelConfig::BERT:
+      fill_bert(whole);
+      return;
+    case ModelConfig::ROBERTA:  // config.json of roberta-base; fairseq counts positions from padding_idx + 1
+      fill_bert(whole);
+      whole.set_norm_epsilon(1e-5);
+      whole.set_segments(1);
+      whole.set_position_offset(2);
+      return;
+    case ModelConfig::DISTILBERT:  // config.json of distilbert-base-uncased
+      fill_bert(whole);
+      whole.set_segments(0);
+      return;
     default:
       return;
   }
@@ -102,10 +145,34 @@ class Complaints {
 
   std::vector<std::string> all() {
     shapes();
-    if (model_.family() == ModelConfig::GPT2) {
-      gpt2();
+    if (is_bert_like(model_)) {
+      require(model_.bidirectional(), "bidirectional", "true");
+      require(model_.post_norm(), "post_norm", "true");
+      require(model_.embedding_norm(), "embedding_norm", "true");
+      require(model_.tied(), "tied", "true");
+      require(model_.logit_soft_cap() == 0.0f, "logit_soft_cap", "0");
+      if (model_.family() == ModelConfig::ROBERTA) {
+        require(model_.activation() == ModelConfig::GELU_ERF, "activation", "GELU_ERF");
+        require(model_.segments() > 0, "segments", "1 or more");
+      } else {
+        require(model_.position_offset() == 0, "position_offset", "0");
+        const bool bert = model_.family() == ModelConfig::BERT;
+        require(bert == (model_.segments() > 0), "segments", bert ? "1 or more" : "0");
+      }
+      if (model_.family() == ModelConfig::DISTILBERT) require(!model_.pooler(), "pooler", "false");
+      learned_positions();
     } else {
-      llama();
+      require(!model_.post_norm(), "post_norm", "false");
+      require(!model_.embedding_norm(), "embedding_norm", "false");
+      require(model_.segments() == 0, "segments", "0");
+      require(model_.position_offset() == 0, "position_offset", "0");
+      require(!model_.head_transform(), "head_transform", "false");
+      require(!model_.pooler(), "pooler", "false");
+      if (model_.family() == ModelConfig::GPT2) {
+        learned_positions();
+      } else {
+        llama();
+      }
     }
     positions();
     return std::move(complaints_);
@@ -138,7 +205,8 @@ class Complaints {
     }
   }
 
-  void gpt2() {
+  /// GPT-2 and BERT.
+  void learned_positions() {
     require(model_.norm() == ModelConfig::LAYER_NORM, "norm", "LAYER_NORM");
     require(model_.position() == ModelConfig::LEARNED, "position", "LEARNED");
     require(model_.activation() != ModelConfig::SWIGLU, "activation", "GELU_TANH, GELU_ERF or RELU_SQUARED");
@@ -216,6 +284,11 @@ void resolve_family(ModelConfig& model) {
   if (!whole.has_dropout()) whole.set_dropout(0.0f);
   if (!whole.has_vocabulary()) whole.set_vocabulary(0);
   model = whole;
+}
+
+bool is_bert_like(const ModelConfig& model) {
+  return model.family() == ModelConfig::BERT || model.family() == ModelConfig::ROBERTA ||
+         model.family() == ModelConfig::DISTILBERT;
 }
 
 std::vector<std::string> model_complaints(const ModelConfig& model) { return Complaints(model).all(); }

@@ -11,6 +11,9 @@ namespace tsugi {
 /// Fills the absent fields of the architecture as the family has them. Idempotent; what is written stays.
 void resolve_family(ModelConfig& model);
 
+/// Of the encoders after Devlin et al. 2019: BERT, ROBERTA or DISTILBERT.
+bool is_bert_like(const ModelConfig& model);
+
 /// What cannot be built of a resolved model, each naming the field. Empty: it can.
 std::vector<std::string> model_complaints(const ModelConfig& model);
 

@@ -61,6 +61,36 @@ void check_schedule(const RunConfig& config, std::vector<std::string>& complaint
   }
 }
 
+void check_objective(const RunConfig& config, std::vector<std::string>& complaints) {
+  const ModelConfig& model = config.model();
+  if (!config.objective().has_masked_lm()) {
+    if (model.bidirectional()) {
+      complaints.push_back(
+          "objective.causal_lm predicts a token from those before it, but model.bidirectional is true, so that every "
+          "token sees the next: set objective { masked_lm {} }");
+    }
+    return;
+  }
+  const MaskedLanguageModel& masked = config.objective().masked_lm();
+  if (!model.bidirectional()) {
+    complaints.push_back(
+        "objective.masked_lm restores tokens from both sides, but model.bidirectional is false: take an encoder "
+        "(model.family BERT, ROBERTA or DISTILBERT), or set model.bidirectional");
+  }
+  if (is_bert_like(model) && !model.head_transform()) {
+    complaints.push_back("objective.masked_lm needs model.head_transform in family " +
+                         ModelConfig::Family_Name(model.family()));
+  }
+  if (masked.mask_share() + masked.random_share() > 1.0) {
+    complaints.push_back("objective.masked_lm.mask_share and random_share are more than 1 together");
+  }
+  if (!config.evaluation().multiple_choice().empty()) {
+    complaints.push_back(
+        "evaluation.multiple_choice asks for the likeliest continuation, which objective.masked_lm "
+        "does not learn");
+  }
+}
+
 }  // namespace
 
 void validate_run(RunConfig& config) {
@@ -74,6 +104,7 @@ void validate_run(RunConfig& config) {
     complaints.push_back("data.train and data.mixture exclude each other: name all sources in the mixture");
   }
   check_adapter(config.adapter(), complaints);
+  check_objective(config, complaints);
   check_batch(config, complaints);
   check_schedule(config, complaints);
   if (!complaints.empty()) throw Error(ExitCode::kUsage, join(complaints, "\n"));

@@ -37,18 +37,17 @@ void separate_documents(std::span<const int64_t> starts, int64_t offset, std::sp
 
 }  // namespace
 
-Batch shape_of_batch(int64_t rows, int64_t sequence, bool labels, Documents documents) {
+Batch shape_of_batch(int64_t rows, int64_t sequence, Documents documents) {
   Batch batch;
   batch.tokens = Tensor::view(nullptr, {rows, sequence}, DType::kI32);
-  batch.targets = Tensor::view(nullptr, labels ? Shape{rows} : Shape{rows, sequence}, DType::kI32);
-  if (labels) batch.positions = Tensor::view(nullptr, {rows}, DType::kI32);
+  batch.targets = Tensor::view(nullptr, {rows, sequence}, DType::kI32);
   if (documents == Documents::kApart) batch.first_key = Tensor::view(nullptr, {rows, sequence}, DType::kI32);
   return batch;
 }
 
 Batch on_device(const Context& context, const Batch& batch) {
   Batch there = batch;
-  for (Tensor* tensor : {&there.tokens, &there.targets, &there.positions, &there.first_key}) {
+  for (Tensor* tensor : {&there.tokens, &there.targets, &there.positions, &there.first_key, &there.end_key}) {
     *tensor = on_device(context, *tensor);
   }
   return there;

@@ -14,11 +14,13 @@ namespace tsugi {
 /// What an objective feeds a model with.
 struct Batch {
   Tensor tokens;     ///< i32 [B, T]
-  Tensor targets;    ///< i32 [B, T], or [B] for labels; kIgnoreIndex where there is nothing to predict
-  Tensor positions;  ///< i32 [B]: row b·T + t whose output is read, for labels; else undefined
+  Tensor targets;    ///< i32 [B, T], or one for each of `positions`; kIgnoreIndex where there is nothing to predict
+  Tensor positions;  ///< i32 [N]: rows b·T + t whose output is read; undefined: all
   /// i32 [B, T]: index in its row of the first token of each token's document (0 where that began before the row), for
   /// attention that does not look into other documents; undefined: attention over the whole row.
   Tensor first_key;
+  /// i32 [B, T]: index behind the last token that each token sees, for the padding of encoders; undefined: the end.
+  Tensor end_key;
   uint64_t first_sample = 0;  ///< global index of row 0: the key of its random numbers
 };
 
@@ -31,7 +33,7 @@ enum class Documents {
 };
 
 /// A batch without content: what a dry run needs.
-Batch shape_of_batch(int64_t rows, int64_t sequence, bool labels, Documents documents = Documents::kJoined);
+Batch shape_of_batch(int64_t rows, int64_t sequence, Documents documents = Documents::kJoined);
 
 /// The batch where the context computes (ops/tensor/copy.h).
 Batch on_device(const Context& context, const Batch& batch);

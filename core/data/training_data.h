@@ -27,6 +27,14 @@ enum class Packing {
   kWholeDocuments,  ///< rows of documents, none of which may be longer than a row
 };
 
+/// What to learn from, and how rows are made of it.
+struct LanguageData {
+  std::vector<TrainingSource> train;
+  std::optional<TokenFile> validation;  ///< always in consecutive windows
+  Packing packing = Packing::kContinuous;
+  Documents documents = Documents::kJoined;  ///< of training and validation
+};
+
 /// Throws Error(kData) when the file does not know its documents.
 void require_documents(const TokenFile& file);
 

@@ -1,8 +1,9 @@
 // The config.json of a checkpoint folder, as transformers writes and reads it.
 //
 // A family is a preset, so it does not decide the "model_type": what the model is does. gpt2; llama; mistral (a sliding
-// window); arcee (ReLU²); qwen2 (biases on q, k, v alone); qwen3 (qk-norm). What none of these can be (a logit
-// soft-cap, say) is written as "model_type": "tsugi", which transformers refuses instead of computing something else.
+// window); arcee (ReLU²); qwen2 (biases on q, k, v alone); qwen3 (qk-norm); bert, roberta and distilbert, whose heads
+// "architectures" names (BertForMaskedLM, BertModel …). What none of these can be (a logit soft-cap, say) is written as
+// "model_type": "tsugi", which transformers refuses instead of computing something else.
 #pragma once
 
 #include <map>
@@ -17,7 +18,8 @@ namespace tsugi {
 struct HuggingfaceModel {
   ModelConfig model;                ///< resolved
   std::vector<std::string> labels;  ///< of a classification head
-  /// "bos_token_id", "eos_token_id", "pad_token_id" as JSON text: a number, a list of numbers or null.
+  /// "bos_token_id", "eos_token_id", "pad_token_id" and (ours) "mask_token_id" as JSON text: a number, a list of
+  /// numbers or null.
   std::map<std::string, std::string> token_ids;
   std::string dtype = "float32";  ///< of the stored weights, in PyTorch's words
   /// Bottlenecks that lie beside the weights of the folder (core/checkpoint/adapter_folder.h). Low-rank adapters are

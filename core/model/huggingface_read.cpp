@@ -200,6 +200,58 @@ void read_llama(const JsonValue& json, const std::string& type, ModelConfig& mod
   }
 }
 
+const std::vector<std::pair<std::string, ModelConfig::Activation>> kBertActivations{
+    {"gelu", ModelConfig::GELU_ERF},
+    {"gelu_new", ModelConfig::GELU_TANH},
+    {"gelu_pytorch_tanh", ModelConfig::GELU_TANH},
+    {"relu2", ModelConfig::RELU_SQUARED}};
+
+void read_bert(const JsonValue& json, const std::string& type, ModelConfig& model) {
+  const bool roberta = type == "roberta";
+  model.set_family(roberta ? ModelConfig::ROBERTA : ModelConfig::BERT);
+  model.set_layers(static_cast<int32_t>(json.require_int("num_hidden_layers", 1, 1024)));
+  model.set_heads(static_cast<int32_t>(json.require_int("num_attention_heads", 1, 1024)));
+  model.set_width(static_cast<int32_t>(json.require_int("hidden_size", 1, 65536)));
+  model.set_mlp_width(static_cast<int32_t>(json.require_int("intermediate_size", 1, 1048576)));
+  // transformers counts RoBERTa's positions from the padding token's id + 1.
+  const int64_t offset = roberta ? json.int_or("pad_token_id", 1, 0, 1000) + 1 : 0;
+  model.set_position_offset(static_cast<int32_t>(offset));
+  model.set_context(
+      static_cast<int32_t>(json.require_int("max_position_embeddings", offset + 1, kMaxPositions) - offset));
+  model.set_segments(static_cast<int32_t>(json.int_or("type_vocab_size", 2, 1, 65536)));
+  model.set_dropout(static_cast<float>(json.double_or("hidden_dropout_prob", 0.1)));
+  model.set_norm_epsilon(json.double_or("layer_norm_eps", 1e-12));
+  model.set_activation(one_of(json, "hidden_act", kBertActivations));
+  if (json.string_or("position_embedding_type", "absolute") != "absolute") {
+    refuse(json, "position_embedding_type", "\"" + json.require_string("position_embedding_type") + "\"", "absolute");
+  }
+  require_flag(json, "is_decoder", false, false);
+  require_flag(json, "tie_word_embeddings", true, true);
+}
+
+void read_distilbert(const JsonValue& json, ModelConfig& model) {
+  model.set_family(ModelConfig::DISTILBERT);
+  model.set_layers(static_cast<int32_t>(json.require_int("n_layers", 1, 1024)));
+  model.set_heads(static_cast<int32_t>(json.require_int("n_heads", 1, 1024)));
+  model.set_width(static_cast<int32_t>(json.require_int("dim", 1, 65536)));
+  model.set_mlp_width(static_cast<int32_t>(json.require_int("hidden_dim", 1, 1048576)));
+  model.set_context(static_cast<int32_t>(json.require_int("max_position_embeddings", 1, kMaxPositions)));
+  model.set_dropout(static_cast<float>(json.double_or("dropout", 0.1)));
+  model.set_activation(one_of(json, "activation", kBertActivations));
+  require_flag(json, "tie_word_embeddings", true, true);
+}
+
+/// Which heads an encoder's folder has: its class says so.
+void read_bert_heads(const JsonValue& json, ModelConfig& model) {
+  if (!json.has("architectures")) return;
+  for (const JsonValue& one : json.require_array("architectures").elements()) {
+    const std::string name = one.as_string();
+    const bool body = name == "BertModel" || name == "RobertaModel" || name == "DistilBertModel";
+    if (body) model.set_head_transform(false);
+    if (name == "BertForPreTraining" || (body && model.family() != ModelConfig::DISTILBERT)) model.set_pooler(true);
+  }
+}
+
 void read_own(const JsonValue& json, ModelConfig& model) {
   try {
     parse_config(json.require_string("tsugi_model"), "tsugi_model", {}, model);
@@ -209,13 +261,15 @@ void read_own(const JsonValue& json, ModelConfig& model) {
 }
 
 /// Checks "architectures"; true: of a sequence classifier.
-bool is_classifier(const JsonValue& json) {
+bool is_classifier(const JsonValue& json, bool encoder) {
   if (!json.has("architectures")) return false;
   bool classifier = false;
   for (const JsonValue& one : json.require_array("architectures").elements()) {
     const std::string name = one.as_string();
     if (name.ends_with("ForSequenceClassification")) {
       classifier = true;
+    } else if (encoder && (name.ends_with("ForMaskedLM") || name.ends_with("ForPreTraining"))) {
+      continue;
     } else if (!name.ends_with("ForCausalLM") && !name.ends_with("LMHeadModel") && !name.ends_with("Model")) {
       throw one.error("\"" + name.substr(0, 80) + "\" is not built: language models and sequence classifiers are");
     }
@@ -225,13 +279,14 @@ bool is_classifier(const JsonValue& json) {
 
 std::vector<std::string> read_labels(const JsonValue& json) {
   std::vector<std::string> labels;
+  if (!json.has("id2label")) return {"LABEL_0", "LABEL_1"};  // as transformers has it when nothing is said
   const JsonValue names = json.require_object("id2label");
   for (int64_t i = 0; i < names.size(); ++i) labels.push_back(names.require_string(std::to_string(i)));
   return labels;
 }
 
 void read_token_ids(const JsonValue& json, HuggingfaceModel& result) {
-  for (const char* field : {"bos_token_id", "eos_token_id", "pad_token_id"}) {
+  for (const char* field : {"bos_token_id", "eos_token_id", "pad_token_id", "mask_token_id"}) {
     if (!json.has(field)) continue;
     const JsonValue value = json.require(field);
     if (value.is_array()) {
@@ -257,9 +312,15 @@ HuggingfaceModel parse_huggingface_config(const std::string& text, const std::st
     read_own(json, model);
   } else if (type == "llama" || type == "mistral" || type == "arcee" || type == "qwen2" || type == "qwen3") {
     read_llama(json, type, model);
+  } else if (type == "bert" || type == "roberta") {
+    read_bert(json, type, model);
+  } else if (type == "distilbert") {
+    read_distilbert(json, model);
   } else {
-    refuse(json, "model_type", "\"" + type + "\"", "gpt2, llama, mistral, arcee, qwen2, qwen3");
+    refuse(json, "model_type", "\"" + type + "\"",
+           "gpt2, llama, mistral, arcee, qwen2, qwen3, bert, roberta, distilbert");
   }
+  if (is_bert_like(model)) read_bert_heads(json, model);
   model.set_vocabulary(json.require_int("vocab_size", 1, kMaxModelVocabulary));
   model.set_init_deviation(json.double_or("initializer_range", 0.02));
   resolve_family(model);
@@ -271,7 +332,7 @@ HuggingfaceModel parse_huggingface_config(const std::string& text, const std::st
   } catch (const Error& error) {
     throw json.error(error.what());
   }
-  if (is_classifier(json)) result.labels = read_labels(json);
+  if (is_classifier(json, model.bidirectional())) result.labels = read_labels(json);
   read_token_ids(json, result);
   result.dtype = json.string_or("torch_dtype", json.string_or("dtype", "float32"));
   return result;

@@ -12,18 +12,25 @@ using Json = nlohmann::ordered_json;
 
 struct ModelType {
   const char* name;  ///< "model_type"
-  const char* causal;
+  const char* language;
   const char* classifier;
+  const char* body;  ///< an encoder without a head; null: there is always one
 };
 constexpr ModelType kWrittenTypes[] = {
-    {"gpt2", "GPT2LMHeadModel", "GPT2ForSequenceClassification"},
-    {"llama", "LlamaForCausalLM", "LlamaForSequenceClassification"},
-    {"mistral", "MistralForCausalLM", "MistralForSequenceClassification"},
-    {"arcee", "ArceeForCausalLM", "ArceeForSequenceClassification"},
-    {"qwen2", "Qwen2ForCausalLM", "Qwen2ForSequenceClassification"},
-    {"qwen3", "Qwen3ForCausalLM", "Qwen3ForSequenceClassification"},
-    {"tsugi", "TsugiForCausalLM", "TsugiForSequenceClassification"},
+    {"gpt2", "GPT2LMHeadModel", "GPT2ForSequenceClassification", nullptr},
+    {"llama", "LlamaForCausalLM", "LlamaForSequenceClassification", nullptr},
+    {"mistral", "MistralForCausalLM", "MistralForSequenceClassification", nullptr},
+    {"arcee", "ArceeForCausalLM", "ArceeForSequenceClassification", nullptr},
+    {"qwen2", "Qwen2ForCausalLM", "Qwen2ForSequenceClassification", nullptr},
+    {"qwen3", "Qwen3ForCausalLM", "Qwen3ForSequenceClassification", nullptr},
+    {"bert", "BertForMaskedLM", "BertForSequenceClassification", "BertModel"},
+    {"roberta", "RobertaForMaskedLM", "RobertaForSequenceClassification", "RobertaModel"},
+    {"distilbert", "DistilBertForMaskedLM", "DistilBertForSequenceClassification", "DistilBertModel"},
+    {"tsugi", "TsugiForCausalLM", "TsugiForSequenceClassification", nullptr},
 };
+
+/// Not in its config.json but in its code.
+constexpr double kDistilbertEpsilon = 1e-12;
 
 /// A float as the decimal number that was meant: 0.1f as 0.1, not as 0.10000000149.
 double as_written(float value) {
@@ -34,17 +41,47 @@ double as_written(float value) {
   return result;
 }
 
-void write_gpt2(const ModelConfig& model, Json& json) {
+const char* activation_name(const ModelConfig& model) {
   switch (model.activation()) {
     case ModelConfig::GELU_ERF:
-      json["activation_function"] = "gelu";
-      break;
+      return "gelu";
     case ModelConfig::RELU_SQUARED:
-      json["activation_function"] = "relu2";
-      break;
+      return "relu2";
     default:
-      json["activation_function"] = "gelu_new";
+      return "gelu_new";
   }
+}
+
+void write_bert(const ModelConfig& model, const std::string& type, Json& json) {
+  json["hidden_size"] = model.width();
+  json["intermediate_size"] = model.mlp_width();
+  json["num_hidden_layers"] = model.layers();
+  json["num_attention_heads"] = model.heads();
+  json["hidden_act"] = activation_name(model);
+  json["hidden_dropout_prob"] = as_written(model.dropout());
+  json["attention_probs_dropout_prob"] = as_written(model.dropout());
+  json["layer_norm_eps"] = model.norm_epsilon();
+  json["max_position_embeddings"] = model.context() + model.position_offset();
+  json["position_embedding_type"] = "absolute";
+  json["type_vocab_size"] = model.segments();
+  json["pad_token_id"] = type == "roberta" ? model.position_offset() - 1 : 0;
+}
+
+void write_distilbert(const ModelConfig& model, Json& json) {
+  json["dim"] = model.width();
+  json["hidden_dim"] = model.mlp_width();
+  json["n_layers"] = model.layers();
+  json["n_heads"] = model.heads();
+  json["activation"] = activation_name(model);
+  json["dropout"] = as_written(model.dropout());
+  json["attention_dropout"] = as_written(model.dropout());
+  json["max_position_embeddings"] = model.context();
+  json["sinusoidal_pos_embds"] = false;
+  json["pad_token_id"] = 0;
+}
+
+void write_gpt2(const ModelConfig& model, Json& json) {
+  json["activation_function"] = activation_name(model);
   json["attn_pdrop"] = as_written(model.dropout());
   json["embd_pdrop"] = as_written(model.dropout());
   json["resid_pdrop"] = as_written(model.dropout());
@@ -113,6 +150,12 @@ void write_llama(const ModelConfig& model, const std::string& type, Json& json) 
 
 std::string huggingface_model_type(const ModelConfig& model) {
   if (model.logit_soft_cap() > 0.0f) return "tsugi";
+  if (is_bert_like(model)) {
+    if (model.family() == ModelConfig::BERT) return "bert";
+    if (model.family() == ModelConfig::ROBERTA) return model.position_offset() > 0 ? "roberta" : "tsugi";
+    return model.norm_epsilon() == kDistilbertEpsilon ? "distilbert" : "tsugi";
+  }
+  if (model.bidirectional()) return "tsugi";
   if (model.family() == ModelConfig::GPT2) return "gpt2";
   const bool windows = model.sliding_window() > 0;
   const bool same_bias = model.qkv_bias() == model.projection_bias();
@@ -132,24 +175,31 @@ std::string to_huggingface_config(const HuggingfaceModel& description) {
   const std::string type = huggingface_model_type(model);
   Json json;
   for (const ModelType& known : kWrittenTypes) {
-    if (type == known.name) json["architectures"] = {description.labels.empty() ? known.causal : known.classifier};
+    if (type != known.name) continue;
+    const char* language = known.body != nullptr && !model.head_transform() ? known.body : known.language;
+    if (type == "bert" && model.head_transform() && model.pooler()) language = "BertForPreTraining";
+    json["architectures"] = {description.labels.empty() ? language : known.classifier};
   }
   json["model_type"] = type;
   if (type == "gpt2") {
     write_gpt2(model, json);
   } else if (type == "tsugi") {
     json["tsugi_model"] = to_text(model);
+  } else if (type == "distilbert") {
+    write_distilbert(model, json);
+  } else if (is_bert_like(model)) {
+    write_bert(model, type, json);
   } else {
     write_llama(model, type, json);
   }
   json["initializer_range"] = model.init_deviation();
   json["tie_word_embeddings"] = model.tied();
   json["torch_dtype"] = description.dtype;
-  json["use_cache"] = true;
+  if (!model.bidirectional()) json["use_cache"] = true;
   json["vocab_size"] = model.vocabulary();
   json["bos_token_id"] = nullptr;
   json["eos_token_id"] = nullptr;
-  if (!description.labels.empty()) json["pad_token_id"] = 0;
+  if (!description.labels.empty() && !json.contains("pad_token_id")) json["pad_token_id"] = 0;
   for (const auto& [field, text] : description.token_ids) json[field] = Json::parse(text);
   for (size_t i = 0; i < description.labels.size(); ++i) {
     json["id2label"][std::to_string(i)] = description.labels[i];

@@ -2,26 +2,36 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "core/config/run.pb.h"
 
 namespace tsugi {
 
 struct TensorNames {
+  std::string body;  ///< what the names of all but the heads begin with: "transformer."
   std::string token_table;
   std::string position_table;
+  std::string segment_table;
+  std::string embedding_norm;
   std::string blocks;  ///< block i is blocks + "i"
   std::string final_norm;
   std::string output = "lm_head";  ///< untied projection to the vocabulary
+  /// Of a transformed head: dense layer, norm, and the vocabulary's bias (whole name).
+  std::string transform, transform_norm, output_bias;
+  std::string pooler;
+  /// A classifier: its projection, and the dense layer before it (empty: none, or the pooler).
+  std::string classifier = "score", classifier_dense;
 
   std::string block(int64_t index) const { return blocks + std::to_string(index); }
 };
+TensorNames tensor_names(const ModelConfig& model);
 
-inline TensorNames tensor_names(const ModelConfig& model) {
-  if (model.family() == ModelConfig::GPT2) {
-    return {"transformer.wte", "transformer.wpe", "transformer.h.", "transformer.ln_f"};
-  }
-  return {"model.embed_tokens", "", "model.layers.", "model.norm"};
-}
+/// The tensors of block `block` ("transformer.h.0").
+struct BlockNames {
+  std::string attention_norm, mlp_norm, projection, contract;
+  std::vector<std::string> qkv, expand;  ///< one, or as many as files keep apart
+};
+BlockNames block_names(const std::string& block, const ModelConfig& model);
 
 }  // namespace tsugi

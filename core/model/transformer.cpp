@@ -6,6 +6,7 @@
 #include "core/config/families.h"
 #include "core/model/names.h"
 #include "ops/matmul/matmul.h"
+#include "ops/reduce/reduce.h"
 #include "ops/rotary/rotary.h"
 
 namespace tsugi {
@@ -37,7 +38,29 @@ RotaryScaling rotary_scaling(const RopeScaling& scaling) {
   return result;
 }
 
+int64_t padded_vocabulary(const ModelConfig& config) {
+  return (config.vocabulary() + kVocabularyPadding - 1) / kVocabularyPadding * kVocabularyPadding;
+}
+
 }  // namespace
+
+void Transformer::declare_head(ParameterStore& store) {
+  const TensorNames names = tensor_names(config_);
+  const auto deviation = static_cast<float>(config_.init_deviation());
+  if (!config_.tied()) {
+    output_ = store.add(names.output + ".weight", {config_.vocabulary(), config_.width()},
+                        {Initialization::Kind::kNormal, deviation}, true, padded_vocabulary(config_));
+  }
+  if (!config_.head_transform()) return;
+  output_bias_ = store.add(names.output_bias, {config_.vocabulary()}, {Initialization::Kind::kZeros}, false,
+                           padded_vocabulary(config_));
+  transform_norm_ = Norm::declare(store, names.transform_norm, config_);
+  transform_ = Linear::declare(store, {.names = {names.transform},
+                                       .in = config_.width(),
+                                       .rows = {config_.width()},
+                                       .deviation = deviation,
+                                       .layout = WeightLayout::kOutIn});
+}
 
 Transformer::Transformer(ModelConfig config, ParameterStore& store, bool output_head, const AdapterConfig& adapter) {
   CHECK_GT(config.vocabulary(), 0);
@@ -47,13 +70,20 @@ Transformer::Transformer(ModelConfig config, ParameterStore& store, bool output_
   const TensorNames names = tensor_names(config);
   const Initialization normal{Initialization::Kind::kNormal, static_cast<float>(config.init_deviation())};
   const Shape table{config.vocabulary(), config.width()};
-  const int64_t padded = (config.vocabulary() + kVocabularyPadding - 1) / kVocabularyPadding * kVocabularyPadding;
-  if (!config.tied() && output_head) {
-    output_ = store.add(names.output + ".weight", table, normal, true, padded);
-    output_unit_ = store.end_unit();
+  const int64_t padded = padded_vocabulary(config);
+  if (output_head) declare_head(store);
+  if (config.pooler()) {
+    pooler_ = Linear::declare(store, {.names = {names.pooler},
+                                      .in = config.width(),
+                                      .rows = {config.width()},
+                                      .deviation = normal.standard_deviation,
+                                      .layout = WeightLayout::kOutIn});
   }
-  final_norm_ = Norm::declare(store, names.final_norm, config);
-  final_norm_unit_ = store.end_unit();
+  if (output_.defined() || transform_.weight.defined() || pooler_.weight.defined()) output_unit_ = store.end_unit();
+  if (!config.post_norm()) {
+    final_norm_ = Norm::declare(store, names.final_norm, config);
+    final_norm_unit_ = store.end_unit();
+  }
 
   const auto layers = static_cast<size_t>(config.layers());
   blocks_.resize(layers);
@@ -64,8 +94,13 @@ Transformer::Transformer(ModelConfig config, ParameterStore& store, bool output_
     block_units_[i] = store.end_unit();
   }
 
+  if (config.embedding_norm()) embedding_norm_ = Norm::declare(store, names.embedding_norm, config);
+  if (config.segments() > 0) {
+    segment_embedding_ = store.add(names.segment_table + ".weight", {config.segments(), config.width()}, normal, true);
+  }
   if (config.position() == ModelConfig::LEARNED) {
-    position_embedding_ = store.add(names.position_table + ".weight", {config.context(), config.width()}, normal, true);
+    const int64_t rows = int64_t{config.context()} + config.position_offset();
+    position_embedding_ = store.add(names.position_table + ".weight", {rows, config.width()}, normal, true);
   }
   token_embedding_ = store.add(names.token_table + ".weight", table, normal, true, padded);
   embedding_unit_ = store.end_unit();
@@ -92,24 +127,42 @@ Variable embed_rows(Tape& tape, const Tensor& tokens, const Parameter& token_tab
 
 }  // namespace
 
+Variable Transformer::embedded(Tape& tape, const Tensor& tokens, const ForwardOptions& options,
+                               int64_t first_position) const {
+  if (options.caches != nullptr && options.first_key.defined() && position_embedding_.defined()) {
+    return embed_rows(tape, tokens, token_embedding_, position_embedding_, first_position, options.first_key);
+  }
+  const Dropout dropout = options.dropout.at(0);
+  if (!config_.embedding_norm()) {
+    return embed(tape, tokens, token_embedding_, position_embedding_, dropout, first_position);
+  }
+  ResidualStream sum;
+  sum.residual =
+      embed(tape, tokens, token_embedding_, position_embedding_, Dropout{}, first_position + config_.position_offset());
+  if (segment_embedding_.defined()) {
+    Tensor segments = options.segments;
+    if (!segments.defined()) {
+      segments = tape.context().empty(tokens.shape(), DType::kI32);
+      fill_zero(tape.context(), segments);
+    }
+    sum.branch = embed(tape, segments, segment_embedding_, Parameter(), Dropout{});
+  }
+  return drop(tape, embedding_norm_.forward(tape, sum, Dropout{}).normed, dropout);
+}
+
 Variable Transformer::hidden(Tape& tape, const Tensor& tokens, const ForwardOptions& options) const {
   // Backward meets these marks after everything that was recorded behind them.
   const auto mark = [&](int unit) {
-    if (options.on_unit_complete) tape.record([call = options.on_unit_complete, unit] { call(unit); });
+    if (unit >= 0 && options.on_unit_complete) tape.record([call = options.on_unit_complete, unit] { call(unit); });
   };
   const int64_t first_position = options.caches != nullptr ? options.caches->front().length : 0;
-  BlockContext shared{options.dropout, options.rotary_table, options.first_key};
+  BlockContext shared{options.dropout, options.rotary_table, options.first_key, options.end_key};
   if (!shared.rotary_table.defined()) {
     shared.rotary_table = rotary_positions(tape.context(), first_position + tokens.shape()[1]);
   }
   mark(embedding_unit_);
   ResidualStream stream;
-  if (options.caches != nullptr && options.first_key.defined() && position_embedding_.defined()) {
-    stream.residual =
-        embed_rows(tape, tokens, token_embedding_, position_embedding_, first_position, options.first_key);
-  } else {
-    stream.residual = embed(tape, tokens, token_embedding_, position_embedding_, options.dropout.at(0), first_position);
-  }
+  stream.residual = embedded(tape, tokens, options, first_position);
   for (size_t i = 0; i < blocks_.size(); ++i) {
     mark(block_units_[i]);
     KeyValueCache* cache = options.caches != nullptr ? &(*options.caches)[i] : nullptr;
@@ -119,15 +172,31 @@ Variable Transformer::hidden(Tape& tape, const Tensor& tokens, const ForwardOpti
     stream = options.recompute ? recompute(tape, run, stream) : run(tape, stream);
   }
   mark(final_norm_unit_);
-  const Variable normed = final_norm_.forward(tape, stream, options.dropout.at(blocks_.back().place(2))).normed;
-  if (output_unit_ >= 0) mark(output_unit_);
-  return normed;
+  Variable output = stream.residual;
+  if (final_norm_.defined()) {
+    output = final_norm_.forward(tape, stream, options.dropout.at(blocks_.back().place(2))).normed;
+  }
+  mark(output_unit_);
+  return output;
+}
+
+Variable Transformer::head_input(Tape& tape, const Variable& rows) const {
+  if (!config_.head_transform()) return rows;
+  CHECK(transform_.weight.defined()) << "declared without a head";
+  const Variable dense = transform_.forward(tape, rows, elementwise(config_.activation()));
+  // A norm wants samples, tokens, width; the gradient has the same elements in any shape.
+  const Shape& shape = dense.value.shape();
+  const Shape batch = shape.rank() == 3 ? shape : Shape{1, shape[0], shape[1]};
+  return transform_norm_.forward(tape, {{dense.value.reshape(batch), dense.gradient}, {}}, Dropout{}).normed;
 }
 
 Tensor Transformer::logits(const Context& context, const Tensor& hidden) const {
   const Tensor weight = output_weight().value();
   const Tensor scores = context.empty({hidden.shape()[0], weight.shape()[0]}, DType::kF32);
-  matmul(context, hidden, weight, scores, {.transpose_b = true});
+  Tape tape(context, false);
+  MatmulOptions product{.transpose_b = true};
+  if (output_bias_.defined()) product.bias = output_bias_.value();
+  matmul(context, as_matrix(head_input(tape, tape.variable(hidden, false)).value), weight, scores, product);
   const float cap = config_.logit_soft_cap();
   if (cap > 0.0f && !context.meta()) {
     CHECK(context.operators() == nullptr) << "for generation, which runs on the CPU";

@@ -21,6 +21,10 @@ struct ForwardOptions {
   std::function<void(int unit)> on_unit_complete;
   /// i32 [B, T]: the first token that each token sees (packed documents); undefined: the sequence's first.
   Tensor first_key;
+  /// i32 [B, T], encoders: what lies behind the last token that each token sees (padding); undefined: the end.
+  Tensor end_key;
+  /// i32 [B, T], models with segments: the segment of each token; undefined: all in segment 0.
+  Tensor segments;
   /// Inference only: one cache per block; the tokens follow those in it.
   std::vector<KeyValueCache>* caches = nullptr;
   /// Rotary models: rotary_positions() made once for many passes; undefined: each pass makes its own.
@@ -37,11 +41,16 @@ class Transformer {
   /// Resolved.
   const ModelConfig& config() const { return config_; }
 
-  /// tokens i32 [B, T] → the final norm's output [B, T, width].
+  /// tokens i32 [B, T] → the output of the final norm, or of the last post-norm block: [B, T, width].
   Variable hidden(Tape& tape, const Tensor& tokens, const ForwardOptions& options) const;
 
-  /// The scores of the vocabulary, soft-capped if the model does: hidden [R, width] → f32 [R, padded vocabulary], of
-  /// which the columns beyond the vocabulary mean nothing. For inference; training never holds them all.
+  /// What the projection to the vocabulary takes: rows of hidden() after the transformation of the head, if the model
+  /// has one (Devlin et al. 2019, their code: "cls/predictions/transform"); of as many rows, in one shape or another.
+  Variable head_input(Tape& tape, const Variable& rows) const;
+
+  /// The scores of the vocabulary, soft-capped if the model does: rows of hidden() [R, width] → f32 [R, padded
+  /// vocabulary], of which the columns beyond the vocabulary mean nothing. For inference; training never holds them
+  /// all.
   Tensor logits(const Context& context, const Tensor& hidden) const;
 
   /// Empty caches for `batch` sequences of at most `capacity` tokens.
@@ -54,21 +63,33 @@ class Transformer {
   const Parameter& token_embedding() const { return token_embedding_; }
   /// [padded vocabulary, width]: the projection to the vocabulary, which a tied model shares with the embedding.
   const Parameter& output_weight() const { return config_.tied() ? token_embedding_ : output_; }
+  /// [padded vocabulary]; undefined: none.
+  const Parameter& output_bias() const { return output_bias_; }
   /// Undefined in rotary models.
   const Parameter& position_embedding() const { return position_embedding_; }
   const std::vector<Block>& blocks() const { return blocks_; }
   const Norm& final_norm() const { return final_norm_; }
 
  private:
+  void declare_head(ParameterStore& store);
+  /// The residual stream before the first block.
+  Variable embedded(Tape& tape, const Tensor& tokens, const ForwardOptions& options, int64_t first_position) const;
+
   ModelConfig config_;
   Parameter output_;
-  int output_unit_ = -1;  ///< none: tied, or not declared
+  Linear transform_;  ///< undefined weight: none
+  Norm transform_norm_;
+  Parameter output_bias_;
+  Linear pooler_;
+  int output_unit_ = -1;  ///< of all these; none: tied and plain, or not declared
   Norm final_norm_;
-  int final_norm_unit_ = 0;
+  int final_norm_unit_ = -1;  ///< none: post-norm blocks
   std::vector<Block> blocks_;
   std::vector<int> block_units_;
   Parameter token_embedding_;
   Parameter position_embedding_;
+  Parameter segment_embedding_;
+  Norm embedding_norm_;
   int embedding_unit_ = 0;
 };
 

@@ -4,34 +4,11 @@
 
 #include "core/autograd/low_rank.h"
 #include "core/config/families.h"
+#include "core/model/names.h"
 #include "core/nn/adapter.h"
 
 namespace tsugi {
 namespace {
-
-/// What a family calls the tensors of a block.
-struct BlockNames {
-  std::string attention_norm, mlp_norm, projection, contract;
-  std::vector<std::string> qkv, expand;  ///< one, or as many as files keep apart
-};
-
-BlockNames names_in(const std::string& block, const ModelConfig& model) {
-  if (model.family() == ModelConfig::GPT2) {
-    return {block + ".ln_1",       block + ".ln_2",          block + ".attn.c_proj",
-            block + ".mlp.c_proj", {block + ".attn.c_attn"}, {block + ".mlp.c_fc"}};
-  }
-  BlockNames names;
-  names.attention_norm = block + ".input_layernorm";
-  names.mlp_norm = block + ".post_attention_layernorm";
-  const std::string attention = block + ".self_attn.";
-  names.qkv = {attention + "q_proj", attention + "k_proj", attention + "v_proj"};
-  names.projection = attention + "o_proj";
-  const std::string mlp = block + ".mlp.";
-  names.expand = {mlp + "up_proj"};
-  if (model.activation() == ModelConfig::SWIGLU) names.expand.insert(names.expand.begin(), mlp + "gate_proj");
-  names.contract = mlp + "down_proj";
-  return names;
-}
 
 /// The parts of a packed weight or bias; none for what is one tensor in files too.
 std::vector<ParameterPart> parts_of(const std::vector<std::string>& names, const std::vector<int64_t>& rows,
@@ -51,22 +28,6 @@ std::string joined(const std::vector<std::string>& names) {
   }
   return text;
 }
-
-Activation elementwise(ModelConfig::Activation activation) {
-  switch (activation) {
-    case ModelConfig::GELU_TANH:
-      return Activation::kGelu;
-    case ModelConfig::GELU_ERF:
-      return Activation::kGeluErf;
-    default:
-      CHECK(activation == ModelConfig::RELU_SQUARED) << "not element by element: " << activation;
-      return Activation::kReluSquared;
-  }
-}
-
-}  // namespace
-
-namespace {
 
 /// A begins random, B zero, so that training begins with the weights as they are. The deviation is that of PEFT's
 /// initial values (uniform within 1/sqrt(in)).
@@ -90,6 +51,18 @@ void declare_adapters(ParameterStore& store, const LinearOptions& options, Linea
 }
 
 }  // namespace
+
+Activation elementwise(ModelConfig::Activation activation) {
+  switch (activation) {
+    case ModelConfig::GELU_TANH:
+      return Activation::kGelu;
+    case ModelConfig::GELU_ERF:
+      return Activation::kGeluErf;
+    default:
+      CHECK(activation == ModelConfig::RELU_SQUARED) << "not element by element: " << activation;
+      return Activation::kReluSquared;
+  }
+}
 
 Linear Linear::declare(ParameterStore& store, const LinearOptions& options) {
   int64_t out = 0;
@@ -154,8 +127,10 @@ Variable Attention::forward(Tape& tape, const Variable& x, const BlockContext& c
   AttentionOptions options;
   options.heads = heads;
   options.key_heads = key_heads;
+  options.causal = causal;
   options.window = window;
   options.first_key = context.first_key;
+  options.end_key = context.end_key;
   options.dropout = dropout;
   options.rotary.table = context.rotary_table;
   options.rotary.query_gamma = query_gamma;
@@ -173,7 +148,7 @@ Variable Mlp::forward(Tape& tape, const Variable& x) const {
 
 Block Block::declare(ParameterStore& store, const std::string& name, int64_t index, const ModelConfig& model,
                      const AdapterConfig& adapter) {
-  const BlockNames names = names_in(name, model);
+  const BlockNames names = block_names(name, model);
   const auto deviation = static_cast<float>(model.init_deviation());
   const float residual_deviation =
       model.init_scales_residual() ? deviation / std::sqrt(2.0f * static_cast<float>(model.layers())) : deviation;
@@ -196,6 +171,7 @@ Block Block::declare(ParameterStore& store, const std::string& name, int64_t ind
 
   Block block;
   block.index = index;
+  block.post_norm = model.post_norm();
   if (adapter.bottleneck() > 0) {
     block.mlp_adapter = Bottleneck::declare(store, name + kMlpBottleneck, width, adapter.bottleneck(), deviation);
     if (adapter.placement() == AdapterConfig::BOTH) {
@@ -213,6 +189,7 @@ Block Block::declare(ParameterStore& store, const std::string& name, int64_t ind
   attention.heads = model.heads();
   attention.key_heads = model.key_heads();
   attention.window = attention_window(model, index);
+  attention.causal = !model.bidirectional();
   attention.epsilon = static_cast<float>(model.norm_epsilon());
   attention.projection = declare({names.projection}, queries, {width}, model.projection_bias(), residual_deviation);
   if (model.qk_norm()) {
@@ -229,12 +206,19 @@ Block Block::declare(ParameterStore& store, const std::string& name, int64_t ind
 
 ResidualStream Block::forward(Tape& tape, const ResidualStream& stream, const BlockContext& context,
                               KeyValueCache* cache) const {
-  // The branch that arrives is the MLP's of the block before (or nothing in the first block).
   const DropoutSource& dropout = context.dropout;
-  const ResidualNorm before = attention_norm.forward(tape, stream, dropout.at(place(-1)));
   const auto adapted = [&](const Bottleneck& adapter, const Variable& branch) {
     return adapter.defined() ? adapter.forward(tape, branch) : branch;
   };
+  if (post_norm) {
+    const Variable attended =
+        adapted(attention_adapter, attention.forward(tape, stream.residual, context, dropout.at(place(0)), cache));
+    const Variable middle = attention_norm.forward(tape, {stream.residual, attended}, dropout.at(place(1))).normed;
+    const Variable last = adapted(mlp_adapter, mlp.forward(tape, middle));
+    return {mlp_norm.forward(tape, {middle, last}, dropout.at(place(2))).normed, {}};
+  }
+  // The branch that arrives is the MLP's of the block before (or nothing in the first block).
+  const ResidualNorm before = attention_norm.forward(tape, stream, dropout.at(place(-1)));
   const Variable attended =
       adapted(attention_adapter, attention.forward(tape, before.normed, context, dropout.at(place(0)), cache));
   const ResidualNorm middle = mlp_norm.forward(tape, {before.residual, attended}, dropout.at(place(1)));

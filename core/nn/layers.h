@@ -58,6 +58,7 @@ struct Norm {
   Parameter beta;  ///< undefined: RMSNorm
   float epsilon = 1e-5f;
 
+  bool defined() const { return gamma.defined(); }
   static Norm declare(ParameterStore& store, const std::string& name, const ModelConfig& model);
   /// Adds the stream's branch (after dropout) to its residual and normalises the sum.
   ResidualNorm forward(Tape& tape, const ResidualStream& stream, const Dropout& dropout) const {
@@ -83,6 +84,9 @@ struct BlockContext {
   Tensor rotary_table;
   /// i32 [B, T]: the first token that each token sees; undefined: the sequence's first. For packed documents.
   Tensor first_key;
+  /// i32 [B, T]: what lies behind the last token that each token sees; undefined: the sequence's end. For padding of
+  /// encoders.
+  Tensor end_key;
 };
 
 /// Attention: one packed product for queries, keys and values.
@@ -94,6 +98,7 @@ struct Attention {
   int64_t heads = 0;
   int64_t key_heads = 0;
   int64_t window = 0;  ///< 0: none
+  bool causal = true;
   float epsilon = 1e-6f;
 
   Variable forward(Tape& tape, const Variable& x, const BlockContext& context, const Dropout& dropout,
@@ -110,9 +115,15 @@ struct Mlp {
   Variable forward(Tape& tape, const Variable& x) const;
 };
 
-/// One pre-norm transformer block (Radford et al. 2019, section 2.3; Touvron et al. 2023, section 2.2).
+/// The layer's function where it is one element by element.
+Activation elementwise(ModelConfig::Activation activation);
+
+/// One transformer block. Pre-norm (Radford et al. 2019, section 2.3; Touvron et al. 2023, section 2.2): a norm before
+/// attention and MLP, and the MLP's branch is left for whoever comes next to add. Post-norm (Vaswani et al. 2017,
+/// section 3.1): a norm of each sum, and no branch is left.
 struct Block {
   int64_t index = 0;
+  bool post_norm = false;
   Norm attention_norm;
   Attention attention;
   Norm mlp_norm;

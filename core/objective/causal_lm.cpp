@@ -4,7 +4,7 @@
 
 namespace tsugi {
 
-CausalLm::CausalLm(CausalLmData data, int64_t vocabulary, int64_t sequence, uint64_t seed,
+CausalLm::CausalLm(LanguageData data, int64_t vocabulary, int64_t sequence, uint64_t seed,
                    const CausalLanguageModel& config)
     : train_(std::move(data.train), data.packing, data.documents, vocabulary, sequence, seed),
       validation_(std::move(data.validation)),
@@ -18,7 +18,7 @@ CausalLm::CausalLm(CausalLmData data, int64_t vocabulary, int64_t sequence, uint
 CausalLm::CausalLm(TokenFile train, std::optional<TokenFile> validation, int64_t vocabulary, int64_t sequence,
                    uint64_t seed, const CausalLanguageModel& config, Documents documents)
     : CausalLm(
-          CausalLmData{{TrainingSource{std::move(train), 1.0}}, std::move(validation), Packing::kContinuous, documents},
+          LanguageData{{TrainingSource{std::move(train), 1.0}}, std::move(validation), Packing::kContinuous, documents},
           vocabulary, sequence, seed, config) {}
 
 Batch CausalLm::training_batch(uint64_t first_sample, int64_t count) const { return train_.batch(first_sample, count); }
@@ -61,7 +61,8 @@ LossSum causal_lm_loss(Tape& tape, const Transformer& model, const Batch& batch,
   loss.soft_cap = model.config().logit_soft_cap();
   loss.z_loss = config.z_loss();
   loss.label_smoothing = config.label_smoothing();
-  return cross_entropy_loss(tape, hidden, model.output_weight(), batch.targets, model.config().vocabulary(), {}, loss);
+  return cross_entropy_loss(tape, model.head_input(tape, hidden), model.output_weight(), batch.targets,
+                            model.config().vocabulary(), {}, loss, model.output_bias());
 }
 
 }  // namespace tsugi

@@ -10,19 +10,11 @@
 
 namespace tsugi {
 
-/// What to learn from, and how rows are made of it.
-struct CausalLmData {
-  std::vector<TrainingSource> train;
-  std::optional<TokenFile> validation;  ///< always in consecutive windows
-  Packing packing = Packing::kContinuous;
-  Documents documents = Documents::kJoined;  ///< of training and validation
-};
-
 class CausalLm : public Objective {
  public:
   /// Sequences of `sequence` tokens; ids must lie below `vocabulary`. Throws as TrainingData does, and when validation
   /// lacks the documents that are to be kept apart.
-  CausalLm(CausalLmData data, int64_t vocabulary, int64_t sequence, uint64_t seed,
+  CausalLm(LanguageData data, int64_t vocabulary, int64_t sequence, uint64_t seed,
            const CausalLanguageModel& config = {});
   /// One training file in continuous windows.
   CausalLm(TokenFile train, std::optional<TokenFile> validation, int64_t vocabulary, int64_t sequence, uint64_t seed,
@@ -37,7 +29,7 @@ class CausalLm : public Objective {
   /// The plain cross-entropy, without what config adds to it in training.
   EvaluationSum evaluate(Tape& tape, const Transformer& model, const Batch& batch) const override;
   std::map<std::string, std::string> fingerprint() const override;
-  const TrainingData& training_data() const { return train_; }
+  const TrainingData* training_data() const override { return &train_; }
 
  private:
   int64_t validation_sequences(int64_t limit) const;

@@ -3,14 +3,11 @@
 #include <algorithm>
 
 #include "ops/base/error.h"
-#include "ops/matmul/matmul.h"
-#include "ops/tensor/copy.h"
 
 namespace tsugi {
 namespace {
 
 constexpr uint64_t kShuffleStream = 0xC1A55;
-constexpr float kHeadDeviation = 0.02f;
 
 uint64_t hash_of(const std::vector<LabelledTokens>& examples) {
   uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
@@ -25,8 +22,13 @@ uint64_t hash_of(const std::vector<LabelledTokens>& examples) {
 }  // namespace
 
 Classification::Classification(std::vector<LabelledTokens> train, std::vector<LabelledTokens> validation,
-                               int64_t labels, int64_t sequence, uint64_t seed)
-    : train_(std::move(train)), validation_(std::move(validation)), labels_(labels), sequence_(sequence), seed_(seed) {
+                               int64_t labels, int64_t sequence, uint64_t seed, bool bidirectional)
+    : train_(std::move(train)),
+      validation_(std::move(validation)),
+      labels_(labels),
+      sequence_(sequence),
+      seed_(seed),
+      bidirectional_(bidirectional) {
   if (train_.empty()) throw Error(ExitCode::kData, "there are no labelled texts to train on");
   for (const auto* examples : {&train_, &validation_}) {
     for (const LabelledTokens& example : *examples) {
@@ -36,10 +38,18 @@ Classification::Classification(std::vector<LabelledTokens> train, std::vector<La
 }
 
 void Classification::declare_heads(ParameterStore& store, const ModelConfig& config) {
-  const int64_t padded = (labels_ + kVocabularyPadding - 1) / kVocabularyPadding * kVocabularyPadding;
-  head_ = store.add("score.weight", {labels_, config.width()}, {Initialization::Kind::kNormal, kHeadDeviation}, true,
-                    padded);
+  CHECK_EQ(bidirectional_, config.bidirectional());
+  head_ = ClassifierHead(store, config, labels_);
   store.end_unit();
+}
+
+Batch Classification::batch_shape(int64_t rows, Documents documents) const {
+  (void)documents;  // a text is a row
+  Batch batch = shape_of_batch(rows, sequence_);
+  batch.targets = Tensor::view(nullptr, {rows}, DType::kI32);
+  batch.positions = Tensor::view(nullptr, {rows}, DType::kI32);
+  if (bidirectional_) batch.end_key = Tensor::view(nullptr, {rows, sequence_}, DType::kI32);
+  return batch;
 }
 
 Batch Classification::fill(const std::vector<LabelledTokens>& examples, const std::vector<int64_t>& rows,
@@ -48,6 +58,10 @@ Batch Classification::fill(const std::vector<LabelledTokens>& examples, const st
   batch.tokens = host_integers({count, sequence_});
   batch.targets = host_integers({count});
   batch.positions = host_integers({count});
+  if (bidirectional_) {
+    batch.end_key = host_integers({count, sequence_});
+    std::fill_n(batch.end_key.data<int32_t>(), count * sequence_, 1);
+  }
   std::fill_n(batch.tokens.data<int32_t>(), count * sequence_, 0);
   std::fill_n(batch.targets.data<int32_t>(), count, kIgnoreIndex);
   for (int64_t row = 0; row < count; ++row) {
@@ -56,7 +70,12 @@ Batch Classification::fill(const std::vector<LabelledTokens>& examples, const st
     const LabelledTokens& example = examples[static_cast<size_t>(rows[static_cast<size_t>(row)])];
     const int64_t length = std::min<int64_t>(static_cast<int64_t>(example.tokens.size()), sequence_);
     std::copy_n(example.tokens.begin(), length, batch.tokens.data<int32_t>() + row * sequence_);
-    batch.positions.data<int32_t>()[row] = static_cast<int32_t>(row * sequence_ + std::max<int64_t>(length, 1) - 1);
+    if (!bidirectional_) {
+      batch.positions.data<int32_t>()[row] = static_cast<int32_t>(row * sequence_ + std::max<int64_t>(length, 1) - 1);
+    } else {
+      std::fill_n(batch.end_key.data<int32_t>() + row * sequence_, sequence_,
+                  static_cast<int32_t>(std::max<int64_t>(length, 1)));
+    }
     batch.targets.data<int32_t>()[row] = example.label;
   }
   return batch;
@@ -87,28 +106,22 @@ Batch Classification::validation_batch(int64_t index, int64_t count, int64_t lim
   return fill(validation_, rows, count);
 }
 
+Variable Classification::features(Tape& tape, const Transformer& model, const Batch& batch,
+                                  ForwardOptions options) const {
+  options.end_key = batch.end_key;
+  return head_.features(tape, select_rows(tape, model.hidden(tape, batch.tokens, options), batch.positions));
+}
+
 LossSum Classification::loss(Tape& tape, const Transformer& model, const Batch& batch,
                              const ForwardOptions& options) const {
-  const Variable last = select_rows(tape, model.hidden(tape, batch.tokens, options), batch.positions);
-  return cross_entropy_loss(tape, last, head_, batch.targets, labels_);
+  return head_.loss(tape, features(tape, model, batch, options), batch.targets);
 }
 
 EvaluationSum Classification::evaluate(Tape& tape, const Transformer& model, const Batch& batch) const {
-  const Context& context = tape.context();
-  const Variable last = select_rows(tape, model.hidden(tape, batch.tokens, ForwardOptions{}), batch.positions);
+  const Variable rows = features(tape, model, batch, {});
   EvaluationSum sum;
-  sum.loss = cross_entropy_loss(tape, last, head_, batch.targets, labels_);
-  const Tensor weight = head_.value();
-  const Tensor logits = context.empty({last.value.shape()[0], weight.shape()[0]}, DType::kF32);
-  matmul(context, last.value, weight, logits, {.transpose_b = true});
-  if (context.meta()) return sum;
-  const Tensor host_logits = on_host(context, logits);
-  const Tensor host_targets = on_host(context, batch.targets);
-  for (int64_t row = 0; row < logits.shape()[0]; ++row) {
-    const float* scores = host_logits.data<float>() + row * logits.shape()[1];
-    const int64_t best = std::max_element(scores, scores + labels_) - scores;
-    sum.correct += best == host_targets.data<int32_t>()[row];
-  }
+  sum.loss = head_.loss(tape, rows, batch.targets);
+  sum.correct = head_.count_right(tape.context(), rows.value, batch.targets);
   return sum;
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/data/batch.h"
+#include "core/data/training_data.h"
 #include "core/model/transformer.h"
 
 namespace tsugi {
@@ -34,6 +35,16 @@ class Objective {
   /// True when evaluate() counts right predictions.
   virtual bool has_accuracy() const { return false; }
 
+  /// The part of a sequence's outputs that the vocabulary is scored for, to count FLOPs.
+  virtual double scored_share() const { return 1.0; }
+  /// The token files that it learns from; null where it learns from something else.
+  virtual const TrainingData* training_data() const { return nullptr; }
+
+  /// A batch of `rows` without content, as those below are: what a dry run needs. `documents`: what the run's
+  /// configuration says of them.
+  virtual Batch batch_shape(int64_t rows, Documents documents) const {
+    return shape_of_batch(rows, sequence(), documents);
+  }
   /// Global samples [first_sample, first_sample + count): a pure function of the index.
   virtual Batch training_batch(uint64_t first_sample, int64_t count) const = 0;
   /// Validation batches of `count` sequences, 0 when there is nothing to validate on; at most `limit` sequences if > 0.

@@ -22,14 +22,22 @@ ParameterCount count_parameters(const ModelConfig& model) {
 
   const int64_t table = model.vocabulary() * width;
   ParameterCount count;
-  count.in_products = model.layers() * block + norm + table;
+  count.in_head = table;
+  if (model.head_transform()) count.in_head += width * width + width + norm + model.vocabulary();
+  count.in_products = model.layers() * block + count.in_head;
+  if (!model.post_norm()) count.in_products += norm;
+  if (model.embedding_norm()) count.in_products += norm;
   count.total = count.in_products + (model.tied() ? 0 : table);
-  if (model.position() == ModelConfig::LEARNED) count.total += model.context() * width;
+  if (model.position() == ModelConfig::LEARNED) count.total += (model.context() + model.position_offset()) * width;
+  count.total += model.segments() * width;
+  if (model.pooler()) count.total += width * width + width;
   return count;
 }
 
-FlopsPerToken flops_per_token(const ModelConfig& model, int64_t sequence) {
-  const double products = 6.0 * static_cast<double>(count_parameters(model).in_products);
+FlopsPerToken flops_per_token(const ModelConfig& model, int64_t sequence, double scored_share) {
+  const ParameterCount count = count_parameters(model);
+  const double products = 6.0 * (static_cast<double>(count.in_products - count.in_head) +
+                                 scored_share * static_cast<double>(count.in_head));
   const double per_key = 12.0 * model.heads() * model.head_dim();
   const auto length = static_cast<double>(sequence);
   FlopsPerToken flops{products, products};
@@ -37,7 +45,7 @@ FlopsPerToken flops_per_token(const ModelConfig& model, int64_t sequence) {
     const auto window = static_cast<double>(attention_window(model, layer));
     const double keys = window > 0.0 ? std::min(window, length) : length;
     flops.palm += per_key * keys;
-    flops.causal += per_key * (keys - keys * keys / (2.0 * length));
+    flops.causal += per_key * (model.bidirectional() ? keys : keys - keys * keys / (2.0 * length));
   }
   return flops;
 }

@@ -9,9 +9,8 @@ namespace tsugi {
 namespace {
 
 Batch batch_shape(const Objective& objective, const RunConfig& config) {
-  const bool apart = !objective.has_accuracy() && config.data().documents() == DataConfig::APART;
-  return shape_of_batch(config.batch().micro_batch(), objective.sequence(), objective.has_accuracy(),
-                        apart ? Documents::kApart : Documents::kJoined);
+  const bool apart = config.data().documents() == DataConfig::APART;
+  return objective.batch_shape(config.batch().micro_batch(), apart ? Documents::kApart : Documents::kJoined);
 }
 
 /// Runs `body` on a meta context and lays out what it allocated.

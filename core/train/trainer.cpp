@@ -11,7 +11,9 @@
 #include "core/checkpoint/parameter_ranges.h"
 #include "core/checkpoint/staged_work.h"
 #include "core/checkpoint/state_copy.h"
+#include "core/checkpoint/weight_folder.h"
 #include "core/config/config.h"
+#include "core/model/names.h"
 #include "core/nn/adapter.h"
 #include "core/optim/schedule.h"
 #include "core/scaling/flops.h"
@@ -205,13 +207,17 @@ void TrainingRun::read_state(const std::vector<StateRange>& ranges, F&& load) {
   state_copy_->put(ranges);
 }
 
-/// Heads and adapters are not in there.
+/// Adapters are not in there, and heads only where they are part of the model's body (BERT's pooler).
 void TrainingRun::load_initial_weights() {
   const std::vector<SavedTensor> all = saved_tensors(engine_.store());
   std::vector<SavedTensor> tensors;
   std::vector<int> place(all.size(), -1);
-  for (size_t i = static_cast<size_t>(engine_.head_tensors()); i < all.size(); ++i) {
+  const std::string body = tensor_names(config_.model()).body;
+  const WeightFolder folder(options_.initial_weights);
+  for (size_t i = 0; i < all.size(); ++i) {
     if (is_adapter(all[i].name)) continue;
+    const bool head = i < static_cast<size_t>(engine_.head_tensors());
+    if (head && !(all[i].name.starts_with(body) && folder.has(all[i].name))) continue;
     place[i] = static_cast<int>(tensors.size());
     tensors.push_back(all[i]);
   }
@@ -319,7 +325,7 @@ TrainerResult TrainingRun::run() {
 
   machine_rate_ =
       all_reduce_sum(communicator_, {measure_matmul_rate(engine_.context(), engine_.store().compute_type())})[0];
-  flops_per_token_ = flops_per_token(config_.model(), objective_.sequence()).palm;
+  flops_per_token_ = flops_per_token(config_.model(), objective_.sequence(), objective_.scored_share()).palm;
   // A run that is complete already is evaluated again, but has nothing to report twice.
   const bool complete = result_.start_step >= config_.steps();
   if (first() && options_.make_sinks && !complete) sinks_ = options_.make_sinks(result_.start_step);

@@ -136,7 +136,7 @@ int bench_step(World& world, const BenchOptions& options) {
     }
   });
   ThreadPool pool(world.threads(), world.cpus());
-  RandomTokensLm objective(config.objective().causal_lm(), config.batch().sequence(), config.model().vocabulary());
+  RandomTokensLm objective(config);
   Engine engine(pool, communicator, config, objective, {}, chosen.device());
   const auto step = [&](int64_t index) {
     const double start = now();
@@ -161,7 +161,7 @@ int bench_step(World& world, const BenchOptions& options) {
   const double rate = all_reduce_sum(communicator, {roof.flops})[0];
 
   const double tokens_per_second = static_cast<double>(engine.samples_per_step() * objective.sequence()) / median;
-  const FlopsPerToken flops = flops_per_token(config.model(), objective.sequence());
+  const FlopsPerToken flops = flops_per_token(config.model(), objective.sequence(), objective.scored_share());
   nlohmann::ordered_json result{{"tokens_per_second", tokens_per_second},
                                 {"seconds_per_step", median},
                                 {"steps", options.steps},

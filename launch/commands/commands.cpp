@@ -10,6 +10,7 @@ void add_commands(Command app) {
   add_pretrain(app);
   add_evaluate(app);
   add_generate(app);
+  add_fill_mask(app);
   add_finetune(app);
   add_import(app);
   add_export(app);

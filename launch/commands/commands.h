@@ -12,6 +12,7 @@ void add_bench(Command app);
 void add_corpus(Command app);
 void add_evaluate(Command app);
 void add_export(Command app);
+void add_fill_mask(Command app);
 void add_finetune(Command app);
 void add_generate(Command app);
 void add_import(Command app);

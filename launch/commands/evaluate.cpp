@@ -7,17 +7,21 @@
 #include <optional>
 #include <span>
 
-#include "core/checkpoint/weight_folder.h"
+#include "core/checkpoint/checkpoint.h"
+#include "core/checkpoint/parameter_ranges.h"
 #include "core/data/file.h"
 #include "core/downstream/baselines.h"
 #include "core/downstream/classify.h"
 #include "core/downstream/multiple_choice.h"
 #include "core/objective/causal_lm.h"
+#include "core/objective/masked_lm.h"
 #include "core/train/memory_plan.h"
 #include "launch/commands/commands.h"
 #include "launch/instruction_data.h"
+#include "launch/mask_token.h"
 #include "launch/model_folder.h"
 #include "ops/base/error.h"
+#include "ops/reduce/reduce.h"
 
 namespace tsugi {
 namespace {
@@ -35,6 +39,10 @@ struct EvaluateOptions {
   int64_t sequence = 0;
   int64_t limit = 0;
   std::string logits;
+  int64_t mask_token = -1;
+  double mask_probability = 0.15;
+  double mask_share = 0.8;
+  double random_share = 0.1;
   int threads = 0;
   bool json = false;
 };
@@ -91,10 +99,12 @@ int evaluate_labelled(const EvaluateOptions& options) {
   const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(opened.path, "--labelled");
   std::vector<std::vector<int32_t>> texts;
   for (const LabelledText& example : examples) texts.push_back(tokenizer->encode(example.text));
-  const Tensor head =
-      opened.context().empty({static_cast<int64_t>(labels.size()), opened.description.model.width()}, DType::kF32);
-  WeightFolder(opened.path)
-      .read("score.weight", 0, std::span(head.data<float>(), static_cast<size_t>(head.elements())));
+  ParameterStore heads;
+  const ClassifierHead head(heads, opened.description.model, static_cast<int64_t>(labels.size()));
+  heads.end_unit();
+  heads.allocate(opened.context(), DType::kF32);
+  fill_zero(opened.context(), heads.working());
+  load_weights(opened.path, saved_tensors(heads), whole_tensors(heads));
   const std::vector<std::vector<float>> scores =
       class_scores(opened.context(), *opened.model, head, texts, kQuestionRows);
 
@@ -129,7 +139,7 @@ int evaluate_labelled(const EvaluateOptions& options) {
 int evaluate_questions(const EvaluateOptions& options) {
   const std::vector<MultipleChoiceQuestion> questions = read_multiple_choice_jsonl(options.questions);
   const ModelFolder opened = open_model(options.checkpoint, options.threads);
-  opened.require_language_model();
+  opened.require_causal_model("--multiple-choice");
   const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(opened.path, "--multiple-choice");
   const std::unique_ptr<Communicator> alone = make_local_communicator();
   const MultipleChoiceScore score =
@@ -158,9 +168,13 @@ class LogitsFile {
   void add(const Batch& batch) {
     const Context context = opened_.context();
     Tape tape(context, false);
-    const Tensor hidden = opened_.model->hidden(tape, batch.tokens, {}).value;
-    const int64_t rows = hidden.shape().rows();
-    const Tensor logits = opened_.model->logits(context, hidden.reshape({rows, hidden.shape()[2]}));
+    ForwardOptions options;
+    options.first_key = batch.first_key;
+    options.end_key = batch.end_key;
+    Variable hidden = opened_.model->hidden(tape, batch.tokens, options);
+    if (batch.positions.defined()) hidden = select_rows(tape, hidden, batch.positions);
+    const int64_t rows = hidden.value.shape().rows();
+    const Tensor logits = opened_.model->logits(context, as_matrix(hidden.value));
     for (int64_t row = 0; row < rows; ++row) {
       if (batch.targets.data<int32_t>()[row] == kIgnoreIndex) continue;
       const float* values = logits.data<float>() + row * logits.shape()[1];
@@ -175,24 +189,25 @@ class LogitsFile {
 };
 
 /// The loss of the objective's whole validation data, or of its first rows; `bytes` (or null) counts what is scored.
-LossSum evaluate_objective(const EvaluateOptions& options, ModelFolder& opened, const Objective& objective,
-                           ByteCount* bytes) {
+EvaluationSum evaluate_objective(const EvaluateOptions& options, ModelFolder& opened, const Objective& objective,
+                                 ByteCount* bytes) {
   const int64_t rows = std::max<int64_t>(1, 1024 / objective.sequence());
   RunConfig config;
   config.mutable_batch()->set_micro_batch(static_cast<int32_t>(rows));
   StaticArena arena(plan_evaluation_arena(Device{}, *opened.model, objective, config));
-  LossSum total;
+  EvaluationSum total;
   std::optional<LogitsFile> logits;
   if (!options.logits.empty()) logits.emplace(options.logits, opened);
   for (int64_t index = 0; index < objective.validation_batches(rows, options.limit); ++index) {
     arena.restart();
     Tape tape(Context(Device{}, *opened.pool, arena), false);
     const Batch batch = objective.validation_batch(index, rows, options.limit);
-    const LossSum loss = objective.evaluate(tape, *opened.model, batch).loss;
+    const EvaluationSum sum = objective.evaluate(tape, *opened.model, batch);
     if (logits) logits->add(batch);
     if (bytes != nullptr) bytes->add(batch.targets);
-    total.sum += loss.sum;
-    total.count += loss.count;
+    total.loss.sum += sum.loss.sum;
+    total.loss.count += sum.loss.count;
+    total.correct += sum.correct;
   }
   if (logits) logits->commit();
   return total;
@@ -202,6 +217,41 @@ void check_sequence(const EvaluateOptions& options, const ModelConfig& model) {
   if (options.sequence <= model.context()) return;
   throw Error(ExitCode::kUsage, "--sequence " + std::to_string(options.sequence) +
                                     " is longer than the model's context of " + std::to_string(model.context()));
+}
+
+/// What an encoder restores.
+int evaluate_masked(const EvaluateOptions& options, ModelFolder& opened, const TokenFile& file, int64_t sequence) {
+  std::unique_ptr<Tokenizer> tokenizer;
+  if (std::filesystem::exists(opened.path + "/tokenizer.json")) tokenizer = open_tokenizer(opened.path, "--tokens");
+  MaskedLanguageModel masked;
+  masked.set_probability(options.mask_probability);
+  masked.set_mask_share(options.mask_share);
+  masked.set_random_share(options.random_share);
+  masked.set_mask_token(checkpoint_mask_token(options.mask_token, opened.description, tokenizer.get()));
+  if (options.mask_share + options.random_share > 1.0) {
+    throw Error(ExitCode::kUsage, "--mask-share and --random-share are more than 1 together");
+  }
+  LanguageData data;
+  data.train.push_back({file, 1.0});
+  data.validation = file;
+  const MaskedLm objective(std::move(data), sequence, 0,
+                           masking_of(masked, tokenizer.get(), opened.description.model.vocabulary()));
+  const EvaluationSum total = evaluate_objective(options, opened, objective, nullptr);
+  const auto count = static_cast<double>(std::max<int64_t>(total.loss.count, 1));
+  const double loss = total.loss.sum / count;
+  const double share = static_cast<double>(total.correct) / count;
+  if (options.json) {
+    nlohmann::ordered_json json;
+    json["loss"] = loss;
+    json["perplexity"] = std::exp(loss);
+    json["accuracy"] = share;
+    json["tokens"] = total.loss.count;
+    std::cout << json.dump() << std::endl;
+  } else {
+    std::cout << "loss " << loss << " nats per hidden token, accuracy " << share << ", over " << total.loss.count
+              << " tokens of " << options.tokens << std::endl;
+  }
+  return 0;
 }
 
 int evaluate_tokens(const EvaluateOptions& options) {
@@ -215,9 +265,10 @@ int evaluate_tokens(const EvaluateOptions& options) {
     throw Error(ExitCode::kData, options.tokens + " has " + std::to_string(file.tokens()) +
                                      " tokens: too few for one sequence of " + std::to_string(sequence));
   }
+  if (opened.description.model.bidirectional()) return evaluate_masked(options, opened, file, sequence);
   const CausalLm objective(file, file, vocabulary, sequence, 0);
   ByteCount byte_count(opened.path);
-  const LossSum total = evaluate_objective(options, opened, objective, &byte_count);
+  const LossSum total = evaluate_objective(options, opened, objective, &byte_count).loss;
   const double loss = total.sum / static_cast<double>(total.count);
   const std::optional<double> bits_per_byte = byte_count.bits_per_byte(total.sum);
   if (options.json) {
@@ -240,7 +291,7 @@ int evaluate_instructions(const EvaluateOptions& options) {
   ModelFolder opened = open_model(options.checkpoint, options.threads);
   const InstructionTask task = read_instruction_task(
       {.train = {}, .validation = {options.instructions}, .sequence = options.sequence}, options.reading, opened);
-  const LossSum total = evaluate_objective(options, opened, *task.objective, nullptr);
+  const LossSum total = evaluate_objective(options, opened, *task.objective, nullptr).loss;
   const double loss = total.sum / static_cast<double>(total.count);
   if (options.json) {
     nlohmann::ordered_json json;
@@ -268,7 +319,8 @@ void add_evaluate(Command app) {
   command.option("--checkpoint", options->checkpoint, "checkpoint folder, or run directory (newest)").required();
   Command what = command.group("data", "What to evaluate on");
   what.option("--tokens", options->tokens,
-              "token file (.bin): loss, perplexity, and bits per byte of text where the checkpoint has a tokenizer");
+              "token file (.bin): loss, perplexity, and bits per byte of text where the checkpoint has a tokenizer; of "
+              "an encoder, loss and accuracy of hidden tokens");
   Option questions =
       what.option("--multiple-choice", options->questions,
                   "JSONL of questions as in HellaSwag (ctx, endings, label): accuracy of the likeliest ending");
@@ -291,6 +343,20 @@ void add_evaluate(Command app) {
   command.option("--logits", options->logits, "also write the logits of every scored token here: f32, row by row")
       .excludes(questions)
       .excludes(labelled);
+  command.option("--mask-token", options->mask_token, "encoders: its id; -1: what config.json or the tokenizer says")
+      .show_default()
+      .range(int64_t{-1}, int64_t{2'000'000'000});
+  command
+      .option("--mask-probability", options->mask_probability,
+              "encoders: the share of the tokens that is to be restored; always the same ones")
+      .show_default()
+      .range(1e-9, 1.0);
+  command.option("--mask-share", options->mask_share, "of these, the share that becomes the mask token")
+      .show_default()
+      .range(0.0, 1.0);
+  command.option("--random-share", options->random_share, "and the share that becomes any token")
+      .show_default()
+      .range(0.0, 1.0);
   command.option("--threads", options->threads, "0: all CPUs").show_default().range(0, 4096);
   command.flag("--json", options->json, "print the result as one JSON object, and nothing else");
   command.run([options] {

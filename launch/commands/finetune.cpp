@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "core/config/config.h"
+#include "core/config/families.h"
 #include "core/data/file.h"
 #include "core/downstream/baselines.h"
 #include "core/model/huggingface.h"
@@ -19,6 +20,7 @@
 #include "core/train/trainer.h"
 #include "launch/commands/commands.h"
 #include "launch/instruction_data.h"
+#include "launch/mask_token.h"
 #include "launch/model_folder.h"
 #include "launch/run_sinks.h"
 #include "launch/run_world.h"
@@ -78,6 +80,7 @@ RunConfig make_config(const FinetuneOptions& options, ModelConfig model, int64_t
   model.set_dropout(static_cast<float>(options.dropout));
   *config.mutable_model() = model;
   config.set_name("finetune");
+  if (model.bidirectional()) config.mutable_objective()->mutable_masked_lm();
   config.mutable_data()->set_train(options.train);
   config.mutable_data()->set_validation(options.validation);
   const auto rows = static_cast<int32_t>(std::max<int64_t>(options.batch / options.micro_batches, 1));
@@ -125,9 +128,13 @@ Task make_classification(const FinetuneOptions& options, const ModelFolder& open
   }
   const int64_t sequence = std::min<int64_t>(rounded_sequence(longest), opened.description.model.context());
   task.train_examples = static_cast<int64_t>(train.size());
-  task.config = make_config(options, opened.description.model, sequence, task.train_examples);
+  ModelConfig model = opened.description.model;
+  model.set_pooler(false);                                  // it is part of the classifier's head
+  if (is_bert_like(model)) model.set_head_transform(true);  // of a head that a classifier does without
+  task.config = make_config(options, model, sequence, task.train_examples);
   task.objective = std::make_unique<Classification>(std::move(train_tokens), std::move(validation_tokens),
-                                                    static_cast<int64_t>(task.labels.size()), sequence, options.seed);
+                                                    static_cast<int64_t>(task.labels.size()), sequence, options.seed,
+                                                    model.bidirectional());
   if (options.baselines) {
     const int labels = static_cast<int>(task.labels.size());
     task.majority = majority_accuracy(train, validation);
@@ -145,6 +152,11 @@ Task make_language_task(const FinetuneOptions& options, const ModelFolder& opene
   const DataFiles files = find_data(data);
   const int64_t windows = std::max<int64_t>((TokenFile::open(files.train).tokens() - 1) / model.context(), 1);
   task.config = make_config(options, model, model.context(), windows);
+  if (model.bidirectional()) {
+    const std::unique_ptr<Tokenizer> tokenizer = files.tokenizer.empty() ? nullptr : load_tokenizer(files.tokenizer);
+    task.config.mutable_objective()->mutable_masked_lm()->set_mask_token(
+        checkpoint_mask_token(-1, opened.description, tokenizer.get()));
+  }
   task.objective = make_language_objective(files, task.config);
   return task;
 }
@@ -182,17 +194,21 @@ void add_counts(const InstructionCounts& counts, const std::string& name, nlohma
                 {"without_response", counts.empty}};
 }
 
-/// Which tensors stay as they are: all but the head, or token and position tables and the blocks below `layers`.
+/// Which tensors stay as they are: all but the head, or embeddings and the blocks below `layers`.
 std::function<bool(const ParameterInfo&)> frozen_tensors(const FinetuneOptions& options, const ModelConfig& model) {
   const TensorNames names = tensor_names(model);
   if (options.linear_probe) {
-    const std::string body = names.blocks.substr(0, names.blocks.find('.') + 1);  // "transformer.", "model."
-    return [body](const ParameterInfo& info) { return info.name.starts_with(body); };
+    return [names](const ParameterInfo& info) {
+      const bool pooler = !names.pooler.empty() && info.name.starts_with(names.pooler);  // belongs to the head
+      return info.name.starts_with(names.body) && !pooler;
+    };
   }
   if (options.freeze_layers == 0) return {};
   return [names, layers = options.freeze_layers](const ParameterInfo& info) {
     if (info.name.starts_with(names.blocks)) return std::stoi(info.name.substr(names.blocks.size())) < layers;
-    return info.name == names.token_table + ".weight" || info.name == names.position_table + ".weight";
+    return info.name == names.token_table + ".weight" || info.name == names.position_table + ".weight" ||
+           info.name == names.segment_table + ".weight" || info.name == names.embedding_norm + ".weight" ||
+           info.name == names.embedding_norm + ".bias";
   };
 }
 

@@ -126,7 +126,7 @@ int run_generate(const GenerateOptions& options) {
       options.prompt_file.empty() ? options.prompts : read_prompts(options.prompt_file);
   ModelFolder opened =
       open_model(options.checkpoint, options.threads, options.compute == "BF16" ? DType::kBF16 : DType::kF32);
-  opened.require_language_model();
+  opened.require_causal_model("generate");
   std::unique_ptr<Tokenizer> tokenizer;
   std::vector<std::vector<int32_t>> ids;
   if (options.prompt_ids.empty()) {

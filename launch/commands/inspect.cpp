@@ -39,7 +39,7 @@ void describe_mixture(const RunState& state, nlohmann::ordered_json& json) {
 
 nlohmann::ordered_json describe_checkpoint(const std::string& given) {
   const std::string path = resolve_checkpoint(given);
-  const HuggingfaceModel description = load_huggingface_config(path);
+  const HuggingfaceModel description = describe_folder(path);
   ParameterStore store;
   const Transformer model(description.model, store, description.labels.empty(), description.adapter);
   WeightFolder weights(path);

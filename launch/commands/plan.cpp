@@ -50,14 +50,14 @@ int plan(const PlanOptions& options) {
   if (config.model().vocabulary() == 0 || config.data().mixture_size() > 0 ||
       config.data().packing() != DataConfig::CONTINUOUS) {
     const auto language = make_language_objective(find_data(config.data()), config);
-    shares = language->training_data().shares(samples_of_run(config));
-    data = describe_data(language->training_data(), config);
+    shares = language->training_data()->shares(samples_of_run(config));
+    data = describe_data(*language->training_data(), config);
   }
   if (options.ranks > config.batch().micro_batches()) {
     throw Error(ExitCode::kUsage, "--ranks " + std::to_string(options.ranks) + " is more than batch.micro_batches, " +
                                       std::to_string(config.batch().micro_batches()));
   }
-  const PlannedLm objective(config.objective().causal_lm(), config.batch().sequence());
+  const PlannedLm objective(config);
   const ChosenDevice chosen = device_to_plan(config.compute());
   Device meta = chosen.device();
   meta.meta = true;
@@ -75,7 +75,7 @@ int plan(const PlanOptions& options) {
     if (one.total() > bytes.total()) bytes = one;
   }
   const ParameterCount parameters = count_parameters(config.model());
-  const FlopsPerToken flops = flops_per_token(config.model(), config.batch().sequence());
+  const FlopsPerToken flops = flops_per_token(config.model(), config.batch().sequence(), objective.scored_share());
   const int64_t tokens_per_step =
       int64_t{config.batch().sequence()} * config.batch().micro_batch() * config.batch().micro_batches();
   const double tokens = static_cast<double>(tokens_per_step) * static_cast<double>(config.steps());

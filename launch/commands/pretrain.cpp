@@ -1,6 +1,7 @@
 #include <glog/logging.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <memory>
@@ -46,6 +47,10 @@ nlohmann::ordered_json summary(const TrainerResult& result, const World& world, 
   json["loss"] = result.loss;
   json["validation_loss"] =
       result.evaluated ? nlohmann::ordered_json(result.evaluation.loss) : nlohmann::ordered_json();
+  if (objective.has_accuracy() && result.evaluated) {
+    json["validation_accuracy"] = static_cast<double>(result.evaluation.correct) /
+                                  static_cast<double>(std::max<int64_t>(result.evaluation.targets, 1));
+  }
   for (const auto& [name, score] : result.scores) json[name] = score;
   json["interrupted"] = result.interrupted;
   json["checkpoint"] = result.checkpoint;
@@ -67,7 +72,7 @@ int pretrain(World& world, const PretrainOptions& options) {
   Communicator& communicator = world.communicator();
   RunConfig config;
   DataFiles files;
-  std::unique_ptr<CausalLm> objective;
+  std::unique_ptr<Objective> objective;
   std::vector<MultipleChoiceQuestion> questions;
   std::unique_ptr<Tokenizer> tokenizer;
   std::string initial;  // the folder of --init-from
@@ -78,7 +83,7 @@ int pretrain(World& world, const PretrainOptions& options) {
     load_config(options.config, options.overrides, config);
     if (!options.initial_weights.empty()) {
       initial = resolve_checkpoint(options.initial_weights);
-      description = load_huggingface_config(initial);
+      description = describe_folder(initial);
       refuse_bottlenecks(description, initial, "training that begins there");
       take_architecture(description.model, initial, *config.mutable_model());
     }
@@ -108,7 +113,7 @@ int pretrain(World& world, const PretrainOptions& options) {
   const RunLog log(options.out, world.rank());
   LOG(INFO) << "computes on " << chosen.description;
   LOG(INFO) << world.describe();
-  LOG(INFO) << "training data:\n" << describe_data(objective->training_data(), config);
+  LOG(INFO) << "training data:\n" << describe_data(*objective->training_data(), config);
 
   TrainerOptions trainer;
   trainer.config = config;
@@ -131,6 +136,9 @@ int pretrain(World& world, const PretrainOptions& options) {
   description.model = config.model();
   description.labels.clear();
   description.dtype = "float32";
+  if (config.objective().has_masked_lm()) {
+    description.token_ids["mask_token_id"] = std::to_string(config.objective().masked_lm().mask_token());
+  }
   trainer.texts = checkpoint_texts(description, files.tokenizer, initial, config.adapter());
   trainer.make_sinks = [&](int64_t start_step) {
     write_file_durably(options.out + "/config.textproto", to_text(config));

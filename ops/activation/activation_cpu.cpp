@@ -26,6 +26,13 @@ struct Forms {
       return s + x * s * (e * s);  // e·s = 1 - s
     }
   };
+  struct Tanh {
+    static float value(float x) { return fast_tanh(x); }
+    static float derivative(float x) {
+      const float t = fast_tanh(x);
+      return 1.0f - t * t;
+    }
+  };
 };
 
 template <class F>

@@ -45,6 +45,13 @@ struct Forms {
       return s.value + x * s.value * s.complement;
     }
   };
+  struct Tanh {
+    static TSUGI_DEVICE float value(float x) { return dev::tanh(x); }
+    static TSUGI_DEVICE float derivative(float x) {
+      const float t = dev::tanh(x);
+      return 1.0f - t * t;
+    }
+  };
 };
 
 template <class F>

@@ -15,7 +15,7 @@ struct ReluSquared {
 };
 
 /// Calls f with an object that has value(x) and derivative(x), so that a loop has no branch. Forms: what each side has
-/// of its own, Forms::Gelu, Forms::GeluErf and Forms::Silu. False for kNone.
+/// of its own, Forms::Gelu, Forms::GeluErf, Forms::Silu and Forms::Tanh. False for kNone.
 template <class Forms, class F>
 bool dispatch_activation(Activation activation, F&& f) {
   switch (activation) {
@@ -33,6 +33,9 @@ bool dispatch_activation(Activation activation, F&& f) {
       return true;
     case Activation::kReluSquared:
       f(ReluSquared{});
+      return true;
+    case Activation::kTanh:
+      f(typename Forms::Tanh{});
       return true;
     case Activation::kNone:
       break;

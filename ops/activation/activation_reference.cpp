@@ -28,6 +28,8 @@ double activation(Activation activation, double x) {
       return x > 0.0 ? x : 0.0;
     case Activation::kReluSquared:
       return x > 0.0 ? x * x : 0.0;
+    case Activation::kTanh:
+      return std::tanh(x);
     case Activation::kNone:
       break;
   }
@@ -48,6 +50,8 @@ double activation_derivative(Activation activation, double x) {
       return x > 0.0 ? 1.0 : 0.0;
     case Activation::kReluSquared:
       return x > 0.0 ? 2.0 * x : 0.0;
+    case Activation::kTanh:
+      return 1.0 - std::tanh(x) * std::tanh(x);
     case Activation::kNone:
       break;
   }

@@ -39,10 +39,20 @@ void check_shapes(const Tensor& hidden, const Tensor& weight, const Tensor& targ
   if (d_weight.defined()) CHECK(d_weight.shape() == weight.shape() && d_weight.dtype() == DType::kF32);
 }
 
-void check_options(const CrossEntropyOptions& options) {
+void check_options(const CrossEntropyOptions& options, const Tensor& weight) {
   CHECK_GE(options.soft_cap, 0.0f);
   CHECK_GE(options.z_loss, 0.0f);
   CHECK(options.label_smoothing >= 0.0f && options.label_smoothing < 1.0f) << options.label_smoothing;
+  const Shape columns{weight.shape()[0]};
+  if (options.bias.defined()) CHECK(options.bias.shape() == columns && options.bias.dtype() == weight.dtype());
+  if (options.d_bias.defined()) {
+    CHECK(options.bias.defined());
+    CHECK(options.d_bias.shape() == columns && options.d_bias.dtype() == DType::kF32);
+  }
+}
+
+bool wants_gradient(const Tensor& d_hidden, const Tensor& d_weight, const CrossEntropyOptions& options) {
+  return d_hidden.defined() || d_weight.defined() || options.d_bias.defined();
 }
 
 /// What every chunk of one call shares.
@@ -65,7 +75,9 @@ struct Call {
     const Context here(Device{.meta = context.meta() || skip}, context.pool(), context.memory());
     const int64_t count = targets.elements();
     const Tensor chunk_logits = rows_of(logits, 0, count);
-    matmul(here, hidden, weight, chunk_logits, {.transpose_b = true});
+    MatmulOptions product{.transpose_b = true};
+    product.bias = options.bias;
+    matmul(here, hidden, weight, chunk_logits, product);
     const Tensor d_chunk = d_logits.defined() ? rows_of(d_logits, 0, count) : Tensor();
     if (!here.meta()) {
       const ProfiledOperator work("cross-entropy", 0, {&chunk_logits, &chunk_logits, &d_chunk});
@@ -73,6 +85,7 @@ struct Call {
     }
     if (d_hidden.defined()) matmul(here, d_chunk, weight, d_hidden);
     if (d_weight.defined()) matmul(here, d_chunk, hidden, d_weight, {.transpose_a = true, .accumulate = true});
+    if (options.d_bias.defined()) column_sum(here, d_chunk, options.d_bias);
   }
 
   /// Adds the losses of a chunk's first `count` rows in order; row r is written to row_loss[row_of(r)].
@@ -121,8 +134,8 @@ LossSum run_without_ignored(const Context& context, const Tensor& hidden, const 
   const int64_t width = hidden.shape()[1];
   const int64_t chunk_rows = std::min(cross_entropy_chunk_rows(rows, weight.shape()[0]),
                                       std::max(kRowStep, divide_up(rows, 8 * kRowStep) * kRowStep));
-  const Call call(context, hidden, weight, vocabulary, chunk_rows, d_hidden.defined() || d_weight.defined(), d_weight,
-                  options);
+  const Call call(context, hidden, weight, vocabulary, chunk_rows, wants_gradient(d_hidden, d_weight, options),
+                  d_weight, options);
   const Tensor indices = context.empty({rows}, DType::kI32);
   const Tensor chunk_targets = context.empty({chunk_rows}, DType::kI32);
   const Tensor chunk_hidden = context.empty({chunk_rows, width}, hidden.dtype());
@@ -168,7 +181,7 @@ LossSum linear_cross_entropy(const Context& context, const Tensor& hidden, const
                              int64_t vocabulary, const Tensor& row_loss, const Tensor& d_hidden, const Tensor& d_weight,
                              const CrossEntropyOptions& options) {
   check_shapes(hidden, weight, targets, vocabulary, row_loss, d_hidden, d_weight);
-  check_options(options);
+  check_options(options, weight);
   if (DeviceOperators* device = context.operators()) {
     return device->linear_cross_entropy(context, hidden, weight, targets, vocabulary, row_loss, d_hidden, d_weight,
                                         options);
@@ -178,8 +191,8 @@ LossSum linear_cross_entropy(const Context& context, const Tensor& hidden, const
   }
   const int64_t rows = hidden.shape()[0];
   const int64_t chunk_rows = cross_entropy_chunk_rows(rows, weight.shape()[0]);
-  const Call call(context, hidden, weight, vocabulary, chunk_rows, d_hidden.defined() || d_weight.defined(), d_weight,
-                  options);
+  const Call call(context, hidden, weight, vocabulary, chunk_rows, wants_gradient(d_hidden, d_weight, options),
+                  d_weight, options);
   LossSum result;
   for (int64_t begin = 0; begin < rows; begin += chunk_rows) {
     const int64_t count = std::min(chunk_rows, rows - begin);

@@ -29,14 +29,18 @@ struct CrossEntropyOptions {
   /// ignored ones cost next to nothing, to an eighth of all rows; needs memory for that many rows of hidden and of its
   /// gradient. Sums of gradients are grouped otherwise than without.
   bool skip_ignored = false;
+  /// Added to the logits before the soft cap: [V_padded] of the type of weight; undefined: none. `d_bias` f32
+  /// [V_padded], if defined, is added to; a bias without it is a constant.
+  Tensor bias = {};
+  Tensor d_bias = {};
 };
 
 /// Rows of a chunk: all `rows` if that makes at most `logits` logits; else a multiple of 32, at least 32, that cuts
 /// them into chunks of about equal length. `columns` is the padded vocabulary.
 int64_t cross_entropy_chunk_rows(int64_t rows, int64_t columns, int64_t logits = int64_t{1} << 24);
 
-/// Logits of a chunk = hidden·weightᵀ (f32); columns >= vocabulary are padding and take no part in the softmax.
-/// hidden [R, C] and weight [V_padded, C] of one type; targets i32 [R] in [0, vocabulary) or kIgnoreIndex.
+/// Logits of a chunk = hidden·weightᵀ + options.bias (f32); columns >= vocabulary are padding and take no part in the
+/// softmax. hidden [R, C] and weight [V_padded, C] of one type; targets i32 [R] in [0, vocabulary) or kIgnoreIndex.
 /// Returns sums over the valid rows, formed in double in row order.
 /// `row_loss` f32 [R], if defined, receives each row's -log softmax(logits)[target] (0 where ignored).
 /// `d_hidden` [R, C] (f32 or the type of hidden) and `d_weight` [V_padded, C] f32, where defined, receive the gradients
@@ -48,11 +52,13 @@ LossSum linear_cross_entropy(const Context& context, const Tensor& hidden, const
                              const CrossEntropyOptions& options = {});
 
 namespace reference {
-/// Sums, and the gradients of their total (written to d_hidden, added to d_weight) when the spans are not empty.
+/// Sums, and the gradients of their total (written to d_hidden, added to d_weight and d_bias) when the spans are not
+/// empty; `bias` and `d_bias` instead of those of the options.
 LossSum linear_cross_entropy(int64_t rows, int64_t width, int64_t vocabulary, std::span<const double> hidden,
                              std::span<const double> weight, std::span<const int32_t> targets,
                              std::span<double> d_hidden, std::span<double> d_weight,
-                             const CrossEntropyOptions& options = {});
+                             const CrossEntropyOptions& options = {}, std::span<const double> bias = {},
+                             std::span<double> d_bias = {});
 }  // namespace reference
 
 }  // namespace tsugi

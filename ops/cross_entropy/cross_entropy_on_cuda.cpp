@@ -28,7 +28,7 @@ LossSum Operators::linear_cross_entropy(const Context& context, const Tensor& hi
   const Tensor sum = context.empty({static_cast<int64_t>(sizeof(DeviceLossSum) / sizeof(double))}, DType::kF64);
   fill_zero(context, sum);
   const CrossEntropyTerms terms{options.soft_cap, options.z_loss, options.label_smoothing};
-  const bool gradient = d_hidden.defined() || d_weight.defined();
+  const bool gradient = d_hidden.defined() || d_weight.defined() || options.d_bias.defined();
   const auto rows_of = [](const Tensor& matrix, int64_t begin, int64_t count) {
     return matrix.slice(begin * matrix.shape()[1], {count, matrix.shape()[1]});
   };
@@ -37,7 +37,9 @@ LossSum Operators::linear_cross_entropy(const Context& context, const Tensor& hi
     const Tensor chunk = rows_of(logits, 0, count);
     const Tensor inputs = rows_of(hidden, begin, count);
     const Tensor chunk_targets = targets.slice(begin, {count});
-    matmul(context, inputs, weight, chunk, {.transpose_b = true});
+    MatmulOptions product{.transpose_b = true};
+    product.bias = options.bias;
+    matmul(context, inputs, weight, chunk, product);
     if (!context.meta()) {
       softmax_cross_entropy(stream(), chunk.dtype(), terms, gradient, pointer<void>(chunk),
                             pointer<int32_t>(chunk_targets), count, vocabulary, columns,
@@ -48,6 +50,7 @@ LossSum Operators::linear_cross_entropy(const Context& context, const Tensor& hi
     }
     if (d_hidden.defined()) matmul(context, chunk, weight, rows_of(d_hidden, begin, count), {});
     if (d_weight.defined()) matmul(context, chunk, inputs, d_weight, {.transpose_a = true, .accumulate = true});
+    if (options.d_bias.defined()) column_sum(context, chunk, options.d_bias);
   }
   if (context.meta()) return {};
   if (recorded_sum_ != nullptr) {  // copied: what comes after may have its memory

@@ -9,8 +9,8 @@ namespace tsugi::reference {
 
 LossSum linear_cross_entropy(int64_t rows, int64_t width, int64_t vocabulary, std::span<const double> hidden,
                              std::span<const double> weight, std::span<const int32_t> targets,
-                             std::span<double> d_hidden, std::span<double> d_weight,
-                             const CrossEntropyOptions& options) {
+                             std::span<double> d_hidden, std::span<double> d_weight, const CrossEntropyOptions& options,
+                             std::span<const double> bias, std::span<double> d_bias) {
   CHECK_EQ(d_hidden.empty(), d_weight.empty());
   std::fill(d_hidden.begin(), d_hidden.end(), 0.0);
   const auto cap = static_cast<double>(options.soft_cap);
@@ -23,7 +23,7 @@ LossSum linear_cross_entropy(int64_t rows, int64_t width, int64_t vocabulary, st
     if (target == kIgnoreIndex) continue;
     double maximum = -std::numeric_limits<double>::infinity();
     for (int64_t v = 0; v < vocabulary; ++v) {
-      double logit = 0.0;
+      double logit = bias.empty() ? 0.0 : bias[v];
       for (int64_t c = 0; c < width; ++c) logit += hidden[r * width + c] * weight[v * width + c];
       logits[v] = cap > 0.0 ? cap * std::tanh(logit / cap) : logit;
       maximum = std::max(maximum, logits[v]);
@@ -43,6 +43,7 @@ LossSum linear_cross_entropy(int64_t rows, int64_t width, int64_t vocabulary, st
       const double wanted = (v == target ? 1.0 - epsilon : 0.0) + epsilon / static_cast<double>(vocabulary);
       const double through_cap = cap > 0.0 ? 1.0 - (logits[v] / cap) * (logits[v] / cap) : 1.0;
       const double gradient = (probability - wanted + 2.0 * z * log_z * probability) * through_cap;
+      if (!d_bias.empty()) d_bias[v] += gradient;
       for (int64_t c = 0; c < width; ++c) {
         d_hidden[r * width + c] += gradient * weight[v * width + c];
         d_weight[v * width + c] += gradient * hidden[r * width + c];

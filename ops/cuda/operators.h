@@ -43,6 +43,7 @@ class Operators final : public DeviceOperators {
                                 const Tensor& out) override;
   void gated_activation_backward(const Context& context, Activation activation, const Tensor& gate_up,
                                  const Tensor& d_out, const Tensor& d_gate_up) override;
+  void apply_dropout(const Context& context, const Dropout& dropout, const Tensor& x, const Tensor& out) override;
   void residual_norm_forward(const Context& context, const Tensor& x, const Tensor& branch, const Dropout& dropout,
                              const Tensor& gamma, const Tensor& beta, float epsilon, const Tensor& residual,
                              const Tensor& normed, const Tensor& mean, const Tensor& rstd) override;

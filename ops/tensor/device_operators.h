@@ -60,6 +60,8 @@ class DeviceOperators {
   virtual void gated_activation_backward(const Context& context, Activation activation, const Tensor& gate_up,
                                          const Tensor& d_out, const Tensor& d_gate_up) = 0;
 
+  virtual void apply_dropout(const Context& context, const Dropout& dropout, const Tensor& x, const Tensor& out) = 0;
+
   /// LayerNorm; RMSNorm where beta and mean are undefined.
   virtual void residual_norm_forward(const Context& context, const Tensor& x, const Tensor& branch,
                                      const Dropout& dropout, const Tensor& gamma, const Tensor& beta, float epsilon,

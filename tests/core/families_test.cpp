@@ -42,12 +42,36 @@ TEST(Families, PublishedGpt2Sizes) {
   EXPECT_EQ(size(48, 25, 1600), 1557611200);
 }
 
+TEST(Families, PublishedEncoderSizes) {
+  const auto size = [](const std::string& text) {
+    const ModelConfig model = model_of(text);
+    EXPECT_EQ(count_parameters(model).total, declared(model)) << text;
+    return declared(model);
+  };
+  const std::string base = " layers: 12 heads: 12 width: 768 context: 512 ";
+  const std::string large = " layers: 24 heads: 16 width: 1024 context: 512 ";
+  const std::string body = " head_transform: false pooler: true ";
+  // BertModel, RobertaModel (with the pooler), DistilBertModel.
+  EXPECT_EQ(size("family: BERT vocabulary: 30522" + base + body), 109482240);
+  EXPECT_EQ(size("family: BERT vocabulary: 30522" + large + body), 335141888);
+  EXPECT_EQ(size("family: BERT vocabulary: 30522 layers: 2 heads: 2 width: 128 context: 512" + body), 4385920);
+  EXPECT_EQ(size("family: ROBERTA vocabulary: 50265" + base + body), 124645632);
+  EXPECT_EQ(size("family: ROBERTA vocabulary: 50265" + large + body), 355359744);
+  EXPECT_EQ(size("family: DISTILBERT vocabulary: 30522 layers: 6 heads: 12 width: 768 context: 512 "
+                 "head_transform: false"),
+            66362880);
+  // BertForPreTraining has 2·768 + 2 more: whether the second segment follows the first.
+  EXPECT_EQ(size("family: BERT vocabulary: 30522 pooler: true" + base), 110106428 - 1538);
+}
+
 TEST(Families, CountingIsWhatIsDeclared) {
   for (const char* text :
        {"family: GPT2 mlp_width: 100 tied: false", "family: LLAMA", "family: LLAMA tied: true",
         "family: LLAMA key_heads: 2 qkv_bias: true projection_bias: true mlp_bias: true head_dim: 10",
         "family: LLAMA activation: RELU_SQUARED mlp_bias: true", "family: QWEN2 key_heads: 1 tied: false",
-        "family: QWEN3 key_heads: 2", "family: QWEN3 qkv_bias: true projection_bias: true"}) {
+        "family: QWEN3 key_heads: 2", "family: QWEN3 qkv_bias: true projection_bias: true", "family: BERT pooler: true",
+        "family: ROBERTA head_transform: false", "family: DISTILBERT mlp_width: 20",
+        "family: LLAMA bidirectional: true"}) {
     SCOPED_TRACE(text);
     const ModelConfig model = model_of(std::string("layers: 3 heads: 4 width: 48 context: 32 vocabulary: 71 ") + text);
     EXPECT_EQ(count_parameters(model).total, declared(model));
@@ -69,6 +93,10 @@ TEST(Families, FlopsCountAttentionAndProducts) {
   const FlopsPerToken windowed = flops_per_token(model_of(text + " sliding_window: 8"), 32);
   EXPECT_DOUBLE_EQ(windowed.palm, 6.0 * static_cast<double>(products) + 12.0 * 8 * 8);
   EXPECT_DOUBLE_EQ(windowed.causal, 6.0 * static_cast<double>(products) + 12.0 * 8 * 7);
+  // An encoder sees all keys; a quarter of its tokens are scored.
+  const FlopsPerToken encoder = flops_per_token(model_of(text + " bidirectional: true"), 32, 0.25);
+  EXPECT_DOUBLE_EQ(encoder.palm, 6.0 * (static_cast<double>(products) - 0.75 * 80) + 12.0 * 8 * 32);
+  EXPECT_DOUBLE_EQ(encoder.causal, encoder.palm);
 }
 
 TEST(Families, PresetsAreThePublishedOnes) {
@@ -101,6 +129,20 @@ std::string complaint(const std::string& text) {
 
 TEST(Families, WhatIsNotBuiltIsNamed) {
   EXPECT_EQ(complaint("family: LLAMA"), "");
+  EXPECT_EQ(complaint("family: BERT"), "");
+  EXPECT_EQ(complaint("bidirectional: true"), "");
+  EXPECT_THAT(complaint("family: BERT bidirectional: false"),
+              HasSubstr("model.bidirectional must be true in family BERT"));
+  EXPECT_THAT(complaint("family: BERT post_norm: false"), HasSubstr("model.post_norm"));
+  EXPECT_THAT(complaint("family: BERT segments: 0"), HasSubstr("model.segments"));
+  EXPECT_THAT(complaint("family: BERT position_offset: 2"), HasSubstr("model.position_offset"));
+  EXPECT_THAT(complaint("family: BERT tied: false"), HasSubstr("model.tied"));
+  EXPECT_THAT(complaint("family: BERT norm: RMS_NORM"), HasSubstr("model.norm"));
+  EXPECT_THAT(complaint("family: ROBERTA activation: GELU_TANH"), HasSubstr("model.activation"));
+  EXPECT_THAT(complaint("family: DISTILBERT segments: 2"), HasSubstr("model.segments"));
+  EXPECT_THAT(complaint("family: DISTILBERT pooler: true"), HasSubstr("model.pooler"));
+  EXPECT_THAT(complaint("family: LLAMA head_transform: true"), HasSubstr("model.head_transform"));
+  EXPECT_THAT(complaint("post_norm: true"), HasSubstr("model.post_norm must be false in family GPT2"));
   EXPECT_THAT(complaint("norm: RMS_NORM"), HasSubstr("model.norm must be LAYER_NORM in family GPT2"));
   EXPECT_THAT(complaint("key_heads: 2"), HasSubstr("model.key_heads"));
   EXPECT_THAT(complaint("position: ROTARY"), HasSubstr("model.position"));

@@ -63,7 +63,7 @@ entries += leaf_gradients(rotary__query=query, rotary__key=key, rotary__query_ga
                           rotary__key_gamma=key_gamma)
 
 ACTIVATIONS = {"gelu": lambda x: F.gelu(x, approximate="tanh"), "gelu_erf": F.gelu, "silu": F.silu, "relu": F.relu,
-               "relu_squared": lambda x: F.relu(x) ** 2}
+               "relu_squared": lambda x: F.relu(x) ** 2, "tanh": torch.tanh}
 points = [-20.0, -6.0, -3.0, -1.0, -0.5, -0.0625, 0.0625, 0.5, 1.0, 3.0, 6.0, 20.0]
 entries.append(("activation.x", torch.tensor(points)))
 for name, function in ACTIVATIONS.items():

@@ -82,16 +82,14 @@ TEST(Gelu, ReferenceDerivativeIsTheCentralDifference) {
   }
 }
 
-constexpr Activation kActivations[] = {Activation::kGelu, Activation::kGeluErf, Activation::kSilu, Activation::kRelu,
-                                       Activation::kReluSquared};
+constexpr Activation kActivations[] = {Activation::kGelu, Activation::kGeluErf,     Activation::kSilu,
+                                       Activation::kRelu, Activation::kReluSquared, Activation::kTanh};
 
 TEST(Activations, ReferencesEqualPyTorch) {
   const testing::Golden golden = testing::read_golden("family_ops.txt");
-  const std::pair<const char*, Activation> cases[] = {{"gelu", Activation::kGelu},
-                                                      {"gelu_erf", Activation::kGeluErf},
-                                                      {"silu", Activation::kSilu},
-                                                      {"relu", Activation::kRelu},
-                                                      {"relu_squared", Activation::kReluSquared}};
+  const std::pair<const char*, Activation> cases[] = {
+      {"gelu", Activation::kGelu}, {"gelu_erf", Activation::kGeluErf},         {"silu", Activation::kSilu},
+      {"relu", Activation::kRelu}, {"relu_squared", Activation::kReluSquared}, {"tanh", Activation::kTanh}};
   const std::vector<double>& x = golden.at("activation.x");
   for (const auto& [name, activation] : cases) {
     const std::vector<double>& y = golden.at(std::string("activation.") + name);

@@ -123,6 +123,72 @@ TEST_P(OptionsTest, ReferenceGradientIsTheSlopeOfItsLosses) {
   check(p.weight_values, p.d_weight_values);
 }
 
+/// A bias of the vocabulary, with values in the padding that must not count, and a gradient that is added to.
+struct BiasProblem : LossProblem {
+  BiasProblem(const Context& context, LossSizes s, DType type, bool skip) : LossProblem(context, s, type) {
+    bias_values = testing::random_values(s.padded, 5);
+    d_bias_values = testing::random_values(s.padded, 6);
+    options.bias = testing::to_tensor(context, bias_values, {s.padded}, type);
+    options.d_bias = testing::to_tensor(context, d_bias_values, {s.padded}, DType::kF32);
+    options.skip_ignored = skip;
+  }
+  LossSum run_biased_reference() {
+    d_hidden_values.resize(hidden_values.size());
+    return reference::linear_cross_entropy(sizes.rows, sizes.width, sizes.vocabulary, hidden_values, weight_values,
+                                           target_span(), d_hidden_values, d_weight_values, options, bias_values,
+                                           d_bias_values);
+  }
+  std::vector<double> bias_values, d_bias_values;
+};
+
+TEST(CrossEntropyBias, EqualsTheReferenceOnAnyNumberOfThreads) {
+  for (const DType type : {DType::kF32, DType::kBF16}) {
+    for (const LossSizes& sizes : kOptionSizes) {
+      for (const bool skip : {false, true}) {
+        CpuContext one(1);
+        BiasProblem expected(one, sizes, type, skip);
+        const LossSum loss = expected.run(one);
+        BiasProblem exact(one, sizes, type, skip);
+        const LossSum sum = exact.run_biased_reference();
+        EXPECT_EQ(loss.count, sum.count);
+        EXPECT_NEAR(loss.sum, sum.sum, 1e-6 * (1.0 + sum.sum));
+        testing::expect_close(expected.d_hidden, exact.d_hidden_values, type == DType::kF32 ? 3e-6 : 0x1p-7);
+        testing::expect_close(expected.d_weight, exact.d_weight_values, type == DType::kF32 ? 2e-6 : 0x1p-8);
+        testing::expect_close(expected.options.d_bias, exact.d_bias_values, type == DType::kF32 ? 2e-6 : 0x1p-8);
+        for (const int threads : {2, 5}) {
+          CpuContext cpu(threads);
+          BiasProblem p(cpu, sizes, type, skip);
+          EXPECT_EQ(p.run(cpu).sum, loss.sum);
+          EXPECT_TRUE(testing::same_bits(p.d_hidden, expected.d_hidden)) << threads;
+          EXPECT_TRUE(testing::same_bits(p.options.d_bias, expected.options.d_bias)) << threads;
+        }
+      }
+    }
+  }
+}
+
+TEST(CrossEntropyBias, ReferenceGradientIsTheSlopeOfTheLoss) {
+  CpuContext cpu(1);
+  BiasProblem p(cpu, {5, 4, 7, 7}, DType::kF32, false);
+  p.options.soft_cap = 3.0f;
+  std::ranges::fill(p.d_bias_values, 0.0);
+  p.run_biased_reference();
+  const auto loss = [&] {
+    return reference::linear_cross_entropy(5, 4, 7, p.hidden_values, p.weight_values, p.target_span(), {}, {},
+                                           p.options, p.bias_values)
+        .sum;
+  };
+  for (size_t i = 0; i < p.bias_values.size(); ++i) {
+    const double at = p.bias_values[i];
+    p.bias_values[i] = at + 1e-5;
+    const double above = loss();
+    p.bias_values[i] = at - 1e-5;
+    const double below = loss();
+    p.bias_values[i] = at;
+    EXPECT_NEAR(p.d_bias_values[i], (above - below) / 2e-5, 1e-8) << i;
+  }
+}
+
 TEST(CrossEntropyOptions, GoldenOfPyTorch) {
   const testing::Golden golden = testing::read_golden("family_ops.txt");
   const auto size = [&](size_t i) { return static_cast<int64_t>(golden.at("loss.shape")[i]); };

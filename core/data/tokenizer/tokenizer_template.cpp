@@ -1,6 +1,7 @@
 #include "core/data/tokenizer/tokenizer_template.h"
 
 #include <map>
+#include <optional>
 #include <string>
 
 namespace tsugi {
@@ -54,6 +55,16 @@ TokenTemplate read_pieces(const JsonValue& pieces, const std::map<std::string, T
   return result;
 }
 
+/// ["[CLS]", 101]: a token and its id.
+int32_t read_pair(const JsonValue& element, const char* field, const Tokenizer& tokenizer) {
+  const JsonValue pair = element.require_array(field);
+  const std::vector<JsonValue> parts = pair.elements();
+  if (parts.size() != 2) throw pair.error("is not a token and its id");
+  const std::optional<int32_t> known = tokenizer.find_token(parts[0].as_string());
+  if (!known || *known != parts[1].as_int()) throw pair.error("is no token of the vocabulary with this id");
+  return *known;
+}
+
 }  // namespace
 
 TokenTemplate read_template(const JsonValue& element, const Tokenizer& tokenizer) {
@@ -70,9 +81,15 @@ TokenTemplate read_template(const JsonValue& element, const Tokenizer& tokenizer
     read_pieces(element.require_array("pair"), special, 2);
     return read_pieces(element.require_array("single"), special, 1);
   }
+  if (type == "BertProcessing" || type == "RobertaProcessing") {
+    element.require_only({"type", "sep", "cls", "trim_offsets", "add_prefix_space"});
+    return {{read_pair(element, "cls", tokenizer)}, {read_pair(element, "sep", tokenizer)}};
+  }
   if (type != "Sequence") {
-    throw element.require("type").error("\"" + type.substr(0, 80) + "\" is not supported",
-                                        "tsugi reads ByteLevel, TemplateProcessing and Sequence");
+    throw element.require("type").error(
+        "\"" + type.substr(0, 80) + "\" is not supported",
+        "tsugi reads ByteLevel, TemplateProcessing, BertProcessing, RobertaProcessing and "
+        "Sequence");
   }
   element.require_only({"type", "processors"});
   TokenTemplate result;

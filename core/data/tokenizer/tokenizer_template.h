@@ -14,7 +14,8 @@ struct TokenTemplate {
   std::vector<int32_t> after;
 };
 
-/// ByteLevel (which only moves offsets), TemplateProcessing and Sequence of them; null is none. Anything else is an
+/// ByteLevel (which only moves offsets), TemplateProcessing, BertProcessing, RobertaProcessing and Sequence of them;
+/// null is none. Anything else is an
 /// Error(kData) that names it. Templates of pairs of texts are checked but not kept.
 TokenTemplate read_template(const JsonValue& post_processor, const Tokenizer& tokenizer);
 

@@ -11,6 +11,7 @@
 
 #include "core/config/config.h"
 #include "core/objective/causal_lm.h"
+#include "core/objective/masked_lm.h"
 #include "core/train/trainer.h"
 #include "ops/base/error.h"
 #include "ops/cross_entropy/cross_entropy.h"
@@ -91,8 +92,19 @@ Outcome run(const RunConfig& config, const Where& where) {
   const std::unique_ptr<Communicator> communicator = make_local_communicator();
   ThreadPool pool(1);
   const Documents documents = config.data().documents() == DataConfig::APART ? Documents::kApart : Documents::kJoined;
-  CausalLm objective(TokenFile::open(tokens), TokenFile::open(tokens), kVocabulary, config.batch().sequence(),
-                     config.seed(), config.objective().causal_lm(), documents);
+  LanguageData data;
+  data.train.push_back({TokenFile::open(tokens), 1.0});
+  data.validation = TokenFile::open(tokens);
+  data.documents = documents;
+  std::unique_ptr<Objective> objective;
+  if (config.objective().has_masked_lm()) {
+    objective = std::make_unique<MaskedLm>(
+        std::move(data), config.batch().sequence(), config.seed(),
+        Masking{.probability = 0.3, .mask_token = 0, .vocabulary = kVocabulary, .special = {0}});
+  } else {
+    objective = std::make_unique<CausalLm>(std::move(data), kVocabulary, config.batch().sequence(), config.seed(),
+                                           config.objective().causal_lm());
+  }
   Outcome outcome;
   TrainerOptions options;
   options.config = config;
@@ -104,7 +116,7 @@ Outcome run(const RunConfig& config, const Where& where) {
     sinks.push_back(std::make_unique<Recorder>(outcome.losses, outcome.evaluations));
     return sinks;
   };
-  outcome.result = train(*communicator, pool, objective, options);
+  outcome.result = train(*communicator, pool, *objective, options);
   return outcome;
 }
 
@@ -134,6 +146,13 @@ void use_order([[maybe_unused]] uint64_t seed) {
 }
 
 TEST_F(CudaTrainer, Gpt2EqualsTheCpuWithinTheBoundOfBf16) { expect_equal_to_the_cpu(device(), kGpt2); }
+
+TEST_F(CudaTrainer, EncodersWithDropoutAndDocumentsApart) {
+  const std::string size = " layers: 2 heads: 2 width: 16 context: 12 vocabulary: 37 dropout: 0.1 init_deviation: 0.1 } "
+                           "objective { masked_lm { mask_token: 0 } } ";
+  expect_equal_to_the_cpu(device(), "model { family: BERT" + size, DataConfig::APART);
+  expect_equal_to_the_cpu(device(), "model { family: ROBERTA" + size, DataConfig::JOINED, true);
+}
 
 TEST_F(CudaTrainer, LlamaWithGroupedHeadsWindowsAndDocumentsApart) {
   expect_equal_to_the_cpu(

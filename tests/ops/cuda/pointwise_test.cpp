@@ -4,6 +4,8 @@
 
 #include "ops/activation/activation.h"
 #include "ops/activation/activation_cuda.h"
+#include "ops/dropout/dropout.h"
+#include "ops/dropout/dropout_cuda.h"
 #include "ops/optimizer_step/optimizer_step.h"
 #include "ops/optimizer_step/optimizer_step_cuda.h"
 #include "ops/reduce/reduce.h"
@@ -80,6 +82,43 @@ TEST(CudaGelu, EqualsTheReference) {
       }
       expect_within_twice(out.read(stream), rounded(exact, type), exact, type);
       expect_within_twice(dd.read(stream), rounded(exact_d, type), exact_d, type);
+    }
+  }
+}
+
+TEST(CudaTanh, EqualsTheReference) {
+  for (const DType type : kPointwiseTypes) {
+    std::vector<double> x = random_values(1003, 1, 3.0), d = random_values(1003, 2);
+    x[0] = 80.0;
+    const DeviceArray dx(x, type), dd(d, type), out(1003, type);
+    Stream stream;
+    cuda::activation_forward(stream, Activation::kTanh, type, dx.data(), out.data(), 1003);
+    cuda::activation_backward(stream, Activation::kTanh, type, dx.data(), dd.data(), dd.data(), 1003);
+    const std::vector<double> forward = out.read(stream), backward = dd.read(stream);
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double y = reference::activation(Activation::kTanh, x[i]);
+      const double d_x = d[i] * reference::activation_derivative(Activation::kTanh, x[i]);
+      const double rounding = type == DType::kBF16 ? 0x1p-8 : 1e-6;
+      EXPECT_NEAR(forward[i], y, rounding * std::fabs(y) + 1e-6);
+      EXPECT_NEAR(backward[i], d_x, rounding * std::fabs(d_x) + 2e-6);
+    }
+  }
+}
+
+TEST(CudaDropout, DropsWhatTheCpuDrops) {
+  const Dropout dropout{.p = 0.25f, .seed = 3, .first_sample = 2, .site = 1};
+  for (const DType type : kPointwiseTypes) {
+    for (const int64_t width : {1, 8, 37, 520}) {
+      std::vector<double> x = random_values(3 * width, 1);
+      const DeviceArray dx(x, type), out(3 * width, type);
+      Stream stream;
+      cuda::apply_dropout(stream, type, cuda::dropout_key(dropout), dx.data(), out.data(), 3, width);
+      const std::vector<double> factors = factors_of(dropout, 3, width);
+      const std::vector<double> actual = out.read(stream);
+      for (size_t i = 0; i < x.size(); ++i) {
+        const auto exact = static_cast<double>(static_cast<float>(factors[i]) * static_cast<float>(x[i]));
+        EXPECT_EQ(actual[i], rounded(exact, type)) << i;
+      }
     }
   }
 }

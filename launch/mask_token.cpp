@@ -1,0 +1,61 @@
+#include "launch/mask_token.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "ops/base/error.h"
+
+namespace tsugi {
+
+std::optional<int32_t> mask_token_of(const Tokenizer* tokenizer) {
+  if (tokenizer == nullptr) return std::nullopt;
+  for (const char* name : kMaskNames) {
+    const std::optional<int32_t> id = tokenizer->find_token(name);
+    if (id && tokenizer->is_special(*id)) return id;
+  }
+  return std::nullopt;
+}
+
+int64_t require_mask_token(int64_t id, const Tokenizer* tokenizer, int64_t vocabulary) {
+  const std::string hint =
+      "give its id (objective.masked_lm.mask_token, --mask-token): of the tokenizer's, or, if model.vocabulary is made "
+      "larger than the tokenizer's, one beside them";
+  if (id < 0) {
+    const std::optional<int32_t> known = mask_token_of(tokenizer);
+    if (!known)
+      throw Error(ExitCode::kUsage, "no mask token: the tokenizer has neither \"[MASK]\" nor \"<mask>\"", hint);
+    id = *known;
+  }
+  if (id >= vocabulary) {
+    throw Error(
+        ExitCode::kUsage,
+        "the mask token " + std::to_string(id) + " is not below the vocabulary of " + std::to_string(vocabulary), hint);
+  }
+  return id;
+}
+
+int64_t checkpoint_mask_token(int64_t id, const HuggingfaceModel& description, const Tokenizer* tokenizer) {
+  const auto said = description.token_ids.find("mask_token_id");
+  if (id < 0 && said != description.token_ids.end()) {
+    const char* const end = said->second.data() + said->second.size();
+    const auto [rest, failure] = std::from_chars(said->second.data(), end, id);
+    if (failure != std::errc() || rest != end) id = -1;  // null, or a list
+  }
+  return require_mask_token(id, tokenizer, description.model.vocabulary());
+}
+
+Masking masking_of(const MaskedLanguageModel& config, const Tokenizer* tokenizer, int64_t vocabulary) {
+  Masking masking{.probability = config.probability(),
+                  .mask_share = config.mask_share(),
+                  .random_share = config.random_share(),
+                  .mask_token = static_cast<int32_t>(config.mask_token()),
+                  .vocabulary = vocabulary,
+                  .special = {static_cast<int32_t>(config.mask_token())}};
+  for (int64_t id = 0; tokenizer != nullptr && id < std::min(tokenizer->vocabulary(), vocabulary); ++id) {
+    if (tokenizer->is_special(static_cast<int32_t>(id))) masking.special.push_back(static_cast<int32_t>(id));
+  }
+  std::ranges::sort(masking.special);
+  return masking;
+}
+
+}  // namespace tsugi

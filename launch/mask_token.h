@@ -1,0 +1,31 @@
+// Which token hides others, and which tokens are never hidden.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "core/config/run.pb.h"
+#include "core/data/tokenizer/tokenizer.h"
+#include "core/model/huggingface.h"
+#include "core/objective/masking.h"
+
+namespace tsugi {
+
+/// How a tokenizer calls it: "[MASK]" (BERT) or "<mask>" (RoBERTa).
+inline constexpr const char* kMaskNames[] = {"[MASK]", "<mask>"};
+
+/// The mask token of `tokenizer` (may be null); nothing if it has none.
+std::optional<int32_t> mask_token_of(const Tokenizer* tokenizer);
+
+/// The mask token of a checkpoint: `id` if not -1, else what its config.json says ("mask_token_id", ours), else that of
+/// `tokenizer` (may be null). Errors as of require_mask_token().
+int64_t checkpoint_mask_token(int64_t id, const HuggingfaceModel& description, const Tokenizer* tokenizer);
+
+/// `id`, or if that is -1 the tokenizer's. Throws Error(kUsage) when there is none, or it lies outside the vocabulary.
+int64_t require_mask_token(int64_t id, const Tokenizer* tokenizer, int64_t vocabulary);
+
+/// The rule of `config`, whose mask_token is resolved; special are the mask token and the tokenizer's special tokens.
+Masking masking_of(const MaskedLanguageModel& config, const Tokenizer* tokenizer, int64_t vocabulary);
+
+}  // namespace tsugi
