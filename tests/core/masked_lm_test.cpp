@@ -118,13 +118,13 @@ TEST(Masking, SpecialTokensAreNeverChosenAndEpochsDiffer) {
   EXPECT_TRUE(mask_row(masking, {0, 0}, 1, 0).places.empty());
 }
 
-/// Documents of 1 to 12 tokens; token 48 begins each.
+/// Documents of 5 to 12 tokens; token 48 begins each.
 std::string masked_tokens() {
   const std::string path = ::testing::TempDir() + "masked." + std::to_string(getpid()) + ".bin";
   TokenFileWriter writer(path, kMaskedVocabulary);
   for (int i = 0; i < 300; ++i) {
     std::vector<int32_t> document{48};
-    for (int t = 0; t < i * 7 % 12; ++t) document.push_back(1 + (i * i + 5 * t) % 40);
+    for (int t = 0; t < 4 + i * 7 % 8; ++t) document.push_back(1 + (i * i + 5 * t) % 40);
     writer.add_document(document);
   }
   writer.finish();
@@ -199,7 +199,9 @@ TEST(MaskedLm, TokensOfADocumentSeeAllOfItAndNothingElse) {
         }
         // A document goes from one 48 to before the next, or to the padding.
         for (int32_t seen = first[t] + 1; seen < end[t]; ++seen) EXPECT_NE(tokens[static_cast<size_t>(seen)], 48);
-        if (first[t] > 0) EXPECT_EQ(tokens[static_cast<size_t>(first[t])], 48);
+        if (first[t] > 0) {
+          EXPECT_EQ(tokens[static_cast<size_t>(first[t])], 48);
+        }
         if (end[t] < 16) {
           const int32_t behind = tokens[static_cast<size_t>(end[t])];
           EXPECT_TRUE(behind == 48 || behind == 0) << behind;

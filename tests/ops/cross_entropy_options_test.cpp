@@ -9,7 +9,7 @@ using testing::CpuContext;
 using testing::LossProblem;
 using testing::LossSizes;
 
-constexpr CrossEntropyOptions kOptions[] = {
+const CrossEntropyOptions kOptions[] = {
     {.soft_cap = 3.0f},
     {.z_loss = 0.01f},
     {.label_smoothing = 0.1f},

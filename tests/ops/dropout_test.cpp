@@ -28,7 +28,9 @@ TEST(DropoutAlone, KeepsTheElementsThatTheStreamSays) {
                     (type == DType::kF32 ? 1e-6 : 0x1p-8) * std::fabs(expected));
         kept += !drops;
       }
-      if (width > 1000) EXPECT_NEAR(static_cast<double>(kept) / static_cast<double>(3 * width), 0.7, 0.03);
+      if (width > 1000) {
+        EXPECT_NEAR(static_cast<double>(kept) / static_cast<double>(3 * width), 0.7, 0.03);
+      }
       for (const int threads : {2, 3}) {
         CpuContext cpu(threads);
         apply_dropout(cpu, kAloneDropout, x, x);  // in place; then dropped twice
