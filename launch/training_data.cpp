@@ -197,7 +197,7 @@ std::map<std::string, std::string> checkpoint_texts(const HuggingfaceModel& desc
   texts["config.json"] = to_huggingface_config(description);
   if (adapter.bottleneck() > 0) {
     texts[kAdapterConfigFile] =
-        to_bottleneck_config(adapter, std::filesystem::canonical(from), !description.labels.empty());
+        to_bottleneck_config(adapter, std::filesystem::canonical(from), head_modules(description));
   }
   if (adapter.rank() > 0) {
     texts[kAdapterConfigFile] =

@@ -107,15 +107,16 @@ std::string to_adapter_config(int64_t rank, double alpha, const std::string& bas
   return json.dump(2) + "\n";
 }
 
-std::string to_bottleneck_config(const AdapterConfig& adapter, const std::string& base, bool classifier) {
+std::string to_bottleneck_config(const AdapterConfig& adapter, const std::string& base,
+                                 const std::vector<std::string>& heads) {
   nlohmann::ordered_json json;
   json["peft_type"] = kBottleneckType;
-  json["task_type"] = classifier ? "SEQ_CLS" : "CAUSAL_LM";
+  json["task_type"] = heads.empty() ? "CAUSAL_LM" : "SEQ_CLS";
   json["base_model_name_or_path"] = base;
   json["bottleneck"] = adapter.bottleneck();
   json["placement"] = adapter.placement() == AdapterConfig::BOTH ? kBoth : kFeedForward;
   json["non_linearity"] = "gelu_new";
-  json["modules_to_save"] = classifier ? nlohmann::ordered_json{"score"} : nlohmann::ordered_json();
+  json["modules_to_save"] = heads.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(heads);
   return json.dump(2) + "\n";
 }
 

@@ -24,7 +24,8 @@ std::string to_adapter_config(int64_t rank, double alpha, const std::string& bas
                               const std::vector<std::string>& heads);
 
 /// The same for bottlenecks.
-std::string to_bottleneck_config(const AdapterConfig& adapter, const std::string& base, bool classifier);
+std::string to_bottleneck_config(const AdapterConfig& adapter, const std::string& base,
+                                 const std::vector<std::string>& heads);
 
 /// Width and placement of the bottlenecks in `folder`; of any other folder, nothing. Throws Error(kData) naming the
 /// field.

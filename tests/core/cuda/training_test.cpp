@@ -148,8 +148,9 @@ void use_order([[maybe_unused]] uint64_t seed) {
 TEST_F(CudaTrainer, Gpt2EqualsTheCpuWithinTheBoundOfBf16) { expect_equal_to_the_cpu(device(), kGpt2); }
 
 TEST_F(CudaTrainer, EncodersWithDropoutAndDocumentsApart) {
-  const std::string size = " layers: 2 heads: 2 width: 16 context: 12 vocabulary: 37 dropout: 0.1 init_deviation: 0.1 } "
-                           "objective { masked_lm { mask_token: 0 } } ";
+  const std::string size =
+      " layers: 2 heads: 2 width: 16 context: 12 vocabulary: 37 dropout: 0.1 init_deviation: 0.1 } "
+      "objective { masked_lm { mask_token: 0 } } ";
   expect_equal_to_the_cpu(device(), "model { family: BERT" + size, DataConfig::APART);
   expect_equal_to_the_cpu(device(), "model { family: ROBERTA" + size, DataConfig::JOINED, true);
 }
