@@ -26,6 +26,7 @@ struct Initialization {
 struct ParameterPart {
   std::string name;  ///< its Hugging Face name
   int64_t rows = 0;
+  std::vector<int64_t> shape = {};  ///< in files, where it is another than [rows, …] with the same elements
 };
 
 /// One tensor of the store.

@@ -12,8 +12,10 @@ std::vector<SavedTensor> saved_tensors(const ParameterStore& store) {
   std::vector<SavedTensor> tensors;
   for (const ParameterInfo& info : store.tensors()) {
     for (const ParameterPart& part : info.parts) {
-      std::vector<int64_t> shape{part.rows};
-      for (int axis = 1; axis < info.shape.rank(); ++axis) shape.push_back(info.shape[axis]);
+      std::vector<int64_t> shape = part.shape;
+      for (int axis = 0; part.shape.empty() && axis < info.shape.rank(); ++axis) {
+        shape.push_back(axis == 0 ? part.rows : info.shape[axis]);
+      }
       tensors.push_back({part.name, std::move(shape)});
     }
   }

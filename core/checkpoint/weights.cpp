@@ -20,7 +20,8 @@ namespace {
 
 constexpr int64_t kMaxIndexBytes = 100'000'000;
 constexpr size_t kMaxFiles = 1000;  // open at the same time
-constexpr std::array<std::string_view, 5> kPrefixes{"transformer.", "model.", "bert.", "roberta.", "distilbert."};
+constexpr std::array<std::string_view, 6> kPrefixes{"transformer.", "model.",      "bert.",
+                                                    "roberta.",     "distilbert.", "vit."};
 
 /// Norms of folders that were converted from TensorFlow have its names.
 constexpr std::array<std::pair<std::string_view, std::string_view>, 2> kOldEndings{
@@ -33,9 +34,10 @@ bool is_buffer(const std::string& name) {
 }
 
 bool is_head(const std::string& name) {
-  constexpr std::array<std::string_view, 5> kBertHeads{"cls.", "lm_head.", "vocab_", "classifier.", "pre_classifier."};
+  constexpr std::array<std::string_view, 6> kHeads{"cls.",        "lm_head.",        "vocab_",
+                                                   "classifier.", "pre_classifier.", "projector."};
   return name == "score.weight" || name.ends_with("pooler.dense.weight") || name.ends_with("pooler.dense.bias") ||
-         std::ranges::any_of(kBertHeads, [&](std::string_view start) { return name.starts_with(start); });
+         std::ranges::any_of(kHeads, [&](std::string_view start) { return name.starts_with(start); });
 }
 
 }  // namespace

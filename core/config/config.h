@@ -24,6 +24,9 @@ void parse_config(const std::string& text, const std::string& origin, const std:
 /// Resolves 0 in batch.sequence. Throws Error(kUsage).
 void validate_run(RunConfig& config);
 
+/// Whether the objective takes pictures instead of tokens.
+bool learns_from_images(const ObjectiveConfig& objective);
+
 /// Canonical text form of a message, fields in the order of the schema.
 std::string to_text(const google::protobuf::Message& message);
 

@@ -59,7 +59,21 @@ void fill_bert(ModelConfig& whole) {
   whole.set_head_transform(true);
 }
 
+/// Dosovitskiy et al. 2020, and config.json of google/vit-base-patch16-224.
+void fill_vit(ModelConfig& whole) {
+  fill_bert(whole);
+  whole.set_post_norm(false);
+  whole.set_embedding_norm(false);
+  whole.set_segments(0);
+  whole.set_head_transform(false);
+  whole.set_image_channels(3);
+}
+
 void fill_family(ModelConfig& whole) {
+  whole.set_image_size(0);
+  whole.set_patch_size(0);
+  whole.set_image_channels(0);
+  whole.set_pooling(ModelConfig::CLASS_TOKEN);
   whole.set_bidirectional(false);
   whole.set_post_norm(false);
   whole.set_embedding_norm(false);
@@ -120,6 +134,9 @@ void fill_family(ModelConfig& whole) {
       fill_bert(whole);
       whole.set_segments(0);
       return;
+    case ModelConfig::VIT:
+      fill_vit(whole);
+      return;
     default:
       return;
   }
@@ -145,6 +162,19 @@ class Complaints {
 
   std::vector<std::string> all() {
     shapes();
+    if (model_.family() == ModelConfig::VIT) {
+      images();
+      require(model_.bidirectional(), "bidirectional", "true");
+      require(!model_.head_transform(), "head_transform", "false");
+      require(model_.tied(), "tied", "true");
+      require(model_.logit_soft_cap() == 0.0f, "logit_soft_cap", "0");
+      learned_positions();
+    } else {
+      require(model_.image_size() == 0, "image_size", "0");
+      require(model_.patch_size() == 0, "patch_size", "0");
+      require(model_.image_channels() == 0, "image_channels", "0");
+      require(model_.pooling() == ModelConfig::CLASS_TOKEN, "pooling", "CLASS_TOKEN");
+    }
     if (is_bert_like(model_)) {
       require(model_.bidirectional(), "bidirectional", "true");
       require(model_.post_norm(), "post_norm", "true");
@@ -170,7 +200,7 @@ class Complaints {
       require(!model_.pooler(), "pooler", "false");
       if (model_.family() == ModelConfig::GPT2) {
         learned_positions();
-      } else {
+      } else if (model_.family() != ModelConfig::VIT) {
         llama();
       }
     }
@@ -205,7 +235,24 @@ class Complaints {
     }
   }
 
-  /// GPT-2 and BERT.
+  void images() {
+    const int64_t size = model_.image_size();
+    const int64_t patch = model_.patch_size();
+    if (size < 1 || patch < 1) {
+      add("model.image_size and model.patch_size are needed in family VIT");
+      return;
+    }
+    if (size % patch != 0) {
+      add(with_value("model.image_size", size) + " must be a multiple of " + with_value("model.patch_size", patch));
+      return;
+    }
+    const int64_t tokens = size / patch * (size / patch) + 1;
+    require(model_.context() == tokens, "context", "the number of patches and one, " + std::to_string(tokens));
+    require(model_.image_channels() == 1 || model_.image_channels() == 3, "image_channels", "1 or 3");
+    require(model_.vocabulary() == 0, "vocabulary", "0");
+  }
+
+  /// GPT-2, BERT and ViT.
   void learned_positions() {
     require(model_.norm() == ModelConfig::LAYER_NORM, "norm", "LAYER_NORM");
     require(model_.position() == ModelConfig::LEARNED, "position", "LEARNED");
@@ -282,6 +329,10 @@ void resolve_family(ModelConfig& model) {
   fill_scaling(*whole.mutable_rope_scaling());
   if (!whole.rope_scaling().has_kind()) whole.mutable_rope_scaling()->set_kind(RopeScaling::NONE);
   if (!whole.has_dropout()) whole.set_dropout(0.0f);
+  if (!whole.has_context() && whole.patch_size() > 0) {
+    const int64_t side = whole.image_size() / whole.patch_size();
+    whole.set_context(static_cast<int32_t>(std::min<int64_t>(side * side + 1, 1048576)));
+  }
   if (!whole.has_vocabulary()) whole.set_vocabulary(0);
   model = whole;
 }

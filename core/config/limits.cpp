@@ -53,8 +53,9 @@ bool is_required(const Message& message, const FieldDescriptor& field) {
   if (!field.options().HasExtension(required_unless)) return true;
   const std::string& name = field.options().GetExtension(required_unless);
   const FieldDescriptor* instead = message.GetDescriptor()->FindFieldByName(name);
-  CHECK(instead != nullptr && instead->is_repeated()) << field.full_name() << ": required_unless " << name;
-  return message.GetReflection()->FieldSize(message, instead) == 0;
+  CHECK(instead != nullptr) << field.full_name() << ": required_unless " << name;
+  const Reflection& reflection = *message.GetReflection();
+  return instead->is_repeated() ? reflection.FieldSize(message, instead) == 0 : !reflection.HasField(message, instead);
 }
 
 /// One pass over a message and its blocks.

@@ -61,8 +61,44 @@ void check_schedule(const RunConfig& config, std::vector<std::string>& complaint
   }
 }
 
+/// Objectives of pictures.
+void check_images(const RunConfig& config, std::vector<std::string>& complaints) {
+  const ObjectiveConfig& objective = config.objective();
+  const std::string name = objective.GetDescriptor()->FindFieldByNumber(objective.kind_case())->name();
+  if (config.model().family() != ModelConfig::VIT) {
+    complaints.push_back("objective." + name + " learns from images: set model.family: VIT");
+  }
+  if (config.data().mixture_size() > 0 || !config.evaluation().multiple_choice().empty()) {
+    complaints.push_back("objective." + name + " takes one data.train, and no evaluation.multiple_choice");
+  }
+  if (config.batch().sequence() != config.model().context()) {
+    complaints.push_back(with_value("batch.sequence", config.batch().sequence()) +
+                         " must be left out: an image has as many tokens as it has");
+  }
+  if (!objective.has_simclr()) return;
+  if (config.batch().micro_batch() < 2) {
+    complaints.push_back(
+        with_value("batch.micro_batch", config.batch().micro_batch()) +
+        " leaves nothing to compare with: objective.simclr needs two images or more, so that a view has "
+        "two negatives");
+  }
+  const Augmentation& views = objective.simclr().augmentation();
+  if (views.smallest_crop() >= 1.0f && views.flip() == 0.0f && views.brightness() == 0.0f && views.contrast() == 0.0f &&
+      views.blur() == 0.0f) {
+    complaints.push_back(
+        "objective.simclr.augmentation changes nothing, so that both views of an image are equal: set smallest_crop "
+        "(0.08 for photographs) or others of its fields");
+  }
+}
+
 void check_objective(const RunConfig& config, std::vector<std::string>& complaints) {
   const ModelConfig& model = config.model();
+  if (learns_from_images(config.objective())) return check_images(config, complaints);
+  if (model.family() == ModelConfig::VIT) {
+    complaints.push_back(
+        "model.family VIT reads images: set objective { image_classification {} }, rotation or simclr");
+    return;
+  }
   if (!config.objective().has_masked_lm()) {
     if (model.bidirectional()) {
       complaints.push_back(
@@ -93,12 +129,16 @@ void check_objective(const RunConfig& config, std::vector<std::string>& complain
 
 }  // namespace
 
+bool learns_from_images(const ObjectiveConfig& objective) {
+  return objective.has_image_classification() || objective.has_rotation() || objective.has_simclr();
+}
+
 void validate_run(RunConfig& config) {
+  resolve_family(*config.mutable_model());
   if (config.batch().sequence() == 0) config.mutable_batch()->set_sequence(config.model().context());
   if (config.objective().kind_case() == ObjectiveConfig::KIND_NOT_SET) {
     config.mutable_objective()->mutable_causal_lm();
   }
-  resolve_family(*config.mutable_model());
   std::vector<std::string> complaints = model_complaints(config.model());
   if (!config.data().train().empty() && config.data().mixture_size() > 0) {
     complaints.push_back("data.train and data.mixture exclude each other: name all sources in the mixture");

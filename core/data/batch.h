@@ -21,6 +21,7 @@ struct Batch {
   Tensor first_key;
   /// i32 [B, T]: index behind the last token that each token sees, for the padding of encoders; undefined: the end.
   Tensor end_key;
+  Tensor patches;  ///< of pictures instead of tokens: f32 [B, patches, channels·patch²] (core/data/images/augment.h)
   uint64_t first_sample = 0;  ///< global index of row 0: the key of its random numbers
 };
 

@@ -18,8 +18,9 @@ ClassifierHead::ClassifierHead(ParameterStore& store, const ModelConfig& model, 
   const int64_t padded = (labels + kVocabularyPadding - 1) / kVocabularyPadding * kVocabularyPadding;
   weight_ = store.add(names.classifier + ".weight", {labels, model.width()},
                       {Initialization::Kind::kNormal, kClassifierDeviation}, true, padded);
-  if (!is_bert_like(model)) return;
+  if (!is_bert_like(model) && model.family() != ModelConfig::VIT) return;
   bias_ = store.add(names.classifier + ".bias", {labels}, {Initialization::Kind::kZeros}, false, padded);
+  if (model.family() == ModelConfig::VIT) return;
   const bool pooler = model.family() == ModelConfig::BERT;
   activation_ = model.family() == ModelConfig::DISTILBERT ? Activation::kRelu : Activation::kTanh;
   CHECK(!(pooler && model.pooler())) << "the classifier declares the pooler itself";

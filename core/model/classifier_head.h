@@ -11,7 +11,8 @@ namespace tsugi {
 
 /// Decoders: a projection of the last token's output (Radford et al. 2018, section 3.2). Encoders read the first
 /// token's: BERT after its pooler (a dense layer and tanh), RoBERTa and DistilBERT after a dense layer of the
-/// classifier's own (tanh; ReLU); other bidirectional models as it is. Encoders after BERT have biases.
+/// classifier's own (tanh; ReLU); other bidirectional models, and ViT, as it is. Encoders after
+/// BERT, and ViT, have biases.
 class ClassifierHead {
  public:
   ClassifierHead() = default;

@@ -241,6 +241,21 @@ void read_distilbert(const JsonValue& json, ModelConfig& model) {
   require_flag(json, "tie_word_embeddings", true, true);
 }
 
+void read_vit(const JsonValue& json, ModelConfig& model) {
+  model.set_family(ModelConfig::VIT);
+  model.set_layers(static_cast<int32_t>(json.require_int("num_hidden_layers", 1, 1024)));
+  model.set_heads(static_cast<int32_t>(json.require_int("num_attention_heads", 1, 1024)));
+  model.set_width(static_cast<int32_t>(json.require_int("hidden_size", 1, 65536)));
+  model.set_mlp_width(static_cast<int32_t>(json.require_int("intermediate_size", 1, 1048576)));
+  model.set_image_size(static_cast<int32_t>(json.require_int("image_size", 1, 16384)));
+  model.set_patch_size(static_cast<int32_t>(json.require_int("patch_size", 1, 16384)));
+  model.set_image_channels(static_cast<int32_t>(json.int_or("num_channels", 3, 1, 3)));
+  model.set_dropout(static_cast<float>(json.double_or("hidden_dropout_prob", 0.0)));
+  model.set_norm_epsilon(json.double_or("layer_norm_eps", 1e-12));
+  model.set_activation(one_of(json, "hidden_act", kBertActivations));
+  require_flag(json, "qkv_bias", true, true);
+}
+
 /// Which heads an encoder's folder has: its class says so.
 void read_bert_heads(const JsonValue& json, ModelConfig& model) {
   if (!json.has("architectures")) return;
@@ -266,7 +281,7 @@ bool is_classifier(const JsonValue& json, bool encoder) {
   bool classifier = false;
   for (const JsonValue& one : json.require_array("architectures").elements()) {
     const std::string name = one.as_string();
-    if (name.ends_with("ForSequenceClassification")) {
+    if (name.ends_with("ForSequenceClassification") || name.ends_with("ForImageClassification")) {
       classifier = true;
     } else if (encoder && (name.ends_with("ForMaskedLM") || name.ends_with("ForPreTraining"))) {
       continue;
@@ -316,12 +331,16 @@ HuggingfaceModel parse_huggingface_config(const std::string& text, const std::st
     read_bert(json, type, model);
   } else if (type == "distilbert") {
     read_distilbert(json, model);
+  } else if (type == "vit") {
+    read_vit(json, model);
   } else {
     refuse(json, "model_type", "\"" + type + "\"",
-           "gpt2, llama, mistral, arcee, qwen2, qwen3, bert, roberta, distilbert");
+           "gpt2, llama, mistral, arcee, qwen2, qwen3, bert, roberta, distilbert, vit");
   }
   if (is_bert_like(model)) read_bert_heads(json, model);
-  model.set_vocabulary(json.require_int("vocab_size", 1, kMaxModelVocabulary));
+  if (model.family() != ModelConfig::VIT) {
+    model.set_vocabulary(json.require_int("vocab_size", 1, kMaxModelVocabulary));
+  }
   model.set_init_deviation(json.double_or("initializer_range", 0.02));
   resolve_family(model);
   const std::vector<std::string> complaints = model_complaints(model);

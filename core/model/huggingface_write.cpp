@@ -26,6 +26,7 @@ constexpr ModelType kWrittenTypes[] = {
     {"bert", "BertForMaskedLM", "BertForSequenceClassification", "BertModel"},
     {"roberta", "RobertaForMaskedLM", "RobertaForSequenceClassification", "RobertaModel"},
     {"distilbert", "DistilBertForMaskedLM", "DistilBertForSequenceClassification", "DistilBertModel"},
+    {"vit", "ViTModel", "ViTForImageClassification", nullptr},
     {"tsugi", "TsugiForCausalLM", "TsugiForSequenceClassification", nullptr},
 };
 
@@ -65,6 +66,22 @@ void write_bert(const ModelConfig& model, const std::string& type, Json& json) {
   json["position_embedding_type"] = "absolute";
   json["type_vocab_size"] = model.segments();
   json["pad_token_id"] = type == "roberta" ? model.position_offset() - 1 : 0;
+}
+
+void write_vit(const ModelConfig& model, Json& json) {
+  json["hidden_size"] = model.width();
+  json["intermediate_size"] = model.mlp_width();
+  json["num_hidden_layers"] = model.layers();
+  json["num_attention_heads"] = model.heads();
+  json["hidden_act"] = activation_name(model);
+  json["hidden_dropout_prob"] = as_written(model.dropout());
+  json["attention_probs_dropout_prob"] = as_written(model.dropout());
+  json["layer_norm_eps"] = model.norm_epsilon();
+  json["image_size"] = model.image_size();
+  json["patch_size"] = model.patch_size();
+  json["num_channels"] = model.image_channels();
+  json["qkv_bias"] = true;
+  json["encoder_stride"] = model.patch_size();
 }
 
 void write_distilbert(const ModelConfig& model, Json& json) {
@@ -146,6 +163,17 @@ void write_llama(const ModelConfig& model, const std::string& type, Json& json) 
   write_windows(model, type, json);
 }
 
+/// What only models of tokens have.
+void write_vocabulary(const HuggingfaceModel& description, Json& json) {
+  const ModelConfig& model = description.model;
+  json["tie_word_embeddings"] = model.tied();
+  if (!model.bidirectional()) json["use_cache"] = true;
+  json["vocab_size"] = model.vocabulary();
+  json["bos_token_id"] = nullptr;
+  json["eos_token_id"] = nullptr;
+  if (!description.labels.empty() && !json.contains("pad_token_id")) json["pad_token_id"] = 0;
+}
+
 }  // namespace
 
 std::string huggingface_model_type(const ModelConfig& model) {
@@ -155,6 +183,7 @@ std::string huggingface_model_type(const ModelConfig& model) {
     if (model.family() == ModelConfig::ROBERTA) return model.position_offset() > 0 ? "roberta" : "tsugi";
     return model.norm_epsilon() == kDistilbertEpsilon ? "distilbert" : "tsugi";
   }
+  if (model.family() == ModelConfig::VIT) return model.pooling() == ModelConfig::CLASS_TOKEN ? "vit" : "tsugi";
   if (model.bidirectional()) return "tsugi";
   if (model.family() == ModelConfig::GPT2) return "gpt2";
   const bool windows = model.sliding_window() > 0;
@@ -187,19 +216,16 @@ std::string to_huggingface_config(const HuggingfaceModel& description) {
     json["tsugi_model"] = to_text(model);
   } else if (type == "distilbert") {
     write_distilbert(model, json);
+  } else if (type == "vit") {
+    write_vit(model, json);
   } else if (is_bert_like(model)) {
     write_bert(model, type, json);
   } else {
     write_llama(model, type, json);
   }
   json["initializer_range"] = model.init_deviation();
-  json["tie_word_embeddings"] = model.tied();
   json["torch_dtype"] = description.dtype;
-  if (!model.bidirectional()) json["use_cache"] = true;
-  json["vocab_size"] = model.vocabulary();
-  json["bos_token_id"] = nullptr;
-  json["eos_token_id"] = nullptr;
-  if (!description.labels.empty() && !json.contains("pad_token_id")) json["pad_token_id"] = 0;
+  if (model.family() != ModelConfig::VIT) write_vocabulary(description, json);
   for (const auto& [field, text] : description.token_ids) json[field] = Json::parse(text);
   for (size_t i = 0; i < description.labels.size(); ++i) {
     json["id2label"][std::to_string(i)] = description.labels[i];

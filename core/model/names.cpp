@@ -46,6 +46,15 @@ TensorNames tensor_names(const ModelConfig& model) {
     case ModelConfig::ROBERTA:
     case ModelConfig::DISTILBERT:
       return bert_names(model);
+    case ModelConfig::VIT:
+      names.body = "vit.";
+      names.class_token = "vit.embeddings.cls_token";
+      names.position_table = "vit.embeddings.position_embeddings";
+      names.patches = "vit.embeddings.patch_embeddings.projection";
+      names.blocks = "vit.encoder.layer.";
+      names.final_norm = "vit.layernorm";
+      names.classifier = "classifier";
+      return names;
     case ModelConfig::GPT2:
       names.body = "transformer.";
       names.token_table = "transformer.wte";
@@ -73,6 +82,15 @@ BlockNames block_names(const std::string& block, const ModelConfig& model) {
       const std::string self = block + ".attention.self.";
       return {block + ".attention.output.LayerNorm",
               block + ".output.LayerNorm",
+              block + ".attention.output.dense",
+              block + ".output.dense",
+              {self + "query", self + "key", self + "value"},
+              {block + ".intermediate.dense"}};
+    }
+    case ModelConfig::VIT: {
+      const std::string self = block + ".attention.attention.";
+      return {block + ".layernorm_before",
+              block + ".layernorm_after",
               block + ".attention.output.dense",
               block + ".output.dense",
               {self + "query", self + "key", self + "value"},

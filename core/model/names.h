@@ -14,7 +14,8 @@ struct TensorNames {
   std::string position_table;
   std::string segment_table;
   std::string embedding_norm;
-  std::string blocks;  ///< block i is blocks + "i"
+  std::string class_token, patches;  ///< of pictures: the token (whole name), and the projection of patches
+  std::string blocks;                ///< block i is blocks + "i"
   std::string final_norm;
   std::string output = "lm_head";  ///< untied projection to the vocabulary
   /// Of a transformed head: dense layer, norm, and the vocabulary's bias (whole name).

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/autograd/image_functions.h"
 #include "core/config/families.h"
 #include "core/model/names.h"
 #include "ops/matmul/matmul.h"
@@ -62,16 +63,33 @@ void Transformer::declare_head(ParameterStore& store) {
                                        .layout = WeightLayout::kOutIn});
 }
 
+void Transformer::declare_image_embeddings(ParameterStore& store, const TensorNames& names,
+                                           const Initialization& normal) {
+  const int64_t width = config_.width();
+  const int64_t channels = config_.image_channels();
+  const int64_t side = config_.patch_size();
+  const int64_t tokens = config_.context();
+  position_embedding_ = store.add(names.position_table, {tokens, width}, normal, true, 0,
+                                  {{names.position_table, tokens, {1, tokens, width}}});
+  class_token_ = store.add(names.class_token, {1, width}, normal, false, 0, {{names.class_token, 1, {1, 1, width}}});
+  patch_embedding_.layout = WeightLayout::kOutIn;
+  patch_embedding_.bias = store.add(names.patches + ".bias", {width}, {Initialization::Kind::kZeros}, false);
+  // A convolution whose steps are as wide as its window.
+  patch_embedding_.weight = store.add(names.patches + ".weight", {width, channels * side * side}, normal, true, 0,
+                                      {{names.patches + ".weight", width, {width, channels, side, side}}});
+}
+
 Transformer::Transformer(ModelConfig config, ParameterStore& store, bool output_head, const AdapterConfig& adapter) {
-  CHECK_GT(config.vocabulary(), 0);
   resolve_family(config);
+  const bool images = config.family() == ModelConfig::VIT;
+  CHECK(images || config.vocabulary() > 0);
   CHECK(model_complaints(config).empty()) << model_complaints(config).front();
   config_ = config;
   const TensorNames names = tensor_names(config);
   const Initialization normal{Initialization::Kind::kNormal, static_cast<float>(config.init_deviation())};
   const Shape table{config.vocabulary(), config.width()};
   const int64_t padded = padded_vocabulary(config);
-  if (output_head) declare_head(store);
+  if (output_head && !images) declare_head(store);
   if (config.pooler()) {
     pooler_ = Linear::declare(store, {.names = {names.pooler},
                                       .in = config.width(),
@@ -94,6 +112,11 @@ Transformer::Transformer(ModelConfig config, ParameterStore& store, bool output_
     block_units_[i] = store.end_unit();
   }
 
+  if (images) {
+    declare_image_embeddings(store, names, normal);
+    embedding_unit_ = store.end_unit();
+    return;
+  }
   if (config.embedding_norm()) embedding_norm_ = Norm::declare(store, names.embedding_norm, config);
   if (config.segments() > 0) {
     segment_embedding_ = store.add(names.segment_table + ".weight", {config.segments(), config.width()}, normal, true);
@@ -127,6 +150,15 @@ Variable embed_rows(Tape& tape, const Tensor& tokens, const Parameter& token_tab
 
 }  // namespace
 
+namespace {
+
+/// Backward meets this mark after everything that was recorded behind it.
+void mark(Tape& tape, const ForwardOptions& options, int unit) {
+  if (unit >= 0 && options.on_unit_complete) tape.record([call = options.on_unit_complete, unit] { call(unit); });
+}
+
+}  // namespace
+
 Variable Transformer::embedded(Tape& tape, const Tensor& tokens, const ForwardOptions& options,
                                int64_t first_position) const {
   if (options.caches != nullptr && options.first_key.defined() && position_embedding_.defined()) {
@@ -151,32 +183,57 @@ Variable Transformer::embedded(Tape& tape, const Tensor& tokens, const ForwardOp
 }
 
 Variable Transformer::hidden(Tape& tape, const Tensor& tokens, const ForwardOptions& options) const {
-  // Backward meets these marks after everything that was recorded behind them.
-  const auto mark = [&](int unit) {
-    if (unit >= 0 && options.on_unit_complete) tape.record([call = options.on_unit_complete, unit] { call(unit); });
-  };
+  CHECK(token_embedding_.defined()) << "a model of images";
   const int64_t first_position = options.caches != nullptr ? options.caches->front().length : 0;
   BlockContext shared{options.dropout, options.rotary_table, options.first_key, options.end_key};
   if (!shared.rotary_table.defined()) {
     shared.rotary_table = rotary_positions(tape.context(), first_position + tokens.shape()[1]);
   }
-  mark(embedding_unit_);
-  ResidualStream stream;
-  stream.residual = embedded(tape, tokens, options, first_position);
+  mark(tape, options, embedding_unit_);
+  return run_blocks(tape, {embedded(tape, tokens, options, first_position), {}}, shared, options);
+}
+
+Variable Transformer::hidden_of_images(Tape& tape, const Tensor& patches, const ForwardOptions& options) const {
+  CHECK(class_token_.defined()) << "a model of tokens";
+  const Context& context = tape.context();
+  Tensor inputs = patches;
+  if (class_token_.value().dtype() != patches.dtype()) {
+    inputs = context.empty(patches.shape(), class_token_.value().dtype());
+    convert(context, patches, inputs);
+  }
+  mark(tape, options, embedding_unit_);
+  const Variable embedded = patch_embedding_.forward(tape, tape.variable(inputs, false));
+  const Variable tokens = image_tokens(tape, embedded, class_token_, position_embedding_);
+  const BlockContext shared{options.dropout, {}, {}, {}};
+  return run_blocks(tape, {drop(tape, tokens, options.dropout.at(0)), {}}, shared, options);
+}
+
+Variable Transformer::pooled(Tape& tape, const Variable& hidden) const {
+  if (config_.pooling() == ModelConfig::MEAN_OF_PATCHES) return mean_of_patches(tape, hidden);
+  const Shape& shape = hidden.value.shape();
+  const Tensor first = tape.context().empty({shape[0]}, DType::kI32);
+  for (int64_t b = 0; b < shape[0] && !tape.context().meta(); ++b) {
+    first.data<int32_t>()[b] = static_cast<int32_t>(b * shape[1]);
+  }
+  return select_rows(tape, hidden, first);
+}
+
+Variable Transformer::run_blocks(Tape& tape, ResidualStream stream, const BlockContext& shared,
+                                 const ForwardOptions& options) const {
   for (size_t i = 0; i < blocks_.size(); ++i) {
-    mark(block_units_[i]);
+    mark(tape, options, block_units_[i]);
     KeyValueCache* cache = options.caches != nullptr ? &(*options.caches)[i] : nullptr;
     const auto run = [block = &blocks_[i], shared, cache](Tape& inner, const ResidualStream& input) {
       return block->forward(inner, input, shared, cache);
     };
     stream = options.recompute ? recompute(tape, run, stream) : run(tape, stream);
   }
-  mark(final_norm_unit_);
+  mark(tape, options, final_norm_unit_);
   Variable output = stream.residual;
   if (final_norm_.defined()) {
     output = final_norm_.forward(tape, stream, options.dropout.at(blocks_.back().place(2))).normed;
   }
-  mark(output_unit_);
+  mark(tape, options, output_unit_);
   return output;
 }
 

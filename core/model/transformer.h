@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/config/run.pb.h"
+#include "core/model/names.h"
 #include "core/nn/layers.h"
 
 namespace tsugi {
@@ -44,6 +45,12 @@ class Transformer {
   /// tokens i32 [B, T] → the output of the final norm, or of the last post-norm block: [B, T, width].
   Variable hidden(Tape& tape, const Tensor& tokens, const ForwardOptions& options) const;
 
+  /// Pictures: patches f32 [B, N, channels·patch²] (core/data/images/augment.h) → [B, 1 + N, width], the class token
+  /// first.
+  Variable hidden_of_images(Tape& tape, const Tensor& patches, const ForwardOptions& options) const;
+  /// What stands for each picture, as model.pooling says: hidden_of_images() → [B, width].
+  Variable pooled(Tape& tape, const Variable& hidden) const;
+
   /// What the projection to the vocabulary takes: rows of hidden() after the transformation of the head, if the model
   /// has one (Devlin et al. 2019, their code: "cls/predictions/transform"); of as many rows, in one shape or another.
   Variable head_input(Tape& tape, const Variable& rows) const;
@@ -72,8 +79,13 @@ class Transformer {
 
  private:
   void declare_head(ParameterStore& store);
+  void declare_image_embeddings(ParameterStore& store, const TensorNames& names, const Initialization& normal);
   /// The residual stream before the first block.
   Variable embedded(Tape& tape, const Tensor& tokens, const ForwardOptions& options, int64_t first_position) const;
+
+  /// All blocks and the final norm.
+  Variable run_blocks(Tape& tape, ResidualStream stream, const BlockContext& shared,
+                      const ForwardOptions& options) const;
 
   ModelConfig config_;
   Parameter output_;
@@ -90,6 +102,8 @@ class Transformer {
   Parameter position_embedding_;
   Parameter segment_embedding_;
   Norm embedding_norm_;
+  Linear patch_embedding_;  ///< of pictures, in place of tokens
+  Parameter class_token_;
   int embedding_unit_ = 0;
 };
 

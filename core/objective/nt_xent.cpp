@@ -62,7 +62,7 @@ FeatureLoss nt_xent(const Context& context, Communicator& communicator, const Te
   const Tensor log_sums = context.empty({leaves * rows}, DType::kF64);
   for (int64_t leaf = own.begin; leaf < own.end; ++leaf) {
     const Tensor as_queries = result.gradient.slice((leaf - own.begin) * rows * width, {rows, width});
-    result.leaves.push_back(info_nce(context, of_leaf(leaf), log_sums.slice(leaf * rows, {rows}), as_queries));
+    result.losses.push_back(info_nce(context, of_leaf(leaf), log_sums.slice(leaf * rows, {rows}), as_queries).loss);
   }
   gather_parts(communicator, log_sums.raw(), leaves, static_cast<size_t>(rows) * sizeof(double));
 

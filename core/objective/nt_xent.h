@@ -14,19 +14,11 @@
 // tree.
 #pragma once
 
-#include <vector>
-
-#include "dist/communicator.h"
+#include "core/objective/objective.h"
 #include "dist/tree_reduction.h"
 #include "ops/info_nce/info_nce.h"
 
 namespace tsugi {
-
-/// Of a step, on one rank.
-struct FeatureLoss {
-  std::vector<InfoNceSum> leaves;  ///< of its own micro-batches
-  Tensor gradient;                 ///< f32 [own micro-batches, rows, D]: of the sum of all ranks' losses
-};
 
 /// Fills in what the other ranks have: `features` f32 [M, rows, D] in host memory, of which this rank has written its
 /// own leaves (leaves_of_rank). Collective.

@@ -5,10 +5,12 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "core/data/batch.h"
 #include "core/data/training_data.h"
 #include "core/model/transformer.h"
+#include "dist/communicator.h"
 
 namespace tsugi {
 
@@ -16,6 +18,12 @@ namespace tsugi {
 struct EvaluationSum {
   LossSum loss;
   int64_t correct = 0;  ///< right predictions, where the objective predicts classes
+};
+
+/// What a comparison of features gives for a rank's own micro-batches.
+struct FeatureLoss {
+  std::vector<LossSum> losses;  ///< of each
+  Tensor gradient;              ///< f32 [own micro-batches, rows, width]: of the sum of the losses of all ranks
 };
 
 class Objective {
@@ -57,6 +65,18 @@ class Objective {
   virtual EvaluationSum evaluate(Tape& tape, const Transformer& model, const Batch& batch) const {
     return {loss(tape, model, batch, ForwardOptions{}), 0};
   }
+
+  /// Objectives that compare samples with all others of the step, wherever they are: the width of the features by which
+  /// they do. Their losses and gradients come from compare() then, and loss() is not asked in training. 0: none.
+  virtual int64_t feature_width() const { return 0; }
+  /// Rows that a sample takes in a batch: its views.
+  virtual int64_t rows_per_sample() const { return 1; }
+  /// f32 [rows of the batch, feature_width].
+  virtual Variable features(Tape& tape, const Transformer& model, const Batch& batch,
+                            const ForwardOptions& options) const;
+  /// `all` f32 [micro-batches of the step, rows of each, feature_width], the same on all ranks: losses and gradients
+  /// of the rank's own micro-batches. Collective.
+  virtual FeatureLoss compare(const Context& context, Communicator& communicator, const Tensor& all) const;
 
   /// What must be equal on all ranks: names and contents of data files.
   virtual std::map<std::string, std::string> fingerprint() const = 0;

@@ -27,9 +27,13 @@ ParameterCount count_parameters(const ModelConfig& model) {
   count.in_products = model.layers() * block + count.in_head;
   if (!model.post_norm()) count.in_products += norm;
   if (model.embedding_norm()) count.in_products += norm;
+  if (model.family() == ModelConfig::VIT) {
+    count.in_products += (int64_t{model.image_channels()} * model.patch_size() * model.patch_size() + 1) * width;
+  }
   count.total = count.in_products + (model.tied() ? 0 : table);
   if (model.position() == ModelConfig::LEARNED) count.total += (model.context() + model.position_offset()) * width;
   count.total += model.segments() * width;
+  if (model.family() == ModelConfig::VIT) count.total += width;  // the class token
   if (model.pooler()) count.total += width * width + width;
   return count;
 }

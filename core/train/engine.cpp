@@ -5,6 +5,7 @@
 
 #include "core/checkpoint/parameter_ranges.h"
 #include "core/nn/adapter.h"
+#include "core/objective/nt_xent.h"
 #include "dist/staged_communicator.h"
 #include "ops/base/error.h"
 #include "ops/base/profile_range.h"
@@ -84,6 +85,12 @@ Engine::Engine(ThreadPool& pool, Communicator& communicator, const RunConfig& co
                                              config.batch().micro_batches());
   training_arena_ =
       std::make_unique<StaticArena>(plan_training_arena(device, store_, model_, objective, config), *heap_);
+  if (objective.feature_width() > 0) {
+    features_ = heap_context_.empty(shape_of_features(objective, config).shape(), DType::kF32);
+    feature_arena_ = std::make_unique<StaticArena>(plan_feature_arena(device, model_, objective, config), *heap_);
+    comparison_arena_ = std::make_unique<StaticArena>(
+        plan_comparison_arena(device, objective, config, communicator.size(), communicator.rank()), *heap_);
+  }
   evaluation_arena_ = std::make_unique<StaticArena>(plan_evaluation_arena(device, model_, objective, config), *heap_);
 }
 
@@ -93,11 +100,14 @@ int64_t Engine::samples_per_step() const {
   return int64_t{config_.batch().micro_batch()} * config_.batch().micro_batches();
 }
 
-LossSum Engine::run_micro_batch(int64_t leaf, uint64_t first_sample, const Tensor& gradients) {
+Batch Engine::host_batch(int64_t leaf, uint64_t first_sample) const {
   const int64_t rows = config_.batch().micro_batch();
-  const Batch host = objective_->training_batch(first_sample + static_cast<uint64_t>(leaf * rows), rows);
+  return objective_->training_batch(first_sample + static_cast<uint64_t>(leaf * rows), rows);
+}
+
+ForwardOptions Engine::forward_options(const Batch& batch) {
   ForwardOptions options;
-  options.dropout = {config_.model().dropout(), config_.seed(), host.first_sample};
+  options.dropout = {config_.model().dropout(), config_.seed(), batch.first_sample};
   options.recompute = config_.numerics().recompute();
   options.rotary_table = rotary_table_;
   if (recorder_ == nullptr) {  // what is recorded calls nobody
@@ -105,6 +115,61 @@ LossSum Engine::run_micro_batch(int64_t leaf, uint64_t first_sample, const Tenso
       reducer_->mark_complete(store_.unit_ends()[static_cast<size_t>(unit)]);
     };
   }
+  return options;
+}
+
+std::vector<LossSum> Engine::run_compared(uint64_t first_sample) {
+  const LeafRange own = reducer_->leaves();
+  const int64_t leaf_elements = features_.shape()[1] * features_.shape()[2];
+  const auto slice = [&](const Tensor& all, int64_t index) {
+    return all.slice(index * leaf_elements, {features_.shape()[1], features_.shape()[2]});
+  };
+  const bool alone = own.leaves() == 1;  // then nothing needs to run twice
+  // Both passes must drop the same, and nothing is dropped where nothing is recorded.
+  const bool record_features = alone || config_.model().dropout() > 0.0f;
+  std::optional<Tape> tape;
+  Variable z;
+  const auto forward = [&](int64_t leaf, bool recording) {
+    StaticArena& arena = recording ? *training_arena_ : *feature_arena_;
+    arena.restart();
+    tape.emplace(Context(device_, heap_context_.pool(), arena), recording);
+    const Batch host = host_batch(leaf, first_sample);
+    z = objective_->features(*tape, model_, on_device(tape->context(), host), forward_options(host));
+  };
+  const auto release = [&] {
+    z = Variable();
+    tape.reset();
+  };
+  for (int64_t leaf = own.begin; leaf < own.end; ++leaf) {
+    const ProfileRange phase("features");
+    forward(leaf, record_features);
+    std::memcpy(slice(features_, leaf).raw(), z.value.raw(), z.value.bytes());
+    if (!alone) release();
+  }
+  gather_leaves(*communicator_, features_);
+  comparison_arena_->restart();
+  const Context comparing(device_, heap_context_.pool(), *comparison_arena_);
+  const FeatureLoss loss = objective_->compare(comparing, *communicator_, features_);
+  for (int64_t leaf = own.begin; leaf < own.end; ++leaf) {
+    store_.bind_gradients(reducer_->begin_leaf());
+    {
+      const ProfileRange phase("forward");
+      if (!alone) forward(leaf, true);
+    }
+    {
+      const ProfileRange phase("backward");
+      z.gradient->add(tape->context(), slice(loss.gradient, leaf - own.begin));
+      tape->backward();
+    }
+    release();
+    reducer_->end_leaf();
+  }
+  return loss.losses;
+}
+
+LossSum Engine::run_micro_batch(int64_t leaf, uint64_t first_sample, const Tensor& gradients) {
+  const Batch host = host_batch(leaf, first_sample);
+  const ForwardOptions options = forward_options(host);
   training_arena_->restart();
   Tape tape(Context(device_, heap_context_.pool(), *training_arena_));
   const Batch batch = on_device(tape.context(), host);
@@ -132,11 +197,15 @@ StepReport Engine::step(int64_t update, uint64_t first_sample, float learning_ra
   std::vector<double> mine{signals.stop ? 1.0 : 0.0, signals.ready ? 1.0 : 0.0};
   const auto heads = static_cast<int64_t>(mine.size());
   const LeafRange leaves = reducer_->leaves();
-  for (int64_t leaf = leaves.begin; leaf < leaves.end; ++leaf) {
+  std::vector<LossSum> losses;
+  if (features_.defined()) losses = run_compared(first_sample);
+  for (int64_t leaf = leaves.begin; leaf < leaves.end && !features_.defined(); ++leaf) {
     const Tensor gradients = reducer_->begin_leaf();
     store_.bind_gradients(gradients);
-    const LossSum loss = run_micro_batch(leaf, first_sample, gradients);
+    losses.push_back(run_micro_batch(leaf, first_sample, gradients));
     reducer_->end_leaf();
+  }
+  for (const LossSum& loss : losses) {
     mine.push_back(loss.sum);
     mine.push_back(static_cast<double>(loss.count));
   }

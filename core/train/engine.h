@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 
 #include "core/objective/objective.h"
@@ -78,6 +79,11 @@ class Engine {
     return staged_ != nullptr ? *staged_ : *communicator_;
   }
   LossSum run_micro_batch(int64_t leaf, uint64_t first_sample, const Tensor& gradients);
+  Batch host_batch(int64_t leaf, uint64_t first_sample) const;
+  ForwardOptions forward_options(const Batch& batch);
+  /// The step's losses where the objective compares features: first all features, gathered and compared, then each
+  /// micro-batch with the gradient of its own. What a rank's only micro-batch recorded is kept in between.
+  std::vector<LossSum> run_compared(uint64_t first_sample);
 
   Communicator* communicator_;            ///< of host memory
   WorkRecorder* recorder_;                ///< may be null
@@ -98,6 +104,9 @@ class Engine {
   std::unique_ptr<BucketReducer> reducer_;
   std::unique_ptr<StaticArena> training_arena_;
   std::unique_ptr<StaticArena> evaluation_arena_;
+  Tensor features_;  ///< f32 [micro-batches, rows, width], in host memory: of objectives that compare them
+  std::unique_ptr<StaticArena> feature_arena_;     ///< of passes for features alone
+  std::unique_ptr<StaticArena> comparison_arena_;  ///< of comparing them
 };
 
 }  // namespace tsugi

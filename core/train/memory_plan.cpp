@@ -13,6 +13,32 @@ Batch batch_shape(const Objective& objective, const RunConfig& config) {
   return objective.batch_shape(config.batch().micro_batch(), apart ? Documents::kApart : Documents::kJoined);
 }
 
+/// One rank of many that says nothing to the others: for dry runs.
+class PlannedRank : public Communicator {
+ public:
+  PlannedRank(int rank, int size) : rank_(rank), size_(size) {}
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+  std::unique_ptr<Pending> exchange(std::vector<Transfer> /*sends*/, std::vector<Transfer> /*receives*/) override {
+    return std::make_unique<Nothing>();
+  }
+  std::unique_ptr<Pending> all_gather(void* /*buffer*/, std::vector<size_t> /*offsets*/) override {
+    return std::make_unique<Nothing>();
+  }
+  std::vector<std::string> all_gather_strings(std::string_view mine) override {
+    return std::vector<std::string>(static_cast<size_t>(size_), std::string(mine));
+  }
+  std::string broadcast(std::string_view mine, int /*root*/) override { return std::string(mine); }
+  void barrier() override {}
+
+ private:
+  struct Nothing : Pending {
+    void wait() override {}
+  };
+  int rank_;
+  int size_;
+};
+
 /// Runs `body` on a meta context and lays out what it allocated.
 template <class F>
 ArenaPlan dry_run(Device device, F&& body) {
@@ -37,8 +63,22 @@ ArenaPlan plan_training_arena(Device device, ParameterStore& store, const Transf
   return dry_run(device, [&](const Context& context) {
     Tape tape(context);
     const Batch there = on_device(context, batch);
-    objective.loss(tape, model, there, options);
+    if (objective.feature_width() > 0) {
+      const Variable features = objective.features(tape, model, there, options);
+      features.gradient->add(context, Tensor::view(nullptr, features.value.shape(), DType::kF32));
+    } else {
+      objective.loss(tape, model, there, options);
+    }
     tape.backward();
+  });
+}
+
+ArenaPlan plan_feature_arena(Device device, const Transformer& model, const Objective& objective,
+                             const RunConfig& config) {
+  const Batch batch = batch_shape(objective, config);
+  return dry_run(device, [&](const Context& context) {
+    Tape tape(context, false);
+    objective.features(tape, model, on_device(context, batch), {});
   });
 }
 
@@ -48,6 +88,19 @@ ArenaPlan plan_evaluation_arena(Device device, const Transformer& model, const O
   return dry_run(device, [&](const Context& context) {
     Tape tape(context, false);
     objective.evaluate(tape, model, on_device(context, batch));
+  });
+}
+
+Tensor shape_of_features(const Objective& objective, const RunConfig& config) {
+  const int64_t rows = config.batch().micro_batch() * objective.rows_per_sample();
+  return Tensor::view(nullptr, {config.batch().micro_batches(), rows, objective.feature_width()}, DType::kF32);
+}
+
+ArenaPlan plan_comparison_arena(Device device, const Objective& objective, const RunConfig& config, int ranks,
+                                int rank) {
+  PlannedRank communicator(rank, ranks);
+  return dry_run(device, [&](const Context& context) {
+    objective.compare(context, communicator, shape_of_features(objective, config));
   });
 }
 
@@ -95,6 +148,11 @@ MemoryPlan plan_memory(Device device, ParameterStore& store, const Transformer& 
     plan.checkpoint_copy = StateCopy::bytes(copied_floats(device, store, layout, rank, config.adapter()));
   }
   plan.training_arena = static_cast<int64_t>(plan_training_arena(device, store, model, objective, config).total_bytes);
+  if (objective.feature_width() > 0) {
+    plan.comparison = static_cast<int64_t>(shape_of_features(objective, config).bytes() +
+                                           plan_feature_arena(device, model, objective, config).total_bytes +
+                                           plan_comparison_arena(device, objective, config, ranks, rank).total_bytes);
+  }
   plan.evaluation_arena = static_cast<int64_t>(plan_evaluation_arena(device, model, objective, config).total_bytes);
   return plan;
 }

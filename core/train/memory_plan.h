@@ -16,8 +16,9 @@ struct MemoryPlan {
   int64_t training_arena = 0;    ///< activations and temporaries of a step
   int64_t evaluation_arena = 0;  ///< the same for validation
   int64_t checkpoint_copy = 0;   ///< state that is being written; in host memory, whatever the device
+  int64_t comparison = 0;        ///< features of the whole step and how they are compared; objectives that do
   int64_t total() const {
-    return parameters + optimizer + gradients + training_arena + evaluation_arena + checkpoint_copy;
+    return parameters + optimizer + gradients + training_arena + evaluation_arena + checkpoint_copy + comparison;
   }
 };
 
@@ -27,6 +28,15 @@ ArenaPlan plan_training_arena(Device device, ParameterStore& store, const Transf
 /// The same for a validation batch.
 ArenaPlan plan_evaluation_arena(Device device, const Transformer& model, const Objective& objective,
                                 const RunConfig& config);
+
+/// Objectives that compare features: layout of a micro-batch's pass for features alone, and of comparing those of a
+/// step on `rank` of `ranks`.
+ArenaPlan plan_feature_arena(Device device, const Transformer& model, const Objective& objective,
+                             const RunConfig& config);
+ArenaPlan plan_comparison_arena(Device device, const Objective& objective, const RunConfig& config, int ranks,
+                                int rank);
+/// The features of a whole step, f32 [micro-batches, rows, width], without content.
+Tensor shape_of_features(const Objective& objective, const RunConfig& config);
 
 /// The table of rotary positions that all training passes share, without content; undefined in models without.
 Tensor shape_of_rotary_table(const Transformer& model, const Objective& objective);

@@ -118,7 +118,9 @@ class TrainingRun {
   void saved();
   void evaluate();
   void report(const StepReport& step, double seconds);
-  int64_t tokens_per_step() const { return engine_.samples_per_step() * objective_.sequence(); }
+  int64_t tokens_per_step() const {
+    return engine_.samples_per_step() * objective_.rows_per_sample() * objective_.sequence();
+  }
 
   Communicator& communicator_;
   Objective& objective_;

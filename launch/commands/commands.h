@@ -19,7 +19,9 @@ void add_import(Command app);
 void add_inspect(Command app);
 void add_plan(Command app);
 void add_prepare(Command app);
+void add_prepare_images(Command app);
 void add_pretrain(Command app);
+void add_probe(Command app);
 void add_sweep(Command app);
 void add_tokenizer(Command app);
 

@@ -11,6 +11,7 @@
 #include "core/train/memory_plan.h"
 #include "launch/commands/commands.h"
 #include "launch/device.h"
+#include "launch/image_data.h"
 #include "launch/planned_lm.h"
 #include "launch/training_data.h"
 #include "ops/base/error.h"
@@ -47,8 +48,12 @@ int plan(const PlanOptions& options) {
   std::vector<TrainingData::Share> shares;
   std::string data;
   // The vocabulary may be that of the data; proportions and packing need to know it.
-  if (config.model().vocabulary() == 0 || config.data().mixture_size() > 0 ||
-      config.data().packing() != DataConfig::CONTINUOUS) {
+  ImageObjective images;
+  if (learns_from_images(config.objective())) {  // how many classes there are is in the data
+    images = make_image_objective(config);
+    data = images.description + "\n";
+  } else if (config.model().vocabulary() == 0 || config.data().mixture_size() > 0 ||
+             config.data().packing() != DataConfig::CONTINUOUS) {
     const auto language = make_language_objective(find_data(config.data()), config);
     shares = language->training_data()->shares(samples_of_run(config));
     data = describe_data(*language->training_data(), config);
@@ -57,15 +62,19 @@ int plan(const PlanOptions& options) {
     throw Error(ExitCode::kUsage, "--ranks " + std::to_string(options.ranks) + " is more than batch.micro_batches, " +
                                       std::to_string(config.batch().micro_batches()));
   }
-  const PlannedLm objective(config);
+  std::unique_ptr<Objective> chosen_objective = std::move(images.objective);
+  if (chosen_objective == nullptr) chosen_objective = std::make_unique<PlannedLm>(config);
+  Objective& objective = *chosen_objective;
   const ChosenDevice chosen = device_to_plan(config.compute());
   Device meta = chosen.device();
   meta.meta = true;
   ThreadPool pool(1);
   PlanningMemory memory;
   ParameterStore store;
-  const Transformer model(config.model(), store, true, config.adapter());
-  if (has_adapter(config.adapter())) freeze_all_but_adapters(store, 0);
+  objective.declare_heads(store, config.model());
+  const int first_body_unit = store.tensors().empty() ? 0 : 1;
+  const Transformer model(config.model(), store, objective.uses_output_head(), config.adapter());
+  if (has_adapter(config.adapter())) freeze_all_but_adapters(store, first_body_unit);
   store.allocate(Context(meta, pool, memory),
                  config.numerics().compute() == NumericsConfig::BF16 ? DType::kBF16 : DType::kF32);
   // The first rank has the largest shards, the last one the most micro-batches: take the larger need.
@@ -77,7 +86,7 @@ int plan(const PlanOptions& options) {
   const ParameterCount parameters = count_parameters(config.model());
   const FlopsPerToken flops = flops_per_token(config.model(), config.batch().sequence(), objective.scored_share());
   const int64_t tokens_per_step =
-      int64_t{config.batch().sequence()} * config.batch().micro_batch() * config.batch().micro_batches();
+      objective.rows_per_sample() * config.batch().sequence() * config.batch().micro_batch() * config.batch().micro_batches();
   const double tokens = static_cast<double>(tokens_per_step) * static_cast<double>(config.steps());
 
   nlohmann::ordered_json json;
@@ -96,6 +105,7 @@ int plan(const PlanOptions& options) {
                             {"training_arena", bytes.training_arena},
                             {"evaluation_arena", bytes.evaluation_arena},
                             {"checkpoint_copy", bytes.checkpoint_copy},
+                            {"comparison", bytes.comparison},
                             {"total", bytes.total()}};
   // An adapter's checkpoints hold the adapter alone.
   const int64_t checkpoint = store.trainable_parameters() * 4 * 3;
@@ -125,6 +135,7 @@ int plan(const PlanOptions& options) {
             << "  gradients       " << bytes_text(bytes.gradients) << "\n"
             << "  training arena  " << bytes_text(bytes.training_arena) << "\n"
             << "  evaluation      " << bytes_text(bytes.evaluation_arena) << "\n"
+            << "  comparison      " << bytes_text(bytes.comparison) << "\n"
             << "  checkpoint copy " << bytes_text(bytes.checkpoint_copy) << "\n"
             << "checkpoint        " << bytes_text(checkpoint) << "\n"
             << "The bits are the same for every number of ranks up to " << config.batch().micro_batches()

@@ -19,6 +19,7 @@
 #include "core/train/trainer.h"
 #include "launch/commands/commands.h"
 #include "launch/device.h"
+#include "launch/image_data.h"
 #include "launch/machine.h"
 #include "launch/model_folder.h"
 #include "launch/run_sinks.h"
@@ -73,6 +74,7 @@ int pretrain(World& world, const PretrainOptions& options) {
   RunConfig config;
   DataFiles files;
   std::unique_ptr<Objective> objective;
+  ImageObjective images;
   std::vector<MultipleChoiceQuestion> questions;
   std::unique_ptr<Tokenizer> tokenizer;
   std::string initial;  // the folder of --init-from
@@ -94,8 +96,13 @@ int pretrain(World& world, const PretrainOptions& options) {
     }
     chosen = choose_device(config.compute(), world);
     if (options.graphs) recorder = make_recorder(chosen);
-    files = find_data(config.data());
-    objective = make_language_objective(files, config);
+    if (learns_from_images(config.objective())) {
+      images = make_image_objective(config);
+      objective = std::move(images.objective);
+    } else {
+      files = find_data(config.data());
+      objective = make_language_objective(files, config);
+    }
     if (!config.evaluation().multiple_choice().empty()) {
       questions = read_multiple_choice_jsonl(config.evaluation().multiple_choice());
       if (files.tokenizer.empty()) {
@@ -113,7 +120,9 @@ int pretrain(World& world, const PretrainOptions& options) {
   const RunLog log(options.out, world.rank());
   LOG(INFO) << "computes on " << chosen.description;
   LOG(INFO) << world.describe();
-  LOG(INFO) << "training data:\n" << describe_data(*objective->training_data(), config);
+  LOG(INFO) << "training data:\n"
+            << (objective->training_data() == nullptr ? images.description
+                                                      : describe_data(*objective->training_data(), config));
 
   TrainerOptions trainer;
   trainer.config = config;
@@ -134,12 +143,15 @@ int pretrain(World& world, const PretrainOptions& options) {
   }
   trainer.initial_weights = initial;
   description.model = config.model();
-  description.labels.clear();
+  description.labels = images.labels;
   description.dtype = "float32";
   if (config.objective().has_masked_lm()) {
     description.token_ids["mask_token_id"] = std::to_string(config.objective().masked_lm().mask_token());
   }
   trainer.texts = checkpoint_texts(description, files.tokenizer, initial, config.adapter());
+  if (objective->training_data() == nullptr) {
+    trainer.texts["preprocessor_config.json"] = image_processor_text(config.model());
+  }
   trainer.make_sinks = [&](int64_t start_step) {
     write_file_durably(options.out + "/config.textproto", to_text(config));
     return make_run_sinks(options.out, start_step, config, options.json);

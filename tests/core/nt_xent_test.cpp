@@ -38,7 +38,7 @@ GlobalGradient run_nt_xent(int64_t leaves, int ranks, int threads = 1) {
   const int64_t leaf_elements = 2 * kImages * kFeatureWidth;
   GlobalGradient whole;
   whole.gradient.resize(values.size());
-  std::vector<InfoNceSum> sums(static_cast<size_t>(leaves));
+  std::vector<LossSum> sums(static_cast<size_t>(leaves));
   std::mutex mutex;
   testing::run_ranks(ranks, [&](Communicator& communicator) {
     const LeafRange own = leaves_of_rank(leaves, ranks, communicator.rank());
@@ -52,14 +52,14 @@ GlobalGradient run_nt_xent(int64_t leaves, int ranks, int threads = 1) {
     const FeatureLoss loss = nt_xent(cpu, communicator, features, kTemperature);
     const std::lock_guard lock(mutex);
     for (int64_t leaf = own.begin; leaf < own.end; ++leaf) {
-      sums[static_cast<size_t>(leaf)] = loss.leaves[static_cast<size_t>(leaf - own.begin)];
+      sums[static_cast<size_t>(leaf)] = loss.losses[static_cast<size_t>(leaf - own.begin)];
     }
     std::copy_n(loss.gradient.data<float>(), loss.gradient.elements(),
                 whole.gradient.begin() + own.begin * leaf_elements);
   });
-  for (const InfoNceSum& sum : sums) {
-    whole.loss += sum.loss.sum;
-    whole.count += sum.loss.count;
+  for (const LossSum& sum : sums) {
+    whole.loss += sum.sum;
+    whole.count += sum.count;
   }
   return whole;
 }
@@ -146,7 +146,7 @@ TEST(NtXent, OneMicroBatchIsTheSmallestGlobalBatch) {
   EXPECT_NEAR(sum.loss.sum / 8.0, 2.586405634308, 1e-6);
   const std::unique_ptr<Communicator> alone = make_local_communicator();
   const FeatureLoss whole = nt_xent(cpu, *alone, features.reshape({1, 8, 5}), 0.5f);
-  EXPECT_EQ(whole.leaves.front().loss.sum, sum.loss.sum);
+  EXPECT_EQ(whole.losses.front().sum, sum.loss.sum);
   EXPECT_TRUE(testing::same_bits(whole.gradient, gradient));
 }
 

@@ -1,0 +1,83 @@
+#include "core/objective/image_batches.h"
+
+#include "core/data/hash.h"
+#include "ops/base/error.h"
+
+namespace tsugi {
+namespace {
+
+constexpr uint64_t kImageOrderStream = 0x1A6E5;
+
+void check_channels(const ImageSet& set, const ModelConfig& model) {
+  if (set.channels == model.image_channels()) return;
+  throw Error(ExitCode::kData,
+              set.name + " has images of " + std::to_string(set.channels) + " channels, the model reads " +
+                  std::to_string(model.image_channels()),
+              "set model.image_channels: " + std::to_string(set.channels));
+}
+
+std::string hash_of_images(const ImageSet& set) {
+  Hash64 hash;
+  const int64_t shape[] = {set.height, set.width, set.channels};
+  hash.update(std::as_bytes(std::span(shape)));
+  hash.update(std::as_bytes(std::span(set.pixels)));
+  hash.update(std::as_bytes(std::span(set.labels)));
+  return std::to_string(hash.value());
+}
+
+}  // namespace
+
+ImageBatches::ImageBatches(ImageData data, const ModelConfig& model, const Augmentation& augmentation, uint64_t seed)
+    : data_(std::move(data)),
+      augmentations_{augmentation.smallest_crop(), augmentation.flip(), augmentation.brightness(),
+                     augmentation.contrast(), augmentation.blur()},
+      seed_(seed),
+      size_(model.image_size()),
+      patch_(model.patch_size()),
+      patches_(int64_t{model.context()} - 1) {
+  check_channels(data_.train, model);
+  if (data_.validation) check_channels(*data_.validation, model);
+}
+
+int64_t ImageBatches::training_image(uint64_t sample) const {
+  const auto count = static_cast<uint64_t>(data_.train.count());
+  return static_cast<int64_t>(permute_index(sample % count, count, seed_, kImageOrderStream + (sample / count << 20)));
+}
+
+Batch ImageBatches::empty(int64_t rows) const {
+  Batch batch;
+  const int64_t elements = data_.train.channels * patch_ * patch_;
+  batch.targets = host_integers({rows});
+  std::fill_n(batch.targets.data<int32_t>(), rows, kIgnoreIndex);
+  HeapMemory heap;
+  batch.patches = Tensor(heap.allocate(static_cast<size_t>(rows * patches_ * elements) * sizeof(float)),
+                         {rows, patches_, elements}, DType::kF32);
+  std::fill_n(batch.patches.data<float>(), batch.patches.elements(), 0.0f);
+  return batch;
+}
+
+Batch ImageBatches::shape(int64_t rows) const {
+  Batch batch;
+  batch.targets = Tensor::view(nullptr, {rows}, DType::kI32);
+  batch.patches = Tensor::view(nullptr, {rows, patches_, data_.train.channels * patch_ * patch_}, DType::kF32);
+  return batch;
+}
+
+void ImageBatches::fill(const Batch& batch, int64_t row, const ImageView& view) const {
+  const ImageSet& set = *view.set;
+  const Augmentations none;
+  std::vector<float> planes =
+      augment_image(set.image(view.image), set.height, set.width, set.channels, size_,
+                    view.augmented ? augmentations_ : none, view_stream(seed_, view.sample, view.view));
+  if (view.quarters > 0) planes = rotate_image(planes, set.channels, size_, view.quarters);
+  write_patches(planes, set.channels, size_, patch_,
+                batch.patches.data<float>() + row * batch.patches.shape()[1] * batch.patches.shape()[2]);
+}
+
+std::map<std::string, std::string> ImageBatches::fingerprint() const {
+  std::map<std::string, std::string> facts{{"training images", hash_of_images(data_.train)}};
+  if (data_.validation) facts["validation images"] = hash_of_images(*data_.validation);
+  return facts;
+}
+
+}  // namespace tsugi

@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Pictures on real ranks: the same bits for any number of ranks and threads and after a resume; probed, exported,
+# continued with labels; and what does not fit is refused before training.
+. "$(dirname "$0")/lib.sh"
+
+# idx EXTENTS…: the header of an IDX file.
+idx() {
+  printf '\0\0\10%b' "\\0$(printf '%o' $#)"
+  local extent
+  for extent; do printf '%b' "\\0$(printf '%o' $((extent >> 24 & 255)))\\0$(printf '%o' $((extent >> 16 & 255)))\\0$(printf '%o' $((extent >> 8 & 255)))\\0$(printf '%o' $((extent & 255)))"; done
+}
+mkdir -p "$WORK/raw"
+{ idx 60 8 8; head -c 3840 /dev/urandom; } > "$WORK/raw/images-idx3-ubyte"
+{ idx 60; for i in $(seq 1 60); do printf '%b' "\\0$((i % 3))"; done; } > "$WORK/raw/labels-idx1-ubyte"
+expect_code 0 "$TSUGI" prepare-images --images "$WORK/raw/images-idx3-ubyte" --out "$WORK/data" --validation-fraction 0.2 --json
+expect_said '"train":48,"validation":12,"height":8,"width":8,"channels":1,"classes":\["0","1","2"\]'
+
+make_image_config() {  # FILE OBJECTIVE
+  cat > "$1" <<CONFIG
+steps: 6
+model { family: VIT layers: 2 heads: 2 width: 16 image_size: 8 patch_size: 4 image_channels: 1 dropout: 0.1 }
+data { train: "$WORK/data" }
+batch { micro_batch: 4 micro_batches: 6 }
+optimizer { learning_rate: 3e-3 }
+evaluation { every_steps: 3 }
+checkpoint { every_steps: 3 }
+dist { threads: 1 timeout_seconds: 60 }
+objective { $2 }
+CONFIG
+}
+make_image_config "$WORK/simclr" 'simclr { projection_width: 8 augmentation { smallest_crop: 0.4 flip: 0.5 blur: 0.5 } }'
+make_image_config "$WORK/rotation" 'rotation {}'
+make_image_config "$WORK/labels" 'image_classification { augmentation { brightness: 0.2 } }'
+
+train() {  # CONFIG RUN RANKS THREADS [--set …]
+  local config=$1 run=$2 n=$3 threads=$4; shift 4
+  ranks "$n" "$TSUGI" pretrain --config "$WORK/$config" --set "dist.threads=$threads" "$@" --out "$WORK/$run" --json \
+    > "$WORK/$run.json" 2> "$WORK/$run.err" || { cat "$WORK/$run.err" >&2; fail "training $run"; }
+}
+for objective in simclr rotation labels; do
+  train "$objective" "$objective-1" 1 1
+  for n in 2 3; do
+    train "$objective" "$objective-$n" "$n" 2
+    same_run "$WORK/$objective-1" "$WORK/$objective-$n"
+  done
+  train "$objective" "$objective-resumed" 2 1
+  rm -r "$WORK/$objective-resumed/checkpoints/step-00000006"
+  train "$objective" "$objective-resumed" 3 1
+  same_run "$WORK/$objective-1" "$WORK/$objective-resumed"
+  grep -q '"validation_accuracy":' "$WORK/$objective-1.json" || fail "no accuracy of $objective"
+done
+
+echo "- probed, exported, continued with labels"
+run=$WORK/simclr-1
+"$TSUGI" probe --checkpoint "$run" --train "$WORK/data" --test "$WORK/data" --neighbours 3 --threads 1 --json > "$WORK/one"
+"$TSUGI" probe --checkpoint "$run" --train "$WORK/data" --test "$WORK/data" --neighbours 3 --threads 2 --json > "$WORK/two"
+cmp "$WORK/one" "$WORK/two" || fail "threads change the probe"
+grep -q '"width":16,"probe_examples":48,"train":48,"test":12' "$WORK/one" || fail "the probe sees the projector: $(cat "$WORK/one")"
+expect_code 0 "$TSUGI" export --checkpoint "$run" --out "$WORK/exported" --json
+expect_said '"model_type":"vit"'
+! grep -q projector "$WORK/exported/model.safetensors" || fail "the projector was exported"
+"$TSUGI" probe --checkpoint "$WORK/exported" --train "$WORK/data" --test "$WORK/data" --neighbours 3 --json > "$WORK/three"
+cmp "$WORK/one" "$WORK/three" || fail "the exported model has other features"
+train labels continued 2 1 --init-from "$WORK/exported"
+grep -q ViTForImageClassification "$(last_checkpoint "$WORK/continued")/config.json" || fail "not a classifier"
+expect_code 0 "$TSUGI" plan --config "$WORK/simclr" --ranks 2 --json
+expect_said '"comparison":[1-9]'
+
+echo "- refused before training"
+expect_code 2 "$TSUGI" pretrain --config "$WORK/simclr" --set batch.micro_batch=1 --out "$WORK/no"
+expect_said 'two negatives'
+expect_code 3 "$TSUGI" pretrain --config "$WORK/simclr" --set batch.micro_batch=16 --out "$WORK/no"
+expect_said 'its own negative'
+expect_code 2 "$TSUGI" pretrain --config "$WORK/rotation" --set compute.device=CUDA --out "$WORK/no"
+expect_code 3 "$TSUGI" pretrain --config "$WORK/rotation" --set model.image_channels=3 --out "$WORK/no"
+expect_said 'set model.image_channels: 1'
+mkdir "$WORK/mixed"
+pictures=$(dirname "$0")/../golden/images
+cp "$pictures/colour.png" "$pictures/grey.jpg" "$WORK/mixed"
+head -c 100 "$pictures/colour.png" > "$WORK/mixed/damaged.png"
+expect_code 3 "$TSUGI" pretrain --config "$WORK/rotation" --set "data.train=$WORK/mixed" --out "$WORK/no"
+expect_said 'damaged.png: is damaged'
+cp "$pictures/colour.png" "$WORK/mixed/damaged.png"
+expect_code 3 "$TSUGI" pretrain --config "$WORK/labels" --set "data.train=$WORK/mixed" --set model.image_channels=3 --out "$WORK/no"
+expect_said 'has no labels'
+[ ! -e "$WORK/no/checkpoints" ] || fail "something was trained"
+echo "images: passed"
