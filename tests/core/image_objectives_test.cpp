@@ -195,7 +195,7 @@ TEST(Images, EpochsVisitEveryImageOnce) {
   EXPECT_TRUE(other_order);
 }
 
-std::string refusal(const std::string& objective, const std::vector<std::string>& overrides = {}) {
+std::string image_config_refusal(const std::string& objective, const std::vector<std::string>& overrides = {}) {
   try {
     image_config(objective, overrides);
   } catch (const Error& error) {
@@ -209,15 +209,15 @@ TEST(ImageConfig, WhatCannotBeIsRefusedBeforeTraining) {
   const auto expect = [](const std::string& text, const std::string& part) {
     EXPECT_NE(text.find(part), std::string::npos) << text;
   };
-  expect(refusal("simclr {}"), "augmentation changes nothing");
-  expect(refusal(kSimClr, {"batch.micro_batch=1"}), "two negatives");
-  expect(refusal("rotation {}", {"model.family=GPT2", "model.context=8"}), "set model.family: VIT");
-  expect(refusal("causal_lm {}"), "model.family VIT reads images");
-  expect(refusal("rotation {}", {"model.patch_size=3"}), "must be a multiple of");
-  expect(refusal("rotation {}", {"model.image_channels=2"}), "image_channels");
-  expect(refusal("rotation {}", {"model.context=9"}), "the number of patches and one, 5");
-  expect(refusal("rotation {}", {"batch.sequence=3"}), "must be left out");
-  EXPECT_EQ(refusal("rotation {}"), "");
+  expect(image_config_refusal("simclr {}"), "augmentation changes nothing");
+  expect(image_config_refusal(kSimClr, {"batch.micro_batch=1"}), "two negatives");
+  expect(image_config_refusal("rotation {}", {"model.family=GPT2", "model.context=8"}), "set model.family: VIT");
+  expect(image_config_refusal("causal_lm {}"), "model.family VIT reads images");
+  expect(image_config_refusal("rotation {}", {"model.patch_size=3"}), "must be a multiple of");
+  expect(image_config_refusal("rotation {}", {"model.image_channels=2"}), "image_channels");
+  expect(image_config_refusal("rotation {}", {"model.context=9"}), "the number of patches and one, 5");
+  expect(image_config_refusal("rotation {}", {"batch.sequence=3"}), "must be left out");
+  EXPECT_EQ(image_config_refusal("rotation {}"), "");
 }
 
 TEST(ImageObjectives, WrongPicturesAreNamed) {

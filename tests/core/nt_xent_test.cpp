@@ -100,7 +100,7 @@ GlobalGradient expected_gradient(int64_t leaves, int ranks, bool remote_keys) {
   return result;
 }
 
-double relative_error(const std::vector<float>& actual, const std::vector<float>& expected) {
+double gradient_error(const std::vector<float>& actual, const std::vector<float>& expected) {
   double squares = 0.0;
   double norm = 0.0;
   for (size_t i = 0; i < expected.size(); ++i) {
@@ -117,7 +117,7 @@ TEST(NtXent, GradientsAreThoseOfTheWholeBatchOnAnyNumberOfRanks) {
     const GlobalGradient one = run_nt_xent(leaves, 1);
     EXPECT_NEAR(one.loss, expected.loss, 1e-6 * expected.loss);
     EXPECT_EQ(one.count, leaves * 2 * kImages);
-    EXPECT_LE(relative_error(one.gradient, expected.gradient), 1e-6);
+    EXPECT_LE(gradient_error(one.gradient, expected.gradient), 1e-6);
     for (const int ranks : {2, 3, 4}) {
       const GlobalGradient many = run_nt_xent(leaves, ranks, ranks);
       EXPECT_EQ(many.loss, one.loss) << ranks << " ranks";
@@ -129,10 +129,10 @@ TEST(NtXent, GradientsAreThoseOfTheWholeBatchOnAnyNumberOfRanks) {
 // What a gather without gradient computes: the loss above, and a gradient that the test above would catch.
 TEST(NtXent, DetachedRemoteKeysHaveAnotherGradient) {
   const GlobalGradient right = run_nt_xent(4, 2);
-  EXPECT_LE(relative_error(right.gradient, expected_gradient(4, 2, true).gradient), 1e-6);
+  EXPECT_LE(gradient_error(right.gradient, expected_gradient(4, 2, true).gradient), 1e-6);
   const GlobalGradient detached = expected_gradient(4, 2, false);
   EXPECT_NEAR(detached.loss, right.loss, 1e-5 * right.loss);
-  EXPECT_GT(relative_error(detached.gradient, right.gradient), 0.05);
+  EXPECT_GT(gradient_error(detached.gradient, right.gradient), 0.05);
 }
 
 TEST(NtXent, OneMicroBatchIsTheSmallestGlobalBatch) {
