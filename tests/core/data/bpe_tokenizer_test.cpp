@@ -410,8 +410,9 @@ TEST(BpeTokenizer, HostileFilesAreErrorsThatNameTheElement) {
   EXPECT_THAT(error([](Json& j) { j["pre_tokenizer"]["pretokenizers"][0]["behavior"] = "Kept"; }),
               HasSubstr("behavior"));
   EXPECT_THAT(error([](Json& j) { j["normalizer"] = {{"type", "Lowercase"}}; }), HasSubstr("\"Lowercase\""));
-  EXPECT_THAT(error([](Json& j) { j["post_processor"] = {{"type", "BertProcessing"}}; }),
-              HasSubstr("\"BertProcessing\""));
+  EXPECT_THAT(error([](Json& j) { j["post_processor"] = {{"type", "OtherProcessing"}}; }),
+              HasSubstr("\"OtherProcessing\""));
+  EXPECT_THAT(error([](Json& j) { j["post_processor"] = {{"type", "BertProcessing"}}; }), HasSubstr("lacks \"cls\""));
   EXPECT_THAT(
       error([](Json& j) { j["post_processor"]["processors"][1]["special_tokens"]["<|begin_of_text|>"]["ids"] = {7}; }),
       HasSubstr("is not the id of its token"));
