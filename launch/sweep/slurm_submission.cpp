@@ -106,19 +106,19 @@ bool is_pointless(const SweepFolder& folder, const std::vector<SweepTask>& tasks
 }
 
 /// Tasks that wait for none of their own stage, but those of a trunk, which are one unit.
-struct Stage {
+struct SlurmStage {
   const char* what = "";
   std::vector<WorkUnit> units;
   std::set<std::string> jobs;  ///< of earlier submissions, with tasks that these wait for
 };
 
-std::vector<Stage> stages_of(const std::vector<SweepTask>& tasks, const std::vector<size_t>& missing,
-                             const std::map<std::string, QueuedTask>& queued) {
-  std::vector<Stage> stages{{"trunks", {}, {}}, {"runs", {}, {}}, {"fine-tunings", {}, {}}};
+std::vector<SlurmStage> stages_of(const std::vector<SweepTask>& tasks, const std::vector<size_t>& missing,
+                                  const std::map<std::string, QueuedTask>& queued) {
+  std::vector<SlurmStage> stages{{"trunks", {}, {}}, {"runs", {}, {}}, {"fine-tunings", {}, {}}};
   std::map<int, size_t> unit_of;  // by the task at which a trunk begins
   for (const size_t i : missing) {
     const SweepTask& task = tasks[i];
-    Stage& stage = stages[static_cast<size_t>(task.kind)];
+    SlurmStage& stage = stages[static_cast<size_t>(task.kind)];
     for (int one = task.after; one >= 0; one = tasks[static_cast<size_t>(one)].after) {
       const auto elsewhere = queued.find(tasks[static_cast<size_t>(one)].id);
       if (elsewhere != queued.end()) stage.jobs.insert(elsewhere->second.array);
@@ -233,7 +233,7 @@ Submission submit_to_slurm(const SweepFolder& folder, const LoadedSweep& loaded,
                           fs::current_path().string()};
   std::vector<std::string> before;                         // scripts of the stage before
   std::map<std::string, std::set<std::string>> waits_for;  // jobs, by script
-  for (const Stage& stage : stages_of(tasks, missing, queued)) {
+  for (const SlurmStage& stage : stages_of(tasks, missing, queued)) {
     if (stage.units.empty()) continue;
     std::vector<std::string> written_now;
     for (const JobArray& array : pack_runs(stage.units, options.classes, arrays)) {

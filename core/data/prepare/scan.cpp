@@ -13,7 +13,7 @@ namespace tsugi {
 namespace {
 
 constexpr size_t kRecordsAtOnce = 1 << 15;
-constexpr size_t kCodePoints = 0x110000;
+constexpr size_t kCodePointEnd = 0x110000;
 
 class BlockScanner {
  public:
@@ -45,7 +45,7 @@ class BlockScanner {
   void consume(const ScannedBlock& block) {
     scan_.blocks[consumed_++].document = scan_.documents;
     scan_.empty += block.empty;
-    if (!block.code_points.empty()) occurs_.resize(kCodePoints);
+    if (!block.code_points.empty()) occurs_.resize(kCodePointEnd);
     for (const char32_t point : block.code_points) occurs_[point] = true;
     for (const ScannedDocument& one : block.documents) {
       if (one.starts && one.ends) {
