@@ -9,8 +9,8 @@
 // reader must be fast enough for all, and only its host needs the files.
 //
 // Memory: some 5 MiB per thread and block under way (of rank 0 besides 10 MiB per thread of another rank), at most 256
-// MiB while duplicates are sought, and per document of the input 2 bits; a document in one piece (or a line of JSON) is held whole, with its tokens. Disk beside the result:
-// 24 bytes per document, until the end.
+// MiB while duplicates are sought, and per document of the input 2 bits; a document in one piece (or a line of JSON) is
+// held whole, with its tokens. Disk beside the result: 24 bytes per document, until the end.
 #pragma once
 
 #include <cstdint>

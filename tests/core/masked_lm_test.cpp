@@ -228,7 +228,7 @@ TEST(MaskedLm, PaddingIsNeverChosen) {
   EXPECT_GT(padded, 0) << "the test saw no padding";
 }
 
-std::string refusal(const std::string& text) {
+std::string masking_refusal(const std::string& text) {
   RunConfig config;
   parse_config("steps: 1 batch { micro_batch: 1 } optimizer { learning_rate: 1 } data { train: \"x\" } " + text, "test",
                {}, config);
@@ -243,19 +243,20 @@ std::string refusal(const std::string& text) {
 
 TEST(MaskedLm, WrongCombinationsAreRefused) {
   const std::string size = " layers: 1 heads: 1 width: 8 context: 8 vocabulary: 9 } ";
-  EXPECT_EQ(refusal("objective { masked_lm {} } model { family: BERT" + size), "");
-  EXPECT_EQ(refusal("objective { masked_lm {} } model { family: LLAMA bidirectional: true" + size), "");
-  EXPECT_NE(refusal("model { family: BERT" + size).find("objective.causal_lm"), std::string::npos);
-  EXPECT_NE(refusal("objective { causal_lm {} } model { family: LLAMA bidirectional: true" + size).find("causal_lm"),
+  EXPECT_EQ(masking_refusal("objective { masked_lm {} } model { family: BERT" + size), "");
+  EXPECT_EQ(masking_refusal("objective { masked_lm {} } model { family: LLAMA bidirectional: true" + size), "");
+  EXPECT_NE(masking_refusal("model { family: BERT" + size).find("objective.causal_lm"), std::string::npos);
+  EXPECT_NE(
+      masking_refusal("objective { causal_lm {} } model { family: LLAMA bidirectional: true" + size).find("causal_lm"),
+      std::string::npos);
+  EXPECT_NE(masking_refusal("objective { masked_lm {} } model {" + size).find("model.bidirectional is false"),
             std::string::npos);
-  EXPECT_NE(refusal("objective { masked_lm {} } model {" + size).find("model.bidirectional is false"),
-            std::string::npos);
-  EXPECT_NE(refusal("objective { masked_lm { mask_share: 0.9 random_share: 0.2 } } model { family: BERT" + size)
+  EXPECT_NE(masking_refusal("objective { masked_lm { mask_share: 0.9 random_share: 0.2 } } model { family: BERT" + size)
                 .find("more than 1"),
             std::string::npos);
-  EXPECT_NE(
-      refusal("objective { masked_lm {} } model { family: BERT head_transform: false" + size).find("head_transform"),
-      std::string::npos);
+  EXPECT_NE(masking_refusal("objective { masked_lm {} } model { family: BERT head_transform: false" + size)
+                .find("head_transform"),
+            std::string::npos);
 }
 
 }  // namespace

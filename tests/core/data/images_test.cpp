@@ -27,7 +27,9 @@ class ImageFolder {
     fs::create_directories(path_);
   }
   ~ImageFolder() { fs::remove_all(path_); }
-  std::string path(const std::string& name = "") const { return name.empty() ? path_.string() : (path_ / name).string(); }
+  std::string path(const std::string& name = "") const {
+    return name.empty() ? path_.string() : (path_ / name).string();
+  }
   void put(const std::string& name, const std::string& bytes) const {
     fs::create_directories((path_ / name).parent_path());
     std::ofstream(path_ / name, std::ios::binary) << bytes;
