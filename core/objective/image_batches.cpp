@@ -2,6 +2,7 @@
 
 #include "core/data/hash.h"
 #include "ops/base/error.h"
+#include "ops/cross_entropy/cross_entropy.h"
 
 namespace tsugi {
 namespace {
