@@ -10,7 +10,7 @@ Installs the packages that tsugi is built from (Debian 12 or Ubuntu 24.04 names)
 with sudo when you are not root. Packages that are already there are left as they are; the package
 lists are refreshed only when something is missing.
 
-  --tests   also what the tests use beyond the build (strace, clang-19 for fuzzing, Slurm)
+  --tests   also what the tests use beyond the build (strace, jq, clang-19 for fuzzing, Slurm)
   --lint    also what tests/lint.sh uses (clang-format-19, clang-tidy-19, shellcheck)
   --check   install nothing; list what is missing and exit 1 if there is anything
   --help    this text
@@ -50,6 +50,8 @@ LIST
 test_packages() {
   cat <<'LIST'
 strace               faults injected into system calls
+jq                   a parser of JSON that is not ours, for what --json prints
+time                 the peak memory of a process, against what was planned
 clang-19             fuzzing what reads files: libFuzzer …
 libclang-rt-19-dev   … and its sanitizers
 chromium             a sweep's report in a real browser

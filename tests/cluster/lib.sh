@@ -86,11 +86,38 @@ losses() {
     sed -E 's/"(seconds|tokens_per_second|mfu|exposed_seconds|wall_time|time)":[^,}]*,?//g; s/,\}/}/'
 }
 
-# same_run A B: equal losses, weights and moments at the last step.
+# tensors PATTERN FILE…: names and bytes of the tensors whose name matches (a Perl expression) in these safetensors files
+# of ours, by name. Pieces of one tensor (exp_avg/NAME@OFFSET, of several ranks) are put together.
+tensors() {
+  perl -e '
+    use strict; use warnings;
+    my ($pattern, %pieces) = (shift @ARGV);
+    for my $path (@ARGV) {
+      open my $file, "<:raw", $path or die "$path: $!\n";
+      read $file, my $length, 8; read $file, my $header, unpack("Q<", $length);
+      while ($header =~ /"([^"@]+)(?:@(\d+))?":\{"data_offsets":\[(\d+),(\d+)\]/g) {
+        my ($name, $offset, $begin, $end) = ($1, $2 // 0, $3, $4);
+        next unless $name =~ /$pattern/;
+        seek $file, 8 + length($header) + $begin, 0; read $file, my $bytes, $end - $begin;
+        die "$path: $name is cut short\n" unless length $bytes == $end - $begin;
+        die "$path: $name is there twice\n" if exists $pieces{$name}{$offset};
+        $pieces{$name}{$offset} = $bytes;
+      }
+    }
+    die "no tensor matches $pattern\n" unless %pieces;
+    for my $name (sort keys %pieces) {
+      print "\n$name\n", map { $pieces{$name}{$_} } sort { $a <=> $b } keys %{$pieces{$name}};
+    }' "$@" || fail "cannot read $2"
+}
+
+# same_run A B: equal losses, and equal weights and moments at the last step.
 same_run() {
   diff <(losses "$1") <(losses "$2") > "$WORK/difference" || { head -4 "$WORK/difference" >&2; fail "losses of $1 and $2 differ"; }
   local last_a last_b
   last_a=$(last_checkpoint "$1"); last_b=$(last_checkpoint "$2")
   cmp "$last_a/model.safetensors" "$last_b/model.safetensors" || fail "weights of $1 and $2 differ"
+  tensors '^exp_avg' "$last_a"/state/shard-* > "$WORK/moments-a"
+  tensors '^exp_avg' "$last_b"/state/shard-* > "$WORK/moments-b"
+  cmp "$WORK/moments-a" "$WORK/moments-b" || fail "moments of $1 and $2 differ"
 }
 last_checkpoint() { find "$1/checkpoints" -maxdepth 1 -name 'step-????????' | sort | tail -n 1; }

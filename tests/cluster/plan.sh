@@ -37,18 +37,17 @@ measure() {  # ROWS → planned total and measured peak, in bytes
   local change=("batch.micro_batch=$1" batch.micro_batches=1 model.width=256 model.dropout=0 evaluation.sequences=1)
   "$TSUGI" plan --config "$WORK/config" --set "${change[@]}" --json > "$WORK/plan"
   planned=$(number total)
-  peak=$({ command time -f '%M' "$TSUGI" pretrain --config "$WORK/config" --set "${change[@]}" --out "$WORK/run-$1" \
+  peak=$({ /usr/bin/time -f '%M' "$TSUGI" pretrain --config "$WORK/config" --set "${change[@]}" --out "$WORK/run-$1" \
     --json > /dev/null; } 2>&1 | tail -n 1)
   peak=$((peak * 1024))
 }
-if command -v time > /dev/null && [ -x /usr/bin/time ]; then
-  for family in GPT2 "LLAMA key_heads: 1"; do  # grouped queries, rotary tables, an untied head
-    sed -i "s/^model {\( family: .* layers\| layers\)/model { family: $family layers/" "$WORK/config"
-    rm -rf "$WORK/run-8" "$WORK/run-512"
-    measure 8; small_plan=$planned small_peak=$peak
-    measure 512; large_plan=$planned large_peak=$peak
-    awk -v p=$((large_plan - small_plan)) -v m=$((large_peak - small_peak)) \
-      'BEGIN { print "planned growth", p, "measured", m; exit !(m > 0.7 * p && m < 1.1 * p) }' || fail "the plan is off"
-  done
-fi
+[ -x /usr/bin/time ] || fail "there is no /usr/bin/time to measure with: launch/setup.sh --tests installs it"
+for family in GPT2 "LLAMA key_heads: 1"; do  # grouped queries, rotary tables, an untied head
+  sed -i "s/^model {\( family: .* layers\| layers\)/model { family: $family layers/" "$WORK/config"
+  rm -rf "$WORK/run-8" "$WORK/run-512"
+  measure 8; small_plan=$planned small_peak=$peak
+  measure 512; large_plan=$planned large_peak=$peak
+  awk -v p=$((large_plan - small_plan)) -v m=$((large_peak - small_peak)) \
+    'BEGIN { print "planned growth", p, "measured", m; exit !(m > 0.7 * p && m < 1.1 * p) }' || fail "the plan is off"
+done
 echo "plans are exact and free"
