@@ -4,8 +4,13 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "core/objective/clip.h"
+#include "core/objective/cpc.h"
 #include "core/objective/image_classification.h"
+#include "core/objective/moco.h"
 #include "core/objective/simclr.h"
+#include "core/objective/supervised_contrastive.h"
+#include "core/objective/triplet_views.h"
 #include "ops/base/error.h"
 
 namespace tsugi {
@@ -22,6 +27,32 @@ std::string describe_images(const ImageSet& set) {
 std::string validation_images(const DataConfig& config) {
   if (!config.validation().empty()) return config.validation();
   return std::filesystem::is_directory(config.train()) ? find_idx(config.train(), "validation") : "";
+}
+
+/// An objective that compares images with each other; null: none.
+template <class F>
+std::unique_ptr<Objective> make_contrastive_objective(const RunConfig& config, F&& batches) {
+  const ObjectiveConfig& objective = config.objective();
+  switch (objective.kind_case()) {
+    case ObjectiveConfig::kSimclr:
+      return std::make_unique<SimClrObjective>(batches(objective.simclr().augmentation()), objective.simclr());
+    case ObjectiveConfig::kSupervisedContrastive: {
+      const SupervisedContrastive& supervised = objective.supervised_contrastive();
+      return std::make_unique<SupervisedContrastiveObjective>(batches(supervised.augmentation()), supervised);
+    }
+    case ObjectiveConfig::kTriplet:
+      return std::make_unique<TripletObjective>(batches(objective.triplet().augmentation()), objective.triplet());
+    case ObjectiveConfig::kMoco:
+      return std::make_unique<MoCoObjective>(batches(objective.moco().augmentation()), objective.moco(),
+                                             config.batch());
+    case ObjectiveConfig::kClip:
+      return std::make_unique<ClipObjective>(batches(objective.clip().augmentation()), objective.clip(),
+                                             config.model());
+    case ObjectiveConfig::kCpc:
+      return std::make_unique<CpcObjective>(batches(objective.cpc().augmentation()), objective.cpc());
+    default:
+      return nullptr;
+  }
 }
 
 }  // namespace
@@ -45,16 +76,17 @@ ImageObjective make_image_objective(const RunConfig& config) {
   const auto batches = [&](const Augmentation& augmentation) {
     return ImageBatches(std::move(data), config.model(), augmentation, config.seed());
   };
-  if (objective.has_simclr()) {
+  const int64_t images = data.train.count();
+  const std::string name = data.train.name;
+  result.objective = make_contrastive_objective(config, batches);
+  if (result.objective != nullptr) {
     const int64_t step = int64_t{config.batch().micro_batch()} * config.batch().micro_batches();
-    if (step > data.train.count()) {
+    if (step > images) {
       throw Error(ExitCode::kData,
-                  data.train.name + " has " + std::to_string(data.train.count()) + " images, fewer than the " +
-                      std::to_string(step) + " of one step: an image would be its own negative",
+                  name + " has " + std::to_string(images) + " images, fewer than the " + std::to_string(step) +
+                      " of one step: an image would be its own negative",
                   "lower batch.micro_batch or batch.micro_batches");
     }
-    result.objective =
-        std::make_unique<SimClrObjective>(batches(objective.simclr().augmentation()), objective.simclr());
     return result;
   }
   const bool rotation = objective.has_rotation();

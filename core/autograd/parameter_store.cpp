@@ -89,6 +89,12 @@ void ParameterStore::allocate(const Context& context, DType compute_type) {
   working_ = context.empty({chunks_ * kChunkElements}, compute_type);
 }
 
+Tensor ParameterStore::exchange_working(Tensor flat) {
+  CHECK(flat.shape() == working_.shape() && flat.dtype() == working_.dtype());
+  std::swap(flat, working_);
+  return flat;
+}
+
 int64_t ParameterStore::parameters() const {
   int64_t sum = 0;
   for (const ParameterInfo& info : tensors_) sum += info.elements();

@@ -96,6 +96,8 @@ class ParameterStore {
 
   /// The flat working copy, [chunks·kChunkElements].
   const Tensor& working() const { return working_; }
+  /// Computes with `flat`, which has the shape of working(), from now on; returns what it computed with.
+  Tensor exchange_working(Tensor flat);
   /// Where gradients go from now on: f32 [trainable_chunks·kChunkElements], or more.
   void bind_gradients(Tensor flat) { gradients_ = std::move(flat); }
 

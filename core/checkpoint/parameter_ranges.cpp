@@ -47,6 +47,34 @@ SavedState adapter_state(const ParameterStore& store, const std::vector<StateRan
   return state;
 }
 
+SavedState state_share(const SavedState& whole, int ranks, int rank) {
+  SavedState share{whole.tensors, {}};
+  for (StateRange range : whole.ranges) {
+    const int64_t begin = range.length * rank / ranks;
+    const int64_t end = range.length * (rank + 1) / ranks;
+    range.offset += begin;
+    range.length = end - begin;
+    if (range.master != nullptr) range.master += begin;
+    if (range.length > 0) share.ranges.push_back(range);
+  }
+  return share;
+}
+
+int64_t saved_elements(const SavedState& state) {
+  int64_t sum = 0;
+  for (const StateRange& range : state.ranges) sum += range.length;
+  return sum;
+}
+
+void append_state(SavedState& state, const SavedState& more) {
+  const auto first = static_cast<int>(state.tensors.size());
+  state.tensors.insert(state.tensors.end(), more.tensors.begin(), more.tensors.end());
+  for (StateRange range : more.ranges) {
+    range.tensor += first;
+    state.ranges.push_back(range);
+  }
+}
+
 std::vector<StateRange> whole_tensors(ParameterStore& store) {
   CHECK(store.compute_type() == DType::kF32);
   std::vector<StateRange> ranges;

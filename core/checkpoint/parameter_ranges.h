@@ -20,6 +20,13 @@ struct SavedState {
 /// The trained parts alone, by the names that PEFT gives them: what an adapter's checkpoint holds.
 SavedState adapter_state(const ParameterStore& store, const std::vector<StateRange>& ranges);
 
+/// What rank `rank` of `ranks` writes of tensors that all of them have whole: about an equal part of each.
+SavedState state_share(const SavedState& whole, int ranks, int rank);
+/// Floats that the ranges point to, moments not counted.
+int64_t saved_elements(const SavedState& state);
+/// Adds the tensors of `more` and their ranges.
+void append_state(SavedState& state, const SavedState& more);
+
 /// Every element of an fp32 store's working copy, to read weights into.
 std::vector<StateRange> whole_tensors(ParameterStore& store);
 

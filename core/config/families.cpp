@@ -164,7 +164,9 @@ class Complaints {
     shapes();
     if (model_.family() == ModelConfig::VIT) {
       images();
-      require(model_.bidirectional(), "bidirectional", "true");
+      // The class token comes first: without bidirectional it would see itself alone.
+      const bool seen = model_.bidirectional() || model_.pooling() == ModelConfig::MEAN_OF_PATCHES;
+      require(seen, "bidirectional", "true (or model.pooling MEAN_OF_PATCHES)");
       require(!model_.head_transform(), "head_transform", "false");
       require(model_.tied(), "tied", "true");
       require(model_.logit_soft_cap() == 0.0f, "logit_soft_cap", "0");

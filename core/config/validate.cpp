@@ -61,6 +61,79 @@ void check_schedule(const RunConfig& config, std::vector<std::string>& complaint
   }
 }
 
+/// The changes that two views of a picture must differ by; null for objectives without.
+const Augmentation* views_of(const ObjectiveConfig& objective) {
+  switch (objective.kind_case()) {
+    case ObjectiveConfig::kSimclr:
+      return &objective.simclr().augmentation();
+    case ObjectiveConfig::kTriplet:
+      return &objective.triplet().augmentation();
+    case ObjectiveConfig::kMoco:
+      return &objective.moco().augmentation();
+    default:
+      return nullptr;
+  }
+}
+
+void check_queue(const RunConfig& config, std::vector<std::string>& complaints) {
+  const int64_t queue = config.objective().moco().queue();
+  const int64_t batch = int64_t{config.batch().micro_batch()} * config.batch().micro_batches();
+  if (queue % batch != 0) {
+    complaints.push_back(with_value("objective.moco.queue", queue) + " is not a multiple of the global batch, " +
+                         std::to_string(batch) +
+                         " (batch.micro_batch · batch.micro_batches), whose keys replace the oldest ones: set it to " +
+                         std::to_string((queue / batch + 1) * batch));
+  }
+  if (config.numerics().compute() != NumericsConfig::FP32) {
+    complaints.push_back(
+        "objective.moco needs numerics.compute FP32: the second encoder follows the weights more slowly than bf16 can "
+        "tell");
+  }
+  if (config.adapter().rank() > 0 || config.adapter().bottleneck() > 0) {
+    complaints.push_back("objective.moco trains whole weights, which its second encoder follows: leave out adapter");
+  }
+}
+
+void check_prediction(const RunConfig& config, std::vector<std::string>& complaints) {
+  if (config.model().bidirectional()) {
+    complaints.push_back(
+        "objective.cpc predicts patches from those before them, but model.bidirectional is true, so that every patch "
+        "is "
+        "seen: set model.bidirectional: false and model.pooling: MEAN_OF_PATCHES");
+  }
+  const int64_t patches = config.model().context() - 1;
+  if (config.objective().cpc().steps() >= patches) {
+    complaints.push_back(with_value("objective.cpc.steps", config.objective().cpc().steps()) +
+                         " must be less than the number of patches, " + std::to_string(patches));
+  }
+}
+
+/// Objectives that compare samples of a batch.
+void check_contrast(const RunConfig& config, const std::string& name, std::vector<std::string>& complaints) {
+  const ObjectiveConfig& objective = config.objective();
+  const bool two_views = views_of(objective) != nullptr || objective.has_supervised_contrastive();
+  if (objective.has_moco()) {
+    check_queue(config, complaints);
+  } else if ((two_views || objective.has_clip() || objective.has_cpc()) && config.batch().micro_batch() < 2) {
+    complaints.push_back(with_value("batch.micro_batch", config.batch().micro_batch()) +
+                         " leaves nothing to compare with: objective." + name +
+                         " needs two images or more, so that a view has two negatives");
+  }
+  if (objective.has_clip() && objective.clip().text_width() % objective.clip().text_heads() != 0) {
+    complaints.push_back(with_value("objective.clip.text_width", objective.clip().text_width()) +
+                         " is not a multiple of " +
+                         with_value("objective.clip.text_heads", objective.clip().text_heads()));
+  }
+  if (objective.has_cpc()) check_prediction(config, complaints);
+  const Augmentation* const views = views_of(objective);
+  if (views != nullptr && views->smallest_crop() >= 1.0f && views->flip() == 0.0f && views->brightness() == 0.0f &&
+      views->contrast() == 0.0f && views->blur() == 0.0f) {
+    complaints.push_back("objective." + name +
+                         ".augmentation changes nothing, so that both views of an image are equal: set smallest_crop "
+                         "(0.08 for photographs) or others of its fields");
+  }
+}
+
 /// Objectives of pictures.
 void check_images(const RunConfig& config, std::vector<std::string>& complaints) {
   const ObjectiveConfig& objective = config.objective();
@@ -75,20 +148,7 @@ void check_images(const RunConfig& config, std::vector<std::string>& complaints)
     complaints.push_back(with_value("batch.sequence", config.batch().sequence()) +
                          " must be left out: an image has as many tokens as it has");
   }
-  if (!objective.has_simclr()) return;
-  if (config.batch().micro_batch() < 2) {
-    complaints.push_back(
-        with_value("batch.micro_batch", config.batch().micro_batch()) +
-        " leaves nothing to compare with: objective.simclr needs two images or more, so that a view has "
-        "two negatives");
-  }
-  const Augmentation& views = objective.simclr().augmentation();
-  if (views.smallest_crop() >= 1.0f && views.flip() == 0.0f && views.brightness() == 0.0f && views.contrast() == 0.0f &&
-      views.blur() == 0.0f) {
-    complaints.push_back(
-        "objective.simclr.augmentation changes nothing, so that both views of an image are equal: set smallest_crop "
-        "(0.08 for photographs) or others of its fields");
-  }
+  check_contrast(config, name, complaints);
 }
 
 void check_objective(const RunConfig& config, std::vector<std::string>& complaints) {
@@ -96,7 +156,8 @@ void check_objective(const RunConfig& config, std::vector<std::string>& complain
   if (learns_from_images(config.objective())) return check_images(config, complaints);
   if (model.family() == ModelConfig::VIT) {
     complaints.push_back(
-        "model.family VIT reads images: set objective { image_classification {} }, rotation or simclr");
+        "model.family VIT reads images: set objective { image_classification {} }, rotation, simclr, "
+        "supervised_contrastive, triplet, moco, clip or cpc");
     return;
   }
   if (!config.objective().has_masked_lm()) {
@@ -130,7 +191,19 @@ void check_objective(const RunConfig& config, std::vector<std::string>& complain
 }  // namespace
 
 bool learns_from_images(const ObjectiveConfig& objective) {
-  return objective.has_image_classification() || objective.has_rotation() || objective.has_simclr();
+  switch (objective.kind_case()) {
+    case ObjectiveConfig::kImageClassification:
+    case ObjectiveConfig::kRotation:
+    case ObjectiveConfig::kSimclr:
+    case ObjectiveConfig::kSupervisedContrastive:
+    case ObjectiveConfig::kTriplet:
+    case ObjectiveConfig::kMoco:
+    case ObjectiveConfig::kClip:
+    case ObjectiveConfig::kCpc:
+      return true;
+    default:
+      return false;
+  }
 }
 
 void validate_run(RunConfig& config) {

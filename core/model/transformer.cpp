@@ -193,7 +193,7 @@ Variable Transformer::hidden(Tape& tape, const Tensor& tokens, const ForwardOpti
   return run_blocks(tape, {embedded(tape, tokens, options, first_position), {}}, shared, options);
 }
 
-Variable Transformer::hidden_of_images(Tape& tape, const Tensor& patches, const ForwardOptions& options) const {
+Variable Transformer::patch_features(Tape& tape, const Tensor& patches) const {
   CHECK(class_token_.defined()) << "a model of tokens";
   const Context& context = tape.context();
   Tensor inputs = patches;
@@ -201,9 +201,12 @@ Variable Transformer::hidden_of_images(Tape& tape, const Tensor& patches, const 
     inputs = context.empty(patches.shape(), class_token_.value().dtype());
     convert(context, patches, inputs);
   }
+  return patch_embedding_.forward(tape, tape.variable(inputs, false));
+}
+
+Variable Transformer::hidden_of_images(Tape& tape, const Tensor& patches, const ForwardOptions& options) const {
   mark(tape, options, embedding_unit_);
-  const Variable embedded = patch_embedding_.forward(tape, tape.variable(inputs, false));
-  const Variable tokens = image_tokens(tape, embedded, class_token_, position_embedding_);
+  const Variable tokens = image_tokens(tape, patch_features(tape, patches), class_token_, position_embedding_);
   const BlockContext shared{options.dropout, {}, {}, {}};
   return run_blocks(tape, {drop(tape, tokens, options.dropout.at(0)), {}}, shared, options);
 }

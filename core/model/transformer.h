@@ -48,6 +48,9 @@ class Transformer {
   /// Pictures: patches f32 [B, N, channels·patch²] (core/data/images/augment.h) → [B, 1 + N, width], the class token
   /// first.
   Variable hidden_of_images(Tape& tape, const Tensor& patches, const ForwardOptions& options) const;
+  /// What patches are before any of them sees another: the embedding that hidden_of_images() begins with, without
+  /// positions: [B, N, width]. Is to be called behind it, so that the embedding's gradient is complete when it says so.
+  Variable patch_features(Tape& tape, const Tensor& patches) const;
   /// What stands for each picture, as model.pooling says: hidden_of_images() → [B, width].
   Variable pooled(Tape& tape, const Variable& hidden) const;
 

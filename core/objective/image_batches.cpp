@@ -1,5 +1,7 @@
 #include "core/objective/image_batches.h"
 
+#include <algorithm>
+
 #include "core/data/hash.h"
 #include "ops/base/error.h"
 #include "ops/cross_entropy/cross_entropy.h"
@@ -15,6 +17,13 @@ void check_channels(const ImageSet& set, const ModelConfig& model) {
               set.name + " has images of " + std::to_string(set.channels) + " channels, the model reads " +
                   std::to_string(model.image_channels()),
               "set model.image_channels: " + std::to_string(set.channels));
+}
+
+void check_labelled(const ImageSet& set, const std::string& objective) {
+  if (!set.labels.empty()) return;
+  throw Error(ExitCode::kData, set.name + " has no labels, which objective." + objective + " learns",
+              "put images into one folder per class, or labels beside the IDX file; objective.rotation and "
+              "objective.simclr need none");
 }
 
 std::string hash_of_images(const ImageSet& set) {
@@ -38,6 +47,23 @@ ImageBatches::ImageBatches(ImageData data, const ModelConfig& model, const Augme
       patches_(int64_t{model.context()} - 1) {
   check_channels(data_.train, model);
   if (data_.validation) check_channels(*data_.validation, model);
+}
+
+void ImageBatches::require_labels(const std::string& objective, size_t classes) const {
+  check_labelled(data_.train, objective);
+  const size_t found = data_.train.classes.size();
+  if (found < classes) {
+    throw Error(ExitCode::kData, data_.train.name + " has " + std::to_string(found) + " class(es), objective." +
+                                     objective + " needs " + std::to_string(classes) +
+                                     ": there would be nothing to tell them from");
+  }
+  if (!data_.validation) return;
+  check_labelled(*data_.validation, objective);
+  const int32_t largest = *std::max_element(data_.validation->labels.begin(), data_.validation->labels.end());
+  if (largest >= static_cast<int32_t>(found)) {
+    throw Error(ExitCode::kData, data_.validation->name + " has the label " + std::to_string(largest) + ", " +
+                                     data_.train.name + " only " + std::to_string(found) + " classes");
+  }
 }
 
 int64_t ImageBatches::training_image(uint64_t sample) const {

@@ -37,6 +37,9 @@ class ImageBatches {
   const ImageData& data() const { return data_; }
   int64_t tokens() const { return patches_ + 1; }
   uint64_t seed() const { return seed_; }
+  /// Throws Error(kData) unless all pictures have labels, those to validate on labels of the same classes, and there
+  /// are at least `classes` of them. `objective`: its name, for the message.
+  void require_labels(const std::string& objective, size_t classes) const;
   /// The picture of global sample `sample`: every epoch visits each once, in an order of its own.
   int64_t training_image(uint64_t sample) const;
 

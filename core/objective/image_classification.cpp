@@ -2,20 +2,11 @@
 
 #include <algorithm>
 
-#include "ops/base/error.h"
-
 namespace tsugi {
 namespace {
 
 constexpr int64_t kTurns = 4;
 constexpr uint32_t kTurnView = 1;  // the stream behind that of the view itself
-
-void require_labels(const ImageSet& set) {
-  if (!set.labels.empty()) return;
-  throw Error(ExitCode::kData, set.name + " has no labels, which objective.image_classification learns",
-              "put images into one folder per class, or labels beside the IDX file; objective.rotation and "
-              "objective.simclr need none");
-}
 
 }  // namespace
 
@@ -24,16 +15,8 @@ ImageClassifier::ImageClassifier(ImageBatches batches, Task task) : batches_(std
     classes_ = {"0", "90", "180", "270"};
     return;
   }
-  const ImageData& data = batches_.data();
-  require_labels(data.train);
-  classes_ = data.train.classes;
-  if (!data.validation) return;
-  require_labels(*data.validation);
-  const int32_t largest = *std::max_element(data.validation->labels.begin(), data.validation->labels.end());
-  if (largest >= static_cast<int32_t>(classes_.size())) {
-    throw Error(ExitCode::kData, data.validation->name + " has the label " + std::to_string(largest) + ", " +
-                                     data.train.name + " only " + std::to_string(classes_.size()) + " classes");
-  }
+  batches_.require_labels("image_classification", 1);
+  classes_ = batches_.data().train.classes;
 }
 
 void ImageClassifier::declare_heads(ParameterStore& store, const ModelConfig& config) {

@@ -8,8 +8,9 @@ Variable Objective::features(Tape& tape, const Transformer& model, const Batch& 
   LOG(FATAL) << name() << " compares no features";
 }
 
-FeatureLoss Objective::compare(const Context& context, Communicator& communicator, const Tensor& all) const {
-  (void)context, (void)communicator, (void)all;
+FeatureLoss Objective::compare(const Context& context, Communicator& communicator, const Tensor& all,
+                               uint64_t first_sample) const {
+  (void)context, (void)communicator, (void)all, (void)first_sample;
   LOG(FATAL) << name() << " compares no features";
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/checkpoint/parameter_ranges.h"
 #include "core/data/batch.h"
 #include "core/data/training_data.h"
 #include "core/model/transformer.h"
@@ -24,6 +25,7 @@ struct EvaluationSum {
 struct FeatureLoss {
   std::vector<LossSum> losses;  ///< of each
   Tensor gradient;              ///< f32 [own micro-batches, rows, width]: of the sum of the losses of all ranks
+  int64_t nearest = 0;          ///< own rows of which a right partner is the nearest
 };
 
 class Objective {
@@ -71,12 +73,29 @@ class Objective {
   virtual int64_t feature_width() const { return 0; }
   /// Rows that a sample takes in a batch: its views.
   virtual int64_t rows_per_sample() const { return 1; }
-  /// f32 [rows of the batch, feature_width].
+  /// Rows of features of a sample.
+  virtual int64_t feature_rows() const { return rows_per_sample(); }
+  /// f32 [samples of the batch · feature_rows, feature_width].
   virtual Variable features(Tape& tape, const Transformer& model, const Batch& batch,
                             const ForwardOptions& options) const;
-  /// `all` f32 [micro-batches of the step, rows of each, feature_width], the same on all ranks: losses and gradients
-  /// of the rank's own micro-batches. Collective.
-  virtual FeatureLoss compare(const Context& context, Communicator& communicator, const Tensor& all) const;
+  /// `all` f32 [micro-batches of the step, rows of features of each, feature_width], the same on all ranks: losses and
+  /// gradients of the rank's own micro-batches. The step began at `first_sample`. Collective.
+  virtual FeatureLoss compare(const Context& context, Communicator& communicator, const Tensor& all,
+                              uint64_t first_sample) const;
+
+  /// Objectives that keep something beside the parameters (a queue, a second encoder). take_memory() is called once,
+  /// when all parameters are declared, with memory for what lives long; start() when training begins and the weights
+  /// are those it begins with, but not when it goes on from a checkpoint; end_step() when update number `update` is
+  /// done and all ranks have the new weights (collective).
+  virtual void take_memory(const Context& context, ParameterStore& store) { (void)context, (void)store; }
+  virtual void start() {}
+  virtual void end_step(const Context& context, Communicator& communicator, int64_t update) {
+    (void)context, (void)communicator, (void)update;
+  }
+  /// What of that is part of checkpoints: whole tensors, the same on all ranks.
+  virtual SavedState state() const { return {}; }
+  /// Bytes of all of it.
+  virtual int64_t state_bytes() const { return 0; }
 
   /// What must be equal on all ranks: names and contents of data files.
   virtual std::map<std::string, std::string> fingerprint() const = 0;

@@ -5,7 +5,7 @@
 
 #include "core/checkpoint/parameter_ranges.h"
 #include "core/nn/adapter.h"
-#include "core/objective/nt_xent.h"
+#include "core/objective/leaf_comparison.h"
 #include "dist/staged_communicator.h"
 #include "ops/base/error.h"
 #include "ops/base/profile_range.h"
@@ -76,6 +76,7 @@ Engine::Engine(ThreadPool& pool, Communicator& communicator, const RunConfig& co
     throw Error(ExitCode::kUsage, "all weights are frozen: there is nothing to train");
   }
   store_.allocate(heap_context_, compute_type(config));
+  objective.take_memory(heap_context_, store_);
   rotary_table_ = model_.rotary_positions(heap_context_, objective.sequence());
   ShardLayout layout = make_layout(store_, config.dist(), communicator.size());
   memory_plan_ = plan_memory(device, store_, model_, objective, config, communicator.size(), communicator.rank());
@@ -149,7 +150,7 @@ std::vector<LossSum> Engine::run_compared(uint64_t first_sample) {
   gather_leaves(*communicator_, features_);
   comparison_arena_->restart();
   const Context comparing(device_, heap_context_.pool(), *comparison_arena_);
-  const FeatureLoss loss = objective_->compare(comparing, *communicator_, features_);
+  const FeatureLoss loss = objective_->compare(comparing, *communicator_, features_, first_sample);
   for (int64_t leaf = own.begin; leaf < own.end; ++leaf) {
     store_.bind_gradients(reducer_->begin_leaf());
     {
@@ -267,6 +268,7 @@ StepReport Engine::step(int64_t update, uint64_t first_sample, float learning_ra
   }
   const ProfileRange phase("gather parameters");
   optimizer_->gather(device_communicator(), false);
+  objective_->end_step(heap_context_, *communicator_, update);
   return report;
 }
 

@@ -92,7 +92,7 @@ ArenaPlan plan_evaluation_arena(Device device, const Transformer& model, const O
 }
 
 Tensor shape_of_features(const Objective& objective, const RunConfig& config) {
-  const int64_t rows = config.batch().micro_batch() * objective.rows_per_sample();
+  const int64_t rows = config.batch().micro_batch() * objective.feature_rows();
   return Tensor::view(nullptr, {config.batch().micro_batches(), rows, objective.feature_width()}, DType::kF32);
 }
 
@@ -100,7 +100,7 @@ ArenaPlan plan_comparison_arena(Device device, const Objective& objective, const
                                 int rank) {
   PlannedRank communicator(rank, ranks);
   return dry_run(device, [&](const Context& context) {
-    objective.compare(context, communicator, shape_of_features(objective, config));
+    objective.compare(context, communicator, shape_of_features(objective, config), 0);
   });
 }
 
@@ -145,7 +145,8 @@ MemoryPlan plan_memory(Device device, ParameterStore& store, const Transformer& 
   plan.gradients =
       BucketReducer::buffer_bytes(layout.before(store.trainable_chunks()), rank, config.batch().micro_batches());
   if (copies_state(device, config.checkpoint())) {
-    plan.checkpoint_copy = StateCopy::bytes(copied_floats(device, store, layout, rank, config.adapter()));
+    plan.checkpoint_copy = StateCopy::bytes(copied_floats(device, store, layout, rank, config.adapter()) +
+                                            saved_elements(state_share(objective.state(), ranks, rank)));
   }
   plan.training_arena = static_cast<int64_t>(plan_training_arena(device, store, model, objective, config).total_bytes);
   if (objective.feature_width() > 0) {
@@ -153,6 +154,7 @@ MemoryPlan plan_memory(Device device, ParameterStore& store, const Transformer& 
                                            plan_feature_arena(device, model, objective, config).total_bytes +
                                            plan_comparison_arena(device, objective, config, ranks, rank).total_bytes);
   }
+  plan.objective_state = objective.state_bytes();
   plan.evaluation_arena = static_cast<int64_t>(plan_evaluation_arena(device, model, objective, config).total_bytes);
   return plan;
 }

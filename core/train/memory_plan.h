@@ -17,8 +17,10 @@ struct MemoryPlan {
   int64_t evaluation_arena = 0;  ///< the same for validation
   int64_t checkpoint_copy = 0;   ///< state that is being written; in host memory, whatever the device
   int64_t comparison = 0;        ///< features of the whole step and how they are compared; objectives that do
+  int64_t objective_state = 0;   ///< what the objective keeps beside the parameters
   int64_t total() const {
-    return parameters + optimizer + gradients + training_arena + evaluation_arena + checkpoint_copy + comparison;
+    return parameters + optimizer + gradients + training_arena + evaluation_arena + checkpoint_copy + comparison +
+           objective_state;
   }
 };
 

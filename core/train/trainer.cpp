@@ -93,7 +93,8 @@ class TrainingRun {
     if (on_other_device() || (keeps_files() && copies_state(options.device, config_.checkpoint()))) {
       state_copy_.emplace(engine_.context(),
                           copied_floats(options.device, engine_.store(), engine_.optimizer().layout(),
-                                        communicator.rank(), config_.adapter()));
+                                        communicator.rank(), config_.adapter()) +
+                              saved_elements(state_share(objective.state(), communicator.size(), communicator.rank())));
     }
   }
 
@@ -111,7 +112,8 @@ class TrainingRun {
   /// Calls load(ranges) with ranges that the host can write to, then brings them to the device.
   template <class F>
   void read_state(const std::vector<StateRange>& ranges, F&& load);
-  SavedState saved_state();
+  /// What this rank keeps in checkpoints, or wants of them: `of_objective` is its part of the objective's state.
+  SavedState saved_state(const SavedState& of_objective);
   std::string checkpoint_to_resume();
   void save();
   void end_saving();
@@ -170,7 +172,7 @@ void TrainingRun::restore() {
     const bool of_another_run = !from.empty() && from == options_.start_from;
     if (names_checkpoint() || of_another_run) verify_checkpoint(from);
     if (!from.empty()) {
-      const SavedState saved = saved_state();
+      const SavedState saved = saved_state(objective_.state());
       RunState state;
       read_state(saved.ranges, [&](const auto& ranges) { state = load_checkpoint(from, saved.tensors, ranges); });
       if (of_another_run && state.step >= config_.steps()) {
@@ -199,6 +201,7 @@ void TrainingRun::restore() {
   agree_on_errors(communicator_, code, failure);
   optimizer.refresh_working();
   engine_.gather();
+  if (from.empty()) objective_.start();
   result_.step = result_.start_step;
 }
 
@@ -229,11 +232,12 @@ void TrainingRun::load_initial_weights() {
   read_state(ranges, [&](const auto& host) { load_weights(options_.initial_weights, tensors, host); });
 }
 
-/// What this rank keeps in checkpoints.
-SavedState TrainingRun::saved_state() {
+SavedState TrainingRun::saved_state(const SavedState& of_objective) {
   std::vector<StateRange> ranges = engine_.optimizer().ranges(true);
-  if (trains_adapter()) return adapter_state(engine_.store(), ranges);
-  return {saved_tensors(engine_.store()), std::move(ranges)};
+  SavedState state = trains_adapter() ? adapter_state(engine_.store(), ranges)
+                                      : SavedState{saved_tensors(engine_.store()), std::move(ranges)};
+  append_state(state, of_objective);
+  return state;
 }
 
 void TrainingRun::save() {
@@ -254,7 +258,7 @@ void TrainingRun::save() {
     state.facts["bf16 products"] = matmul_bf16_path();
   }
   if (result_.first_loss) state.facts[kFirstLoss] = exact_text(*result_.first_loss);
-  SavedState kept = saved_state();
+  SavedState kept = saved_state(state_share(objective_.state(), communicator_.size(), communicator_.rank()));
   if (state_copy_) kept.ranges = state_copy_->take(kept.ranges);
   saving_.emplace();
   saving_path_ = add_saving(*saving_, communicator_, lease_, std::move(state), std::move(kept.tensors),

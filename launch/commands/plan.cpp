@@ -77,6 +77,7 @@ int plan(const PlanOptions& options) {
   if (has_adapter(config.adapter())) freeze_all_but_adapters(store, first_body_unit);
   store.allocate(Context(meta, pool, memory),
                  config.numerics().compute() == NumericsConfig::BF16 ? DType::kBF16 : DType::kF32);
+  objective.take_memory(Context(meta, pool, memory), store);
   // The first rank has the largest shards, the last one the most micro-batches: take the larger need.
   MemoryPlan bytes;
   for (const int rank : {0, options.ranks - 1}) {
@@ -106,6 +107,7 @@ int plan(const PlanOptions& options) {
                             {"evaluation_arena", bytes.evaluation_arena},
                             {"checkpoint_copy", bytes.checkpoint_copy},
                             {"comparison", bytes.comparison},
+                            {"objective_state", bytes.objective_state},
                             {"total", bytes.total()}};
   // An adapter's checkpoints hold the adapter alone.
   const int64_t checkpoint = store.trainable_parameters() * 4 * 3;
@@ -136,6 +138,7 @@ int plan(const PlanOptions& options) {
             << "  training arena  " << bytes_text(bytes.training_arena) << "\n"
             << "  evaluation      " << bytes_text(bytes.evaluation_arena) << "\n"
             << "  comparison      " << bytes_text(bytes.comparison) << "\n"
+            << "  objective       " << bytes_text(bytes.objective_state) << "\n"
             << "  checkpoint copy " << bytes_text(bytes.checkpoint_copy) << "\n"
             << "checkpoint        " << bytes_text(checkpoint) << "\n"
             << "The bits are the same for every number of ranks up to " << config.batch().micro_batches()

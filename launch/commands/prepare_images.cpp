@@ -17,13 +17,30 @@ constexpr uint64_t kSplitStream = 0x5911;
 struct PrepareImagesOptions {
   std::string images;
   std::string out;
+  std::string captions;
+  std::string class_captions;
   double validation_fraction = 0.1;
   uint64_t seed = 0;
   bool json = false;
 };
 
+/// Captions as the options say, else those that lie beside the pictures.
+void add_captions(const PrepareImagesOptions& options, ImageSet& set) {
+  if (!options.captions.empty()) set.captions = read_captions(options.captions, set.count());
+  if (options.class_captions.empty()) return;
+  if (set.labels.empty()) {
+    throw Error(ExitCode::kData, set.name + " has no labels, so that --class-captions " + options.class_captions +
+                                     " says nothing about its images");
+  }
+  const std::vector<std::string> of_class =
+      read_captions(options.class_captions, static_cast<int64_t>(set.classes.size()));
+  set.captions.clear();
+  for (const int32_t label : set.labels) set.captions.push_back(of_class[static_cast<size_t>(label)]);
+}
+
 int prepare_images(const PrepareImagesOptions& options) {
-  const ImageSet all = read_images(options.images);
+  ImageSet all = read_images(options.images);
+  add_captions(options, all);
   const int64_t count = all.count();
   const auto validation = static_cast<int64_t>(options.validation_fraction * static_cast<double>(count) + 0.5);
   if (validation >= count) throw Error(ExitCode::kUsage, "--validation-fraction leaves no image to train on");
@@ -60,6 +77,12 @@ void add_prepare_images(Command app) {
               "a folder of PNG and JPEG files, or of one such folder per class; or an IDX file, also .gz")
       .required();
   command.option("--out", options->out, "folder to write to").required();
+  const Option captions =
+      command.option("--captions", options->captions, "a text file with a caption on each line, as many as images");
+  command
+      .option("--class-captions", options->class_captions,
+              "a text file with a caption on each line, as many as classes: every image has that of its class")
+      .excludes(captions);
   command.option("--validation-fraction", options->validation_fraction, "how many to validate on, drawn at random")
       .show_default()
       .range(0.0, 1.0);

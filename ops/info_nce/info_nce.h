@@ -8,6 +8,11 @@
 // instead of a mask of R×K: a query leaves out the keys of its own group, except its positive. SimCLR's group is the
 // image: of its two views one is the query and the other the positive.
 //
+// Several positives P(i) (Khosla et al., "Supervised contrastive learning", 2020, equation 2) stand in the denominator
+// too, and count alike:
+//
+//   loss_i = log Σ_j∉X(i) exp(s_ij) - (1/|P(i)|)·Σ_p∈P(i) s_ip
+//
 // One rank of many computes the rows of its own queries against the keys of all, and the gradients of its own keys from
 // the queries of all and their log_sums: nothing but features and log_sums travels, and every sum over queries has one
 // order, whoever forms it.
@@ -29,12 +34,19 @@ struct InfoNce {
   Tensor query_groups;  ///< i32 [R]
   Tensor key_groups;    ///< i32 [K]
   float temperature = 1.0f;
+  /// Several positives: beside `positives`, the keys of the query's class that it does not leave out. Undefined: one.
+  Tensor query_classes = {};    ///< i32 [R]
+  Tensor key_classes = {};      ///< i32 [K]
+  Tensor positive_counts = {};  ///< i32 [R]: |P(i)|
 };
+
+/// Rows [first, first + count) of a problem, against all of its keys.
+InfoNce query_rows(const InfoNce& problem, int64_t first, int64_t count);
 
 /// What the rows add up to, in row order.
 struct InfoNceSum {
   LossSum loss;
-  int64_t nearest = 0;  ///< rows whose positive scores above all other keys that are not left out
+  int64_t nearest = 0;  ///< rows of which a positive scores above all other keys that are not left out
 };
 
 /// `log_sums` f64 [R] receives log Σ_j exp(s_ij) (0 where ignored), `d_queries` f32 [R, D], where defined, the gradient
@@ -55,10 +67,11 @@ struct InfoNce {
   int64_t width = 0;
   double temperature = 1.0;
 };
-/// The same in double; gradients are written where the spans are not empty.
+/// The same in double; gradients are written where the spans are not empty. Classes: several positives.
 InfoNceSum info_nce(const InfoNce& shape, std::span<const double> queries, std::span<const double> keys,
                     std::span<const int32_t> positives, std::span<const int32_t> query_groups,
-                    std::span<const int32_t> key_groups, std::span<double> d_queries, std::span<double> d_keys);
+                    std::span<const int32_t> key_groups, std::span<double> d_queries, std::span<double> d_keys,
+                    std::span<const int32_t> query_classes = {}, std::span<const int32_t> key_classes = {});
 }  // namespace reference
 
 }  // namespace tsugi

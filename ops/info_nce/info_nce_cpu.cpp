@@ -5,12 +5,12 @@
 #include "ops/base/ordered_sum.h"
 #include "ops/base/vector_math.h"
 #include "ops/info_nce/info_nce_internal.h"
+#include "ops/info_nce/score_chunks.h"
 
 namespace tsugi::cpu {
 namespace {
 
-// A piece covers about this many scores, so that short rows do not spend their time on taking pieces.
-constexpr int64_t kScoresPerPiece = 1 << 14;
+constexpr float kLowest = -std::numeric_limits<float>::infinity();
 
 struct RowResult {
   double loss = 0.0;
@@ -18,38 +18,83 @@ struct RowResult {
   bool nearest = false;
 };
 
+/// Of one query.
+struct PositiveScores {
+  double mean = 0.0;       ///< of the positives' scores
+  float best = kLowest;    ///< the largest of them
+  float others = kLowest;  ///< the largest of the other keys that are not left out
+};
+
+/// x are the query's scores, kLowest where a key is left out.
+PositiveScores one_positive(int32_t positive, int64_t keys, float* x) {
+  PositiveScores scores;
+  scores.best = x[positive];
+  scores.mean = static_cast<double>(scores.best);
+  x[positive] = kLowest;
+  float others = kLowest;
+#pragma omp simd reduction(max : others)
+  for (int64_t j = 0; j < keys; ++j) others = x[j] > others ? x[j] : others;
+  scores.others = others;
+  x[positive] = scores.best;
+  return scores;
+}
+
+PositiveScores many_positives(const InfoNce& problem, int64_t row, int32_t positive, int64_t keys, const float* x) {
+  const int32_t* const classes = problem.key_classes.data<int32_t>();
+  const int32_t own_class = problem.query_classes.data<int32_t>()[row];
+  PositiveScores scores;
+  for (int64_t j = 0; j < keys; ++j) {
+    const bool own = j == positive || (classes[j] == own_class && x[j] != kLowest);
+    float& largest = own ? scores.best : scores.others;
+    largest = std::max(largest, x[j]);
+    scores.mean += own ? static_cast<double>(x[j]) : 0.0;
+  }
+  scores.mean /= problem.positive_counts.data<int32_t>()[row];
+  return scores;
+}
+
 /// One query: x are its products with all keys.
-RowResult row_info_nce(const InfoNce& problem, int32_t positive, int32_t group, bool gradient, int64_t keys, float* x) {
+RowResult row_info_nce(const InfoNce& problem, int64_t row, bool gradient, int64_t keys, float* x) {
+  const int32_t positive = problem.positives.data<int32_t>()[row];
   if (positive == kIgnoreIndex) {
     if (gradient) std::fill(x, x + keys, 0.0f);
     return {};
   }
   CHECK(positive >= 0 && positive < keys) << "positive " << positive << " of " << keys << " keys";
-  constexpr float kLowest = -std::numeric_limits<float>::infinity();
+  const int32_t group = problem.query_groups.data<int32_t>()[row];
   const int32_t* const groups = problem.key_groups.data<int32_t>();
   const float scale = 1.0f / problem.temperature;
-  const float own = x[positive] * scale;
-  float others = kLowest;
-#pragma omp simd reduction(max : others)
+#pragma omp simd
   for (int64_t j = 0; j < keys; ++j) {
-    const bool out = groups[j] == group || groups[j] == kNoGroup || j == positive;
+    const bool out = (groups[j] == group || groups[j] == kNoGroup) && j != positive;
     x[j] = out ? kLowest : x[j] * scale;
-    others = x[j] > others ? x[j] : others;
   }
-  const float top = std::max(own, others);
+  const bool many = problem.key_classes.defined();
+  const PositiveScores scores =
+      many ? many_positives(problem, row, positive, keys, x) : one_positive(positive, keys, x);
+  const float top = std::max(scores.best, scores.others);
 #pragma omp simd
   for (int64_t j = 0; j < keys; ++j) x[j] = x[j] == kLowest ? 0.0f : fast_exp(x[j] - top);
-  x[positive] = fast_exp(own - top);
   const double sum = ordered_sum(x, keys);
   RowResult result;
   result.log_sum = std::log(sum) + static_cast<double>(top);
-  result.loss = result.log_sum - static_cast<double>(own);
-  result.nearest = own > others;
+  result.loss = result.log_sum - scores.mean;
+  result.nearest = scores.best > scores.others;
   if (!gradient) return result;
   const auto factor = static_cast<float>(static_cast<double>(scale) / sum);
 #pragma omp simd
   for (int64_t j = 0; j < keys; ++j) x[j] *= factor;
-  x[positive] -= scale;
+  if (!many) {
+    x[positive] -= scale;
+    return result;
+  }
+  const float share = scale / static_cast<float>(problem.positive_counts.data<int32_t>()[row]);
+  const int32_t* const classes = problem.key_classes.data<int32_t>();
+  const int32_t own_class = problem.query_classes.data<int32_t>()[row];
+  for (int64_t j = 0; j < keys; ++j) {
+    const bool out = groups[j] == group || groups[j] == kNoGroup;
+    if (j == positive || (classes[j] == own_class && !out)) x[j] -= share;
+  }
   return result;
 }
 
@@ -60,24 +105,22 @@ void column_info_nce(const InfoNce& problem, int32_t key, int32_t group, const d
   const int32_t* const groups = problem.query_groups.data<int32_t>();
   const double scale = 1.0 / static_cast<double>(problem.temperature);
   const auto factor = static_cast<float>(scale);
+  const bool many = problem.key_classes.defined();
+  const int32_t* const classes = many ? problem.query_classes.data<int32_t>() : nullptr;
+  const int32_t* const shares = many ? problem.positive_counts.data<int32_t>() : nullptr;
+  const int32_t own_class = many ? problem.key_classes.data<int32_t>()[key] : 0;
 #pragma omp simd
   for (int64_t i = 0; i < queries; ++i) {
     const bool own = positives[i] == key;
     const bool counts = own || (positives[i] != kIgnoreIndex && group != kNoGroup && groups[i] != group);
     const float exponent = static_cast<float>(static_cast<double>(x[i]) * scale - log_sums[i]);
-    x[i] = factor * ((counts ? fast_exp(exponent) : 0.0f) - (own ? 1.0f : 0.0f));
+    x[i] = factor * ((counts ? fast_exp(exponent) : 0.0f) - (own && !many ? 1.0f : 0.0f));
   }
-}
-
-template <class F>
-void for_each_score_row(const Context& context, const Tensor& scores, F&& body) {
-  const int64_t rows = scores.shape()[0];
-  const int64_t columns = scores.shape()[1];
-  const int64_t piece_rows = std::max(int64_t{1}, kScoresPerPiece / columns);
-  context.pool().for_each((rows + piece_rows - 1) / piece_rows, [&](int64_t piece, int) {
-    const int64_t end = std::min(rows, (piece + 1) * piece_rows);
-    for (int64_t row = piece * piece_rows; row < end; ++row) body(row, scores.data<float>() + row * columns);
-  });
+  if (!many) return;
+  for (int64_t i = 0; i < queries; ++i) {
+    const bool counts = positives[i] != kIgnoreIndex && group != kNoGroup && groups[i] != group;
+    if (positives[i] == key || (counts && classes[i] == own_class)) x[i] -= factor / static_cast<float>(shares[i]);
+  }
 }
 
 }  // namespace
@@ -85,9 +128,7 @@ void for_each_score_row(const Context& context, const Tensor& scores, F&& body) 
 void info_nce_rows(const Context& context, const InfoNce& problem, int64_t first, bool gradient, const Tensor& scores,
                    const Tensor& losses, const Tensor& nearest, const Tensor& log_sums) {
   for_each_score_row(context, scores, [&](int64_t row, float* x) {
-    const RowResult result =
-        row_info_nce(problem, problem.positives.data<int32_t>()[first + row],
-                     problem.query_groups.data<int32_t>()[first + row], gradient, scores.shape()[1], x);
+    const RowResult result = row_info_nce(problem, first + row, gradient, scores.shape()[1], x);
     losses.data<double>()[row] = result.loss;
     nearest.data<int32_t>()[row] = result.nearest ? 1 : 0;
     log_sums.data<double>()[first + row] = result.log_sum;

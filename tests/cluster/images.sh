@@ -12,7 +12,8 @@ idx() {
 mkdir -p "$WORK/raw"
 { idx 60 8 8; head -c 3840 /dev/urandom; } > "$WORK/raw/images-idx3-ubyte"
 { idx 60; for i in $(seq 1 60); do printf '%b' "\\0$((i % 3))"; done; } > "$WORK/raw/labels-idx1-ubyte"
-expect_code 0 "$TSUGI" prepare-images --images "$WORK/raw/images-idx3-ubyte" --out "$WORK/data" --validation-fraction 0.2 --json
+printf 'zero\none\ntwo\n' > "$WORK/words"
+expect_code 0 "$TSUGI" prepare-images --images "$WORK/raw/images-idx3-ubyte" --class-captions "$WORK/words" --out "$WORK/data" --validation-fraction 0.2 --json
 expect_said '"train":48,"validation":12,"height":8,"width":8,"channels":1,"classes":\["0","1","2"\]'
 
 make_image_config() {  # FILE OBJECTIVE
@@ -29,6 +30,10 @@ objective { $2 }
 CONFIG
 }
 make_image_config "$WORK/simclr" 'simclr { projection_width: 8 augmentation { smallest_crop: 0.4 flip: 0.5 blur: 0.5 } }'
+make_image_config "$WORK/moco" 'moco { queue: 48 momentum: 0.9 projection_width: 8 augmentation { smallest_crop: 0.4 } }'
+make_image_config "$WORK/clip" 'clip { projection_width: 8 text_layers: 1 text_heads: 2 text_width: 16 text_context: 6 }'
+make_image_config "$WORK/cpc" 'cpc { steps: 2 projection_width: 8 }'
+sed -i 's/patch_size: 4/patch_size: 4 bidirectional: false pooling: MEAN_OF_PATCHES/' "$WORK/cpc"
 make_image_config "$WORK/rotation" 'rotation {}'
 make_image_config "$WORK/labels" 'image_classification { augmentation { brightness: 0.2 } }'
 
@@ -37,7 +42,7 @@ train() {  # CONFIG RUN RANKS THREADS [--set …]
   ranks "$n" "$TSUGI" pretrain --config "$WORK/$config" --set "dist.threads=$threads" "$@" --out "$WORK/$run" --json \
     > "$WORK/$run.json" 2> "$WORK/$run.err" || { cat "$WORK/$run.err" >&2; fail "training $run"; }
 }
-for objective in simclr rotation labels; do
+for objective in simclr moco clip cpc rotation labels; do
   train "$objective" "$objective-1" 1 1
   for n in 2 3; do
     train "$objective" "$objective-$n" "$n" 2
@@ -66,7 +71,16 @@ grep -q ViTForImageClassification "$(last_checkpoint "$WORK/continued")/config.j
 expect_code 0 "$TSUGI" plan --config "$WORK/simclr" --ranks 2 --json
 expect_said '"comparison":[1-9]'
 
+expect_code 0 "$TSUGI" plan --config "$WORK/moco" --json
+expect_said '"objective_state":[1-9]'
+expect_code 0 "$TSUGI" export --checkpoint "$WORK/moco-1" --out "$WORK/of-moco"
+! grep -qE 'key_encoder|queue' "$WORK/of-moco/model.safetensors" || fail "the second encoder was exported"
+
 echo "- refused before training"
+expect_code 2 "$TSUGI" pretrain --config "$WORK/moco" --set objective.moco.queue=50 --out "$WORK/no"
+expect_said 'objective.moco.queue.*is not a multiple of the global batch, 24'
+expect_code 3 "$TSUGI" pretrain --config "$WORK/clip" --set "data.train=$WORK/raw/images-idx3-ubyte" --out "$WORK/no"
+expect_said 'has no captions'
 expect_code 2 "$TSUGI" pretrain --config "$WORK/simclr" --set batch.micro_batch=1 --out "$WORK/no"
 expect_said 'two negatives'
 expect_code 3 "$TSUGI" pretrain --config "$WORK/simclr" --set batch.micro_batch=16 --out "$WORK/no"

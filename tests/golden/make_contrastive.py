@@ -68,6 +68,37 @@ with open(sys.argv[1], "w") as sys.stdout:
     line("clip.loss", loss)
     line("clip.d_image", image.grad)
 
+    # Khosla et al. 2020, equation 2, as it stands there.
+    z = F.normalize(lcg(121, 8, 5)).requires_grad_()
+    classes = torch.tensor([0, 1, 0, 2, 0, 1, 0, 2])
+    logits = z @ z.T / 0.1
+    others = ~torch.eye(8, dtype=torch.bool)
+    loss = torch.zeros(())
+    for i in range(8):
+        positives = [p for p in range(8) if p != i and classes[p] == classes[i]]
+        log_sum = logits[i][others[i]].logsumexp(0)
+        loss = loss - sum(logits[i, p] - log_sum for p in positives) / len(positives)
+    loss.backward()
+    line("supcon.loss", loss / 8)
+    line("supcon.d_z", z.grad / 8)
+
+    # Row i and row i + 4 are of one image; all rows of others are negatives.
+    for name in ("margin", "logistic"):
+        x = lcg(131, 8, 5).requires_grad_()
+        z = F.normalize(x)
+        loss = torch.zeros(())
+        for i in range(8):
+            p = (i + 4) % 8
+            for n in set(range(8)) - {i, p}:
+                if name == "margin":
+                    d = ((z[i] - z[p]) ** 2).sum() - ((z[i] - z[n]) ** 2).sum()
+                    loss = loss + F.relu(0.2 + d) / 6
+                else:
+                    loss = loss + F.softplus((z[i] @ z[n] - z[i] @ z[p]) / 0.1) / 6
+        loss.backward()
+        line(f"triplet.{name}.loss", loss / 8)
+        line(f"triplet.{name}.d_x", x.grad / 8)
+
     for kind in ("dv", "nwj", "jsd", "infonce"):
         s = (lcg(91, 6, 6) + 2 * torch.eye(6)).requires_grad_()
         value = bound(kind, s)

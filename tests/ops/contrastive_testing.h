@@ -2,6 +2,7 @@
 #pragma once
 
 #include "ops/info_nce/info_nce.h"
+#include "ops/triplet/triplet.h"
 #include "tests/ops/testing.h"
 
 namespace tsugi::testing {
@@ -27,6 +28,7 @@ struct InfoNceProblem {
   reference::InfoNce shape;
   std::vector<double> queries, keys;
   std::vector<int32_t> positives, query_groups, key_groups;
+  std::vector<int32_t> query_classes = {}, key_classes = {}, positive_counts = {};  ///< empty: one positive
 
   /// Two views of `images` images, view by view: the positive of row i is row i ± images.
   static InfoNceProblem two_views(std::vector<double> z, int64_t images, int64_t width, double temperature) {
@@ -48,11 +50,33 @@ struct InfoNceProblem {
             integers(context, positives),
             integers(context, query_groups),
             integers(context, key_groups),
-            static_cast<float>(shape.temperature)};
+            static_cast<float>(shape.temperature),
+            query_classes.empty() ? Tensor() : integers(context, query_classes),
+            key_classes.empty() ? Tensor() : integers(context, key_classes),
+            positive_counts.empty() ? Tensor() : integers(context, positive_counts)};
   }
 
   InfoNceSum run_reference(std::span<double> d_queries = {}, std::span<double> d_keys = {}) const {
-    return reference::info_nce(shape, queries, keys, positives, query_groups, key_groups, d_queries, d_keys);
+    return reference::info_nce(shape, queries, keys, positives, query_groups, key_groups, d_queries, d_keys,
+                               query_classes, key_classes);
+  }
+  InfoNceSum run_triplet_reference(TripletForm form, double margin, std::span<double> d_queries = {},
+                                   std::span<double> d_keys = {}) const {
+    return reference::triplet(shape, form, margin, queries, keys, positives, query_groups, key_groups, d_queries,
+                              d_keys);
+  }
+
+  /// Keys of the query's class are positives too: counts them.
+  void count_positives() {
+    positive_counts.clear();
+    for (size_t i = 0; i < positives.size(); ++i) {
+      int32_t count = 0;
+      for (size_t j = 0; j < key_groups.size(); ++j) {
+        const bool out = key_groups[j] == kNoGroup || key_groups[j] == query_groups[i];
+        count += static_cast<int32_t>(j) == positives[i] || (!out && key_classes[j] == query_classes[i]);
+      }
+      positive_counts.push_back(count);
+    }
   }
 };
 

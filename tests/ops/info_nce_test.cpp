@@ -137,6 +137,51 @@ TEST(InfoNce, ImagesAndTextsLookForEachOther) {
   EXPECT_LE(testing::max_difference(d_image, golden.at("clip.d_image")), 1e-12);
 }
 
+/// The same with classes: some queries have several positives.
+InfoNceProblem problem_with_classes(int64_t queries, int64_t keys, int64_t width) {
+  InfoNceProblem p = mixed_problem(queries, keys, width);
+  for (int64_t i = 0; i < queries; ++i) p.query_classes.push_back(static_cast<int32_t>(i % 3));
+  for (int64_t j = 0; j < keys; ++j) p.key_classes.push_back(static_cast<int32_t>(j * j % 4));
+  p.count_positives();
+  return p;
+}
+
+TEST(InfoNce, SupervisedContrastiveMatchesPyTorch) {
+  const testing::Golden golden = testing::read_golden("contrastive.txt");
+  CpuContext cpu(1);
+  InfoNceProblem p;
+  p.shape = {8, 8, 5, 0.1};
+  p.queries = p.keys = normalized(testing::lcg_values(121, 40), 5);
+  p.positives = {2, 5, 0, 7, 0, 1, 0, 3};  // one of the class
+  p.query_groups = p.key_groups = {0, 1, 2, 3, 4, 5, 6, 7};
+  p.query_classes = p.key_classes = {0, 1, 0, 2, 0, 1, 0, 2};
+  p.count_positives();
+  EXPECT_EQ(p.positive_counts, (std::vector<int32_t>{3, 1, 3, 1, 3, 1, 3, 1}));
+  std::vector<double> d_queries(40);
+  std::vector<double> d_keys(40);
+  EXPECT_NEAR(p.run_reference(d_queries, d_keys).loss.sum / 8.0, golden.at("supcon.loss")[0], 1e-12);
+  for (size_t i = 0; i < 40; ++i) d_queries[i] = (d_queries[i] + d_keys[i]) / 8.0;
+  EXPECT_LE(testing::max_difference(d_queries, golden.at("supcon.d_z")), 1e-12);
+  const InfoNceResults r = run_info_nce(cpu, p.tensors(cpu));
+  EXPECT_NEAR(r.sum.loss.sum / 8.0, golden.at("supcon.loss")[0], 2e-6);
+}
+
+TEST(InfoNce, SeveralPositivesMatchTheReference) {
+  for (const auto& [queries, keys, width] : {std::tuple{9, 9, 5}, std::tuple{37, 70, 16}, std::tuple{65, 1500, 24}}) {
+    CpuContext cpu(2);
+    InfoNceProblem p = problem_with_classes(queries, keys, width);
+    const InfoNceResults r = run_info_nce(cpu, p.tensors(cpu));
+    std::vector<double> d_queries(p.queries.size());
+    std::vector<double> d_keys(p.keys.size());
+    const InfoNceSum expected = p.run_reference(d_queries, d_keys);
+    EXPECT_EQ(r.sum.loss.count, expected.loss.count);
+    EXPECT_EQ(r.sum.nearest, expected.nearest);
+    EXPECT_NEAR(r.sum.loss.sum, expected.loss.sum, 2e-6 * (1.0 + expected.loss.sum));
+    testing::expect_close(r.d_queries, d_queries, 5e-6);
+    testing::expect_close(r.d_keys, d_keys, 5e-6);
+  }
+}
+
 TEST(InfoNce, SpecialCasesInClosedForm) {
   CpuContext cpu(1);
   // All rows equal: every key is as likely as any other.
@@ -179,8 +224,10 @@ TEST(InfoNce, FloatMatchesTheReference) {
   }
 }
 
-TEST(InfoNce, ReferenceGradientIsTheSlopeOfItsLoss) {
-  InfoNceProblem p = mixed_problem(6, 9, 3);
+class InfoNceSlope : public ::testing::TestWithParam<bool> {};
+
+TEST_P(InfoNceSlope, IsTheReferencesGradient) {
+  InfoNceProblem p = GetParam() ? problem_with_classes(6, 9, 3) : mixed_problem(6, 9, 3);
   std::vector<double> d_queries(p.queries.size());
   std::vector<double> d_keys(p.keys.size());
   p.run_reference(d_queries, d_keys);
@@ -198,6 +245,9 @@ TEST(InfoNce, ReferenceGradientIsTheSlopeOfItsLoss) {
   check(p.queries, d_queries);
   check(p.keys, d_keys);
 }
+
+INSTANTIATE_TEST_SUITE_P(Positives, InfoNceSlope, ::testing::Bool(),
+                         [](const auto& parameter) { return std::string(parameter.param ? "several" : "one"); });
 
 // A rank has some of the rows and keys: the pieces are the same bits as the whole.
 TEST(InfoNce, KeysInPartsHaveTheGradientOfTheWhole) {

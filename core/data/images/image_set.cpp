@@ -8,6 +8,7 @@
 #include "core/data/images/idx.h"
 #include "core/data/input_stream.h"
 #include "core/data/json.h"
+#include "core/data/utf8.h"
 #include "ops/base/error.h"
 
 namespace tsugi {
@@ -16,6 +17,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kClassesBytes = int64_t{1} << 24;
+constexpr int64_t kCaptionsBytes = int64_t{1} << 32;
+constexpr size_t kCaptionBytes = size_t{1} << 16;
 
 Error image_error(const std::string& where, const std::string& reason, const std::string& hint = {}) {
   return Error(ExitCode::kData, where + ": " + reason, hint);
@@ -67,6 +70,15 @@ void read_idx_labels(const std::string& path, const std::string& classes, ImageS
   }
 }
 
+/// Where the captions of an images file would be; empty when its name does not say that it is one.
+std::string captions_beside(const std::string& images) {
+  const fs::path path(images);
+  const std::string name = path.filename().string();
+  const size_t at = name.rfind("images");
+  if (at == std::string::npos) return {};
+  return (path.parent_path() / (name.substr(0, at) + "captions.txt")).string();
+}
+
 ImageSet read_idx_images(const std::string& path, const ImageLimits& limits) {
   IdxArray array = read_idx_array(path, limits.total_bytes);
   const size_t rank = array.extents.size();
@@ -88,6 +100,9 @@ ImageSet read_idx_images(const std::string& path, const ImageLimits& limits) {
   set.pixels = std::move(array.bytes);
   if (const std::string labels = labels_beside(path); !labels.empty()) {
     read_idx_labels(labels, (fs::path(path).parent_path() / "classes.json").string(), set);
+  }
+  if (const std::string captions = captions_beside(path); fs::is_regular_file(captions)) {
+    set.captions = read_captions(captions, set.count());
   }
   return set;
 }
@@ -190,6 +205,30 @@ ImageSet read_images(const std::string& path, const ImageLimits& limits) {
   return reader.finish();
 }
 
+std::vector<std::string> read_captions(const std::string& path, int64_t images) {
+  const std::string text = read_file(path, kCaptionsBytes);
+  std::vector<std::string> captions;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    std::string line = text.substr(begin, end - begin);
+    if (line.ends_with('\r')) line.pop_back();
+    const std::string where = path + ":" + std::to_string(captions.size() + 1);
+    if (line.empty()) throw image_error(where, "an empty caption");
+    if (line.size() > kCaptionBytes) {
+      throw image_error(where, "a caption of " + std::to_string(line.size()) + " bytes; the limit is " +
+                                   std::to_string(kCaptionBytes));
+    }
+    if (valid_utf8_prefix(line) != line.size()) throw image_error(where, "is not UTF-8");
+    captions.push_back(std::move(line));
+    begin = end + 1;
+  }
+  if (static_cast<int64_t>(captions.size()) != images) {
+    throw image_error(path, "has " + std::to_string(captions.size()) + " lines, but must have " +
+                                std::to_string(images) + ", a caption on each");
+  }
+  return captions;
+}
+
 void write_idx(const ImageSet& set, const std::string& folder, const std::string& stem) {
   IdxArray images{{set.count(), set.height, set.width}, set.pixels};
   if (set.channels > 1) images.extents.push_back(set.channels);
@@ -204,6 +243,11 @@ void write_idx(const ImageSet& set, const std::string& folder, const std::string
     }
     write_idx_array(labels, folder + "/" + stem + "-labels-idx1-ubyte");
     write_file_durably(folder + "/classes.json", nlohmann::json(set.classes).dump() + "\n");
+  }
+  if (!set.captions.empty()) {
+    std::string text;
+    for (const std::string& caption : set.captions) text += caption + "\n";
+    write_file_durably(folder + "/" + stem + "-captions.txt", text);
   }
   write_idx_array(images, folder + "/" + stem + "-images-idx" + extents + "-ubyte");
 }
@@ -225,6 +269,7 @@ ImageSet select_images(const ImageSet& set, std::span<const int64_t> indices) {
     const std::span<const uint8_t> image = set.image(index);
     part.pixels.insert(part.pixels.end(), image.begin(), image.end());
     if (!set.labels.empty()) part.labels.push_back(set.labels[static_cast<size_t>(index)]);
+    if (!set.captions.empty()) part.captions.push_back(set.captions[static_cast<size_t>(index)]);
   }
   return part;
 }

@@ -1,0 +1,220 @@
+#include "core/objective/clip.h"
+
+#include <algorithm>
+
+#include "core/autograd/image_functions.h"
+#include "core/autograd/pair_functions.h"
+#include "core/config/families.h"
+#include "core/data/hash.h"
+#include "core/objective/block_losses.h"
+#include "ops/base/error.h"
+
+namespace tsugi {
+namespace {
+
+constexpr float kClipDeviation = 0.02f;
+/// Captions are bytes, and this behind the last one.
+constexpr int32_t kEndOfCaption = 256;
+constexpr uint64_t kTextDropout = 0x7E87;
+
+/// How often the nearest of the other side has the right caption, both ways.
+int64_t retrieved(const Context& context, const Tensor& features, const Tensor& captions) {
+  const int64_t rows = features.shape()[0] / 2;
+  const Tensor positives = context.empty({rows}, DType::kI32);
+  const Tensor groups = context.empty({rows}, DType::kI32);
+  const Tensor counts = context.empty({rows}, DType::kI32);
+  const Tensor log_sums = context.empty({rows}, DType::kF64);
+  for (int64_t i = 0; i < rows && !context.meta(); ++i) {
+    const auto* const all = captions.data<int32_t>();
+    positives.data<int32_t>()[i] = static_cast<int32_t>(i);
+    groups.data<int32_t>()[i] = 0;
+    counts.data<int32_t>()[i] = static_cast<int32_t>(std::count(all, all + rows, all[i]));
+  }
+  const Tensor none = context.empty({rows}, DType::kI32);
+  if (!context.meta()) std::fill_n(none.data<int32_t>(), rows, kNoGroup);
+  const Tensor images = features.slice(0, {rows, features.shape()[1]});
+  const Tensor texts = features.slice(rows * features.shape()[1], {rows, features.shape()[1]});
+  const InfoNce to_texts{images, texts, positives, none, groups, 1.0f, captions, captions, counts};
+  const InfoNce to_images{texts, images, positives, none, groups, 1.0f, captions, captions, counts};
+  return info_nce(context, to_texts, log_sums, {}).nearest + info_nce(context, to_images, log_sums, {}).nearest;
+}
+
+}  // namespace
+
+FeatureLoss clip_loss(const Context& context, Communicator& communicator, const Tensor& features,
+                      std::span<const int32_t> captions) {
+  const BlockPair both_ways[] = {{0, 1}, {1, 0}};
+  return contrast_blocks(context, communicator, features, 2, both_ways, captions);
+}
+
+ClipObjective::ClipObjective(ImageBatches batches, const Clip& config, const ModelConfig& model)
+    : batches_(std::move(batches)), config_(config) {
+  train_captions_ = number_captions(batches_.data().train);
+  if (numbers_.size() < 2) {
+    throw Error(ExitCode::kData, batches_.data().train.name +
+                                     ": all captions are the same, so that there is nothing to tell a picture's from");
+  }
+  if (batches_.data().validation) validation_captions_ = number_captions(*batches_.data().validation);
+  text_config_.set_family(ModelConfig::GPT2);
+  text_config_.set_layers(config_.text_layers());
+  text_config_.set_heads(config_.text_heads());
+  text_config_.set_width(config_.text_width());
+  text_config_.set_context(config_.text_context());
+  text_config_.set_vocabulary(kEndOfCaption + 1);
+  text_config_.set_dropout(model.dropout());
+  resolve_family(text_config_);
+}
+
+std::vector<int32_t> ClipObjective::number_captions(const ImageSet& set) {
+  if (set.captions.empty()) {
+    throw Error(ExitCode::kData, set.name + " has no captions, which objective.clip learns",
+                "`tsugi prepare-images --captions FILE` (or --class-captions) puts them beside the pictures");
+  }
+  const auto longest = static_cast<size_t>(config_.text_context()) - 1;
+  std::vector<int32_t> numbers;
+  for (size_t i = 0; i < set.captions.size(); ++i) {
+    const std::string& caption = set.captions[i];
+    if (caption.size() > longest) {
+      throw Error(ExitCode::kData,
+                  set.name + ": the caption of picture " + std::to_string(i) + " has " +
+                      std::to_string(caption.size()) + " bytes, objective.clip.text_context " +
+                      std::to_string(config_.text_context()) + " has room for " + std::to_string(longest),
+                  "raise objective.clip.text_context");
+    }
+    numbers.push_back(numbers_.try_emplace(caption, static_cast<int32_t>(numbers_.size())).first->second);
+  }
+  return numbers;
+}
+
+void ClipObjective::declare_heads(ParameterStore& store, const ModelConfig& config) {
+  const auto declare = [&](const char* name, int64_t in) {
+    return Linear::declare(store, {.names = {name},
+                                   .in = in,
+                                   .rows = {config_.projection_width()},
+                                   .deviation = kClipDeviation,
+                                   .bias = false,
+                                   .layout = WeightLayout::kOutIn});
+  };
+  scale_offset_ = store.add("logit_scale_offset", {1}, {Initialization::Kind::kZeros}, false);
+  image_projection_ = declare("visual_projection", config.width());
+  text_projection_ = declare("text_projection", config_.text_width());
+  store.end_unit();
+  text_.emplace(text_config_, store, false);
+}
+
+Batch ClipObjective::batch_shape(int64_t rows, Documents documents) const {
+  (void)documents;
+  Batch batch = batches_.shape(rows);
+  batch.tokens = Tensor::view(nullptr, {rows, int64_t{config_.text_context()}}, DType::kI32);
+  batch.positions = Tensor::view(nullptr, {rows}, DType::kI32);
+  return batch;
+}
+
+void ClipObjective::fill_pair(const Batch& batch, int64_t row, const ImageView& view, int32_t caption) const {
+  batches_.fill(batch, row, view);
+  const std::string& text = view.set->captions[static_cast<size_t>(view.image)];
+  const int64_t context = config_.text_context();
+  int32_t* const tokens = batch.tokens.data<int32_t>() + row * context;
+  std::fill_n(tokens, context, 0);
+  for (size_t i = 0; i < text.size(); ++i) tokens[i] = static_cast<uint8_t>(text[i]);
+  tokens[text.size()] = kEndOfCaption;
+  batch.positions.data<int32_t>()[row] = static_cast<int32_t>(row * context + static_cast<int64_t>(text.size()));
+  batch.targets.data<int32_t>()[row] = caption;
+}
+
+Batch ClipObjective::training_batch(uint64_t first_sample, int64_t count) const {
+  Batch batch = batches_.empty(count);
+  batch.tokens = host_integers({count, int64_t{config_.text_context()}});
+  batch.positions = host_integers({count});
+  batch.first_sample = first_sample;
+  for (int64_t row = 0; row < count; ++row) {
+    const uint64_t sample = first_sample + static_cast<uint64_t>(row);
+    const int64_t image = batches_.training_image(sample);
+    fill_pair(batch, row, {&batches_.data().train, image, sample, 0, true, 0},
+              train_captions_[static_cast<size_t>(image)]);
+  }
+  return batch;
+}
+
+int64_t ClipObjective::validation_batches(int64_t count, int64_t limit) const {
+  const auto all = static_cast<int64_t>(validation_captions_.size());
+  return (limit > 0 ? std::min(limit, all) : all) / count;
+}
+
+Batch ClipObjective::validation_batch(int64_t index, int64_t count, int64_t limit) const {
+  (void)limit;
+  Batch batch = batches_.empty(count);
+  batch.tokens = host_integers({count, int64_t{config_.text_context()}});
+  batch.positions = host_integers({count});
+  for (int64_t row = 0; row < count; ++row) {
+    const int64_t image = index * count + row;
+    fill_pair(batch, row, {&*batches_.data().validation, image, 0, 0, false, 0},
+              validation_captions_[static_cast<size_t>(image)]);
+  }
+  return batch;
+}
+
+Variable ClipObjective::features(Tape& tape, const Transformer& model, const Batch& batch,
+                                 const ForwardOptions& options) const {
+  // Both projections are behind both transformers, so that the heads' gradients are complete first.
+  const Variable image = model.pooled(tape, model.hidden_of_images(tape, batch.patches, options));
+  ForwardOptions of_text = options;
+  of_text.dropout.seed ^= kTextDropout;
+  const Variable text = select_rows(tape, text_->hidden(tape, batch.tokens, of_text), batch.positions);
+  const Variable z_image = normalize_rows(tape, image_projection_.forward(tape, image));
+  const Variable z_text = normalize_rows(tape, text_projection_.forward(tape, text));
+  return scale_pair(tape, z_image, z_text, 1.0 / static_cast<double>(config_.temperature()), scale_offset_);
+}
+
+FeatureLoss ClipObjective::compare(const Context& context, Communicator& communicator, const Tensor& all,
+                                   uint64_t first_sample) const {
+  std::vector<int32_t> captions;
+  const auto pairs = static_cast<uint64_t>(all.shape()[0] * all.shape()[1] / 2);
+  for (uint64_t i = 0; i < pairs && !context.meta(); ++i) {
+    captions.push_back(train_captions_[static_cast<size_t>(batches_.training_image(first_sample + i))]);
+  }
+  return clip_loss(context, communicator, all, captions);
+}
+
+namespace {
+
+FeatureLoss clip_loss_alone(const Context& context, const Tensor& features, const Tensor& captions) {
+  const std::unique_ptr<Communicator> alone = make_local_communicator();
+  std::span<const int32_t> numbers;
+  if (!context.meta()) numbers = {captions.data<int32_t>(), static_cast<size_t>(captions.elements())};
+  const Shape& shape = features.shape();
+  return clip_loss(context, *alone, features.reshape({1, shape[0], shape[1]}), numbers);
+}
+
+}  // namespace
+
+LossSum ClipObjective::loss(Tape& tape, const Transformer& model, const Batch& batch,
+                            const ForwardOptions& options) const {
+  const Variable both = features(tape, model, batch, options);
+  const FeatureLoss loss = clip_loss_alone(tape.context(), both.value, batch.targets);
+  if (both.requires_gradient()) both.gradient->add(tape.context(), loss.gradient.reshape(both.value.shape()));
+  return loss.losses.front();
+}
+
+EvaluationSum ClipObjective::evaluate(Tape& tape, const Transformer& model, const Batch& batch) const {
+  const Variable both = features(tape, model, batch, {});
+  const LossSum loss = clip_loss_alone(tape.context(), both.value, batch.targets).losses.front();
+  return {loss, retrieved(tape.context(), both.value, batch.targets)};
+}
+
+std::map<std::string, std::string> ClipObjective::fingerprint() const {
+  std::map<std::string, std::string> facts = batches_.fingerprint();
+  Hash64 hash;
+  const auto add = [&](const ImageSet& set) {
+    for (const std::string& caption : set.captions) {
+      hash.update(std::as_bytes(std::span(caption)));
+      hash.update(std::as_bytes(std::span("\n", 1)));
+    }
+  };
+  add(batches_.data().train);
+  if (batches_.data().validation) add(*batches_.data().validation);
+  facts["captions"] = std::to_string(hash.value());
+  return facts;
+}
+
+}  // namespace tsugi
