@@ -62,7 +62,13 @@ step "Packages"
 launch/setup.sh
 
 step "Build"
-cmake --preset release >"$out/build.log" || { cat "$out/build.log"; exit 1; }
+# CUDA kernels are a third of the work, and without a device nothing here would run on them.
+cuda=AUTO
+if ! command -v nvidia-smi >/dev/null && [[ ! -e build/release/ops/cuda/libtsugi_cuda.a ]]; then
+  cuda=OFF
+  echo "no nvidia-smi, so no device: without CUDA (cmake --preset release && ninja -C build/release builds it, too)"
+fi
+cmake --preset release -DTSUGI_CUDA=$cuda >"$out/build.log" || { cat "$out/build.log"; exit 1; }
 ninja -C build/release tsugi
 
 launcher=(mpirun -np "$ranks")
@@ -134,7 +140,7 @@ if [[ -z $text ]]; then
     head -n $(($2 * labels)) "$out/corpus/task/train.jsonl" >"$out/finetune/train-$2.jsonl"
     "${launcher[@]}" "$TSUGI" finetune --checkpoint "$out/pretrain" --task classification \
       --train "$out/finetune/train-$2.jsonl" --validation "$out/corpus/task/validation.jsonl" \
-      --epochs $((200 / $2)) --learning-rate 1e-3 "${@:3}" --json >"$out/finetune/$1-$2.json" 2>"$out/finetune/$1-$2.log" ||
+      --epochs $((200 / $2)) --learning-rate 1e-3 --device CPU "${@:3}" --json >"$out/finetune/$1-$2.json" 2>"$out/finetune/$1-$2.log" ||
       { cat "$out/finetune/$1-$2.log" >&2; exit 1; }
   }
   for few in 10 50; do

@@ -19,6 +19,7 @@
 #include "core/train/stop_signal.h"
 #include "core/train/trainer.h"
 #include "launch/commands/commands.h"
+#include "launch/device.h"
 #include "launch/instruction_data.h"
 #include "launch/mask_token.h"
 #include "launch/model_folder.h"
@@ -59,6 +60,8 @@ struct FinetuneOptions {
   double weight_decay = 0.1;
   uint64_t seed = 1337;
   int threads = 0;
+  std::string device = "AUTO";
+  std::string compute;  ///< empty until the device is known: BF16 there, FP32 on the CPU
   bool json = false;
 };
 
@@ -73,6 +76,14 @@ struct Task {
   double majority = 0.0;
   double ngrams = 0.0;
 };
+
+ComputeConfig compute_config(const FinetuneOptions& options) {
+  ComputeConfig::Device device = ComputeConfig::AUTO;
+  CHECK(ComputeConfig::Device_Parse(options.device, &device)) << options.device;
+  ComputeConfig config;
+  config.set_device(device);
+  return config;
+}
 
 /// A RunConfig from the options: everything that a recipe would say.
 RunConfig make_config(const FinetuneOptions& options, ModelConfig model, int64_t sequence, int64_t samples) {
@@ -98,6 +109,10 @@ RunConfig make_config(const FinetuneOptions& options, ModelConfig model, int64_t
   config.mutable_evaluation()->set_every_steps(options.evaluate_every);
   config.mutable_checkpoint()->set_every_steps(options.checkpoint_every);
   config.mutable_dist()->set_threads(options.threads);
+  *config.mutable_compute() = compute_config(options);
+  NumericsConfig::Compute compute = NumericsConfig::FP32;
+  CHECK(NumericsConfig::Compute_Parse(options.compute, &compute)) << options.compute;
+  config.mutable_numerics()->set_compute(compute);
   config.mutable_adapter()->set_rank(options.lora_rank);
   config.mutable_adapter()->set_alpha(static_cast<float>(options.lora_alpha));
   config.mutable_adapter()->set_targets(options.lora_targets);
@@ -254,11 +269,14 @@ void print_result(const FinetuneOptions& options, const Task& task, const Traine
   std::cout << std::endl;
 }
 
-int finetune(World& world, const FinetuneOptions& options) {
+int finetune(World& world, FinetuneOptions options) {
   Communicator& communicator = world.communicator();
   Task task;
   ModelFolder opened;
+  ChosenDevice chosen;
   on_all_ranks(communicator, [&] {
+    chosen = choose_device(compute_config(options), world);
+    if (options.compute.empty()) options.compute = chosen.operators == nullptr ? "FP32" : "BF16";
     opened = open_model(options.checkpoint, 1);
     refuse_bottlenecks(opened.description, opened.path, "fine-tuning");
     if (options.freeze_layers > opened.description.model.layers()) {
@@ -272,7 +290,9 @@ int finetune(World& world, const FinetuneOptions& options) {
   });
   install_stop_signals();
   communicator.barrier();
+  connect_devices(chosen, world, task.config.dist().timeout_seconds());
   const RunLog log(options.out, world.rank());
+  LOG(INFO) << "computes on " << chosen.description;
   if (task.instructions) {
     LOG(INFO) << "training: " << describe(task.instructions->train);
     LOG(INFO) << "validation: " << describe(task.instructions->validation);
@@ -281,6 +301,8 @@ int finetune(World& world, const FinetuneOptions& options) {
 
   TrainerOptions trainer;
   trainer.config = task.config;
+  trainer.device = chosen.device();
+  trainer.device_communicator = chosen.communicator.get();
   trainer.run_directory = options.out;
   trainer.resume = options.out.empty() ? "never" : options.resume;
   if (!options.from_scratch) trainer.initial_weights = opened.path;
@@ -379,6 +401,11 @@ void add_finetune(Command app) {
   command.option("--weight-decay", options->weight_decay, "of matrices").show_default().range(0.0, 10.0);
   command.option("--seed", options->seed, "of head, order and dropout").show_default();
   command.option("--threads", options->threads, "per rank; 0: the rank's share").show_default().range(0, 4096);
+  command.option("--device", options->device, "AUTO: CUDA if this program has it and there is a device, else CPU")
+      .show_default()
+      .one_of({"AUTO", "CPU", "CUDA"});
+  command.option("--compute", options->compute, "FP32 or BF16 products; default: BF16 on a device, FP32 on the CPU")
+      .one_of({"FP32", "BF16"});
   command.flag("--json", options->json, "print the result as one JSON object, and nothing else");
   command.run([options] {
     if (options->task == "classification" && options->validation.empty()) {

@@ -14,7 +14,6 @@
 
 #include "core/data/file.h"
 #include "core/data/hash.h"
-#include "core/data/json.h"
 #include "core/scaling/fit/fit_file.h"
 #include "launch/commands/sweep.h"
 #include "launch/report/marks.h"
@@ -161,27 +160,8 @@ const SweepRun* run_like(const SweepTable& table, double n, double d) {
   return found;
 }
 
-WrittenPrediction read_prediction(const std::string& path, const SweepTable& table) {
-  WrittenPrediction prediction;
-  prediction.file = fs::path(path).filename().string();
-  const JsonValue json = read_json(path, int64_t{1} << 20);
-  prediction.time = json.require_string("time");
-  prediction.form = json.require_object("fit").require_string("form");
-  prediction.fit_hash = json.require_object("fit").require_string("hash");
-  prediction.n = json.require_double("n");
-  prediction.d = json.require_double("d");
-  prediction.c = json.require_double("c");
-  prediction.loss = json.require_double("loss");
-  prediction.level = json.require_double("level");
-  for (const double value : {prediction.n, prediction.d, prediction.c, prediction.loss}) {
-    if (!(value > 0.0)) throw json.error("n, d, c and loss must be positive", "a file that sweep predict --out wrote");
-  }
-  const JsonValue interval = json.require_array("interval");
-  if (interval.size() != 2) throw interval.error("is not two numbers");
-  const auto end = [&](int64_t i) {
-    return interval.at(i).is_null() ? RunPoint::kUnknown : interval.at(i).as_double();
-  };
-  prediction.interval = {end(0), end(1)};
+WrittenPrediction prediction_of(const std::string& path, const SweepTable& table) {
+  WrittenPrediction prediction = read_prediction(path);
   if (const SweepRun* run = run_like(table, prediction.n, prediction.d)) {
     prediction.run = run->name;
     prediction.actual = run->loss;
@@ -236,7 +216,7 @@ SweepReport analyse(const ReportCommand& command, ThreadPool& pool) {
     }
   }
   for (const std::string& path : command.predictions) {
-    report.predictions.push_back(read_prediction(path, report.table));
+    report.predictions.push_back(prediction_of(path, report.table));
   }
   follow_optimum(report, command.budgets);
   report.exponents = estimate_exponents(csv, report.table.runs, report.fit, report.ranking, command.options, pool);

@@ -14,6 +14,7 @@
 #include "core/scaling/data/read_sweep.h"
 #include "core/scaling/fit/backtest.h"
 #include "core/scaling/fit/isoflop.h"
+#include "core/scaling/fit/prediction_file.h"
 #include "core/scaling/fit/sweep_fit.h"
 #include "launch/report/exponents.h"
 
@@ -22,15 +23,6 @@ namespace tsugi {
 /// A run of the CSV file that took no part in anything, and why.
 struct ExcludedRun {
   std::string name, reason;
-};
-
-/// What `tsugi sweep predict --out` wrote, with the run that came true, if the table has it.
-struct WrittenPrediction {
-  std::string file, time, form, fit_hash;
-  double n = 0.0, d = 0.0, c = 0.0, loss = 0.0, level = 0.95;
-  Interval interval;
-  std::string run;                     ///< empty: not there yet
-  double actual = RunPoint::kUnknown;  ///< its loss
 };
 
 struct SweepReport {

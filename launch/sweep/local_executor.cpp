@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <glog/logging.h>
 #include <sched.h>
-#include <signal.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -14,6 +13,7 @@
 #include <charconv>
 #include <chrono>
 #include <cmath>
+#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <initializer_list>
@@ -222,6 +222,10 @@ class Executor {
            std::to_string(task.run->config.seed()),
            "--threads",
            std::to_string(options_.threads),
+           "--device",
+           ComputeConfig::Device_Name(task.run->config.compute().device()),
+           "--compute",
+           NumericsConfig::Compute_Name(task.run->config.numerics().compute()),
            "--checkpoint-every",
            "200",
            "--baselines"});

@@ -4,26 +4,21 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include <cmath>
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "core/config/config.h"
 #include "core/data/csv.h"
 #include "core/data/file.h"
-#include "core/data/json.h"
 #include "launch/sweep/sweep_stages.h"
 #include "launch/training_data.h"
 #include "ops/base/error.h"
 
 namespace tsugi {
 namespace {
-
-constexpr int64_t kLargestResult = 1 << 20;
-constexpr int64_t kMostRanks = 1 << 30;
 
 std::string shortest(double value) {
   std::ostringstream text;
@@ -32,36 +27,10 @@ std::string shortest(double value) {
   return text.str();
 }
 
-/// The result.json of a folder, if there is one.
-std::optional<JsonValue> read_result(const std::string& folder, const std::string& id) {
-  const std::string path = folder + "/result.json";
-  if (!std::filesystem::exists(path)) return std::nullopt;
-  JsonValue json = read_json(path, kLargestResult);
-  if (json.require_string("id") != id) throw json.require("id").error("is not " + id);
-  const std::string status = json.require_string("status");
-  if (status != "done" && status != "diverged") {
-    throw json.require("status").error("is \"" + status + "\", not done or diverged");
-  }
-  return json;
-}
-
 /// A number of a table; empty for what is not known.
 std::string if_known(double value) { return value > 0.0 ? shortest(value) : ""; }
 
 }  // namespace
-
-RunSpeed read_speed(const JsonValue& json) {
-  RunSpeed speed;
-  speed.tokens_per_second = json.double_or("tokens_per_second", 0.0);
-  speed.mfu_palm = json.double_or("mfu", 0.0);
-  speed.mfu_causal = json.double_or("mfu_causal", 0.0);
-  speed.ranks = static_cast<int>(json.int_or("ranks", 0, 0, kMostRanks));
-  speed.threads = static_cast<int>(json.int_or("threads", 0, 0, kMostRanks));
-  speed.program = json.string_or("program", "");
-  speed.host = json.string_or("host", "");
-  speed.processor = json.string_or("processor", "");
-  return speed;
-}
 
 LoadedSweep load_sweep(const std::string& path, const std::vector<std::string>& overrides) {
   constexpr std::string_view kOfSweep = "sweep.";
@@ -109,78 +78,35 @@ std::string SweepFolder::run_directory(const PlannedRun& run) const {
 }
 
 std::optional<RunResult> SweepFolder::result(const PlannedRun& run) const {
-  const std::optional<JsonValue> json = read_result(run_folder(run), run.id);
-  if (!json) return std::nullopt;
-  RunResult result;
-  result.diverged = json->require_string("status") == "diverged";
-  result.loss = result.diverged ? std::numeric_limits<double>::quiet_NaN() : json->require_double("loss");
-  result.learning_rate = json->require_double("learning_rate");
-  result.seconds = json->require_double("seconds");
-  result.speed = read_speed(*json);
-  result.reason = json->string_or("reason", "");
-  return result;
+  const std::optional<JsonValue> json = read_task_result(run_folder(run), run.id);
+  return json ? std::optional(run_result(*json)) : std::nullopt;
 }
 
 std::optional<DownstreamResult> SweepFolder::downstream_result(const PlannedRun& run) const {
   const std::optional<JsonValue> json =
-      read_result(run_folder(run) + "/downstream-" + run.downstream_id, run.downstream_id);
-  if (!json) return std::nullopt;
-  DownstreamResult result;
-  result.diverged = json->require_string("status") == "diverged";
-  result.seconds = json->require_double("seconds");
-  if (result.diverged) return result;
-  result.accuracy = json->require_double("accuracy");
-  result.majority = json->require_double("majority_accuracy");
-  result.ngrams = json->require_double("ngram_accuracy");
-  result.loss = json->require_double("loss");
-  return result;
+      read_task_result(run_folder(run) + "/downstream-" + run.downstream_id, run.downstream_id);
+  return json ? std::optional(tsugi::downstream_result(*json)) : std::nullopt;
 }
 
 bool SweepFolder::has_result(const SweepTask& task) const {
-  return read_result(task_folder(task), task.id).has_value();
+  return read_task_result(task_folder(task), task.id).has_value();
 }
 
 bool SweepFolder::has_diverged(const SweepTask& task) const {
-  const std::optional<JsonValue> json = read_result(task_folder(task), task.id);
-  return json && json->require_string("status") == "diverged";
+  const std::optional<JsonValue> json = read_task_result(task_folder(task), task.id);
+  return json && tsugi::has_diverged(*json);
 }
 
 void SweepFolder::write_result(const PlannedRun& run, const RunResult& result) const {
-  nlohmann::ordered_json json{{"id", run.id}, {"name", run.name}, {"status", result.diverged ? "diverged" : "done"}};
-  if (!result.diverged) {
-    json["loss"] = result.loss;
-    json["tokens_per_second"] = result.speed.tokens_per_second;
-    json["mfu"] = result.speed.mfu_palm;
-    json["mfu_causal"] = result.speed.mfu_causal;
-    json["ranks"] = result.speed.ranks;
-    json["threads"] = result.speed.threads;
-    json["program"] = result.speed.program;
-    json["host"] = result.speed.host;
-    json["processor"] = result.speed.processor;
-  }
-  json["learning_rate"] = result.learning_rate;
-  json["seconds"] = result.seconds;
-  if (!result.reason.empty()) json["reason"] = result.reason;
-  write_file_durably(run_folder(run) + "/result.json", json.dump(2) + "\n");
+  write_run_result(run_folder(run), run.id, run.name, result);
 }
 
 void SweepFolder::write_downstream_result(const SweepTask& task, const DownstreamResult& result) const {
-  nlohmann::ordered_json json{
-      {"id", task.id}, {"run", task.run->name}, {"status", result.diverged ? "diverged" : "done"}};
-  if (!result.diverged) {
-    json["accuracy"] = result.accuracy;
-    json["majority_accuracy"] = result.majority;
-    json["ngram_accuracy"] = result.ngrams;
-    json["loss"] = result.loss;
-  }
-  json["seconds"] = result.seconds;
-  write_file_durably(task_folder(task) + "/result.json", json.dump(2) + "\n");
+  tsugi::write_downstream_result(task_folder(task), task.id, task.run->name, result);
 }
 
 void SweepFolder::write_segment_result(const SweepTask& task, bool diverged, double seconds) const {
-  const nlohmann::ordered_json json{
-      {"id", task.id}, {"name", task.name}, {"status", diverged ? "diverged" : "done"}, {"seconds", seconds}};
-  write_file_durably(task_folder(task) + "/result.json", json.dump(2) + "\n");
+  tsugi::write_segment_result(task_folder(task), task.id, task.name, diverged, seconds);
 }
 
 void SweepFolder::write_plan(const SweepPlan& plan) const {

@@ -17,8 +17,8 @@
 #include <string>
 #include <vector>
 
-#include "core/data/json.h"
 #include "core/scaling/plan/sweep_plan.h"
+#include "launch/sweep/sweep_result.h"
 #include "launch/sweep/sweep_task.h"
 
 namespace tsugi {
@@ -36,42 +36,6 @@ LoadedSweep load_sweep(const std::string& path, const std::vector<std::string>& 
 /// What a plan says of a run, as JSON.
 nlohmann::ordered_json run_json(const PlannedRun& run);
 nlohmann::ordered_json segment_json(const PlannedSegment& segment);
-
-/// How fast a run was, and where; from `pretrain --json`. Zeros and empty texts where that is not known: results of
-/// before this was kept, runs that diverged or were found complete.
-struct RunSpeed {
-  double tokens_per_second = 0.0;
-  double mfu_palm = 0.0;    ///< of the measured rate of matrix products
-  double mfu_causal = 0.0;  ///< counting half of attention's square (core/scaling/flops.h)
-  int ranks = 0;
-  int threads = 0;      ///< of each rank
-  std::string program;  ///< version and checksum
-  std::string host;     ///< of rank 0
-  std::string processor;
-};
-
-/// From what `pretrain --json` printed, or a result.json.
-RunSpeed read_speed(const JsonValue& json);
-
-/// How a run ended.
-struct RunResult {
-  bool diverged = false;       ///< at half the learning rate too
-  double loss = 0.0;           ///< nats per token on the validation data; NaN if it diverged
-  double learning_rate = 0.0;  ///< of the attempt that ended it
-  double seconds = 0.0;
-  RunSpeed speed;
-  std::string reason;  ///< of divergence: the last line of the log, or how far above guessing it ended
-};
-
-/// How the fine-tuning of a run ended.
-struct DownstreamResult {
-  bool diverged = false;
-  double accuracy = 0.0;  ///< on the validation texts
-  double majority = 0.0;  ///< of always saying the most frequent label
-  double ngrams = 0.0;    ///< of naive Bayes on byte n-grams (core/downstream/baselines.h)
-  double loss = 0.0;
-  double seconds = 0.0;
-};
 
 class SweepFolder {
  public:

@@ -378,6 +378,25 @@ for name, changes in {"theta_short": {"theta": [1]}, "theta_text": {"theta": ["a
                       "rivals": {"rivals": [{"form": "chinchilla", "theta": [1e999] * 5}]}}.items():
     put("fit_file", name, json.dumps({"tsugi_fit": fit["tsugi_fit"] | changes}))
 
+# --- what is predicted from it, and results of a sweep's tasks
+prediction = {"fit": {"file": "fit.json", "hash": "00112233aabbccdd", "form": "chinchilla"}, "time": "2026-11-22T20:00:00Z",
+              "n": 1e6, "d": 2e7, "c": 1.2e14, "loss": 3.5, "level": 0.95, "interval": [3.4, 3.6]}
+put("prediction", "valid", json.dumps(prediction))
+for name, changes in {"no_interval": {"interval": [None, None]}, "three": {"interval": [1, 2, 3]}, "backwards": {"interval": [3.6, 3.4]},
+                      "negative": {"loss": -1}, "text": {"n": "1e6"}, "level": {"level": 1.0}, "fit": {"fit": "fit.json"},
+                      "infinite": {"c": 1e999}}.items():
+    put("prediction", name, json.dumps(prediction | changes).replace("Infinity", "1e999"))
+result = {"id": "0123456789abcdef", "name": "8x4", "status": "done", "loss": 3.5, "tokens_per_second": 1e5, "mfu": 0.5, "mfu_causal": 0.4,
+          "ranks": 2, "threads": 1, "program": "tsugi 0.1", "host": "node-1", "processor": "", "learning_rate": 0.001, "seconds": 12.5}
+run, tuning = b"\0", b"\1"
+put("sweep_result", "valid", run + json.dumps(result).encode())
+put("sweep_result", "diverged", run + json.dumps(result | {"status": "diverged", "reason": "loss is nan\x07"}).encode())
+put("sweep_result", "downstream", tuning + json.dumps(result | {"accuracy": 0.4, "majority_accuracy": 0.1, "ngram_accuracy": 0.3}).encode())
+for name, changes in {"other_id": {"id": "f"}, "status": {"status": "lost"}, "ranks_negative": {"ranks": -1}, "ranks_2_40": {"ranks": 2**40},
+                      "loss_text": {"loss": "3.5"}, "loss_null": {"loss": None}, "threads_float": {"threads": 1.5}}.items():
+    put("sweep_result", name, run + json.dumps(result | changes).encode())
+put("sweep_result", "not_utf8", run + json.dumps(result | {"reason": "x"}).encode().replace(b'"x"', b'"\xff"'))
+
 # --- pages
 put("html", "valid", "<html><head><title>T</title><link rel='next' href='b.html#x'/></head><body><h1>Chapter 1. A</h1><p>one &amp; &#x4e8c;</p>"
     "<pre>code\n  here</pre><ul><li>x</li></ul><table><tr><td>a</td><td>b</td></tr></table></body></html>")

@@ -12,9 +12,9 @@
 #include "core/config/config.h"
 #include "core/objective/causal_lm.h"
 #include "core/objective/masked_lm.h"
-#include "core/train/trainer.h"
 #include "ops/base/error.h"
 #include "ops/cross_entropy/cross_entropy.h"
+#include "tests/core/cuda/train_somewhere.h"
 #include "tests/ops/cuda/context.h"
 #include "tests/ops/cuda/low_precision.h"
 #ifndef TSUGI_ON_DEVICE
@@ -23,6 +23,10 @@
 
 namespace tsugi {
 namespace {
+
+using testing::Outcome;
+using testing::train_somewhere;
+using testing::Where;
 
 constexpr int64_t kVocabulary = 37;
 
@@ -62,35 +66,8 @@ RunConfig make_config(const std::string& overrides) {
 
 constexpr const char* kGpt2 = "model { layers: 2 heads: 2 width: 16 context: 12 vocabulary: 37 dropout: 0.1 } ";
 
-/// The losses of every step, then those of the evaluations.
-class Recorder : public MetricsSink {
- public:
-  Recorder(std::vector<double>& losses, std::vector<double>& evaluations)
-      : losses_(losses), evaluations_(evaluations) {}
-  void step(const StepMetrics& metrics) override { losses_.push_back(metrics.loss); }
-  void evaluation(const EvaluationMetrics& metrics) override { evaluations_.push_back(metrics.loss); }
-  void flush() override {}
-
- private:
-  std::vector<double>& losses_;
-  std::vector<double>& evaluations_;
-};
-
-struct Outcome {
-  std::vector<double> losses, evaluations;
-  TrainerResult result;
-};
-
-struct Where {
-  DeviceOperators* device = nullptr;
-  std::string run_directory = {};
-  WorkRecorder* recorder = nullptr;
-};
-
 Outcome run(const RunConfig& config, const Where& where) {
   const std::string tokens = make_tokens();
-  const std::unique_ptr<Communicator> communicator = make_local_communicator();
-  ThreadPool pool(1);
   const Documents documents = config.data().documents() == DataConfig::APART ? Documents::kApart : Documents::kJoined;
   LanguageData data;
   data.train.push_back({TokenFile::open(tokens), 1.0});
@@ -105,19 +82,10 @@ Outcome run(const RunConfig& config, const Where& where) {
     objective = std::make_unique<CausalLm>(std::move(data), kVocabulary, config.batch().sequence(), config.seed(),
                                            config.objective().causal_lm());
   }
-  Outcome outcome;
+  for (const char* file : {"", ".documents"}) std::filesystem::remove(tokens + file);  // they are open
   TrainerOptions options;
   options.config = config;
-  options.device = {.operators = where.device};
-  options.run_directory = where.run_directory;
-  options.recorder = where.recorder;
-  options.make_sinks = [&](int64_t) {
-    std::vector<std::unique_ptr<MetricsSink>> sinks;
-    sinks.push_back(std::make_unique<Recorder>(outcome.losses, outcome.evaluations));
-    return sinks;
-  };
-  outcome.result = train(*communicator, pool, *objective, options);
-  return outcome;
+  return train_somewhere(*objective, std::move(options), where);
 }
 
 /// Trains on CUDA and, in both precisions, on the CPU.
