@@ -50,24 +50,26 @@ void count(const std::vector<ScoredTokens>& examples, InstructionCounts& counts)
 
 }  // namespace
 
-void add_instruction_options(Command command, InstructionArguments& arguments) {
-  command.option("--prompt-field", arguments.prompt_field, "instructions: member with the prompt").show_default();
-  command.option("--response-field", arguments.response_field,
-                 "instructions: member with the response; default: response or completion");
-  command
-      .option("--prompt-template", arguments.prompt_template,
-              "instructions: what comes before a response, with {prompt} where the prompt goes")
-      .show_default();
-  command
-      .option("--chat-template", arguments.chat,
-              "instructions: how messages are written; auto: as the tokenizer has the tokens, else chatml as text")
-      .show_default()
-      .one_of({"auto", "chatml", "llama3"});
-  command
-      .option("--too-long", arguments.too_long,
-              "instructions: examples that do not fit lose their end, are left out, or are an error")
-      .show_default()
-      .one_of({"cut", "drop", "refuse"});
+std::vector<Option> add_instruction_options(Command command, InstructionArguments& arguments) {
+  std::vector<Option> options{
+      command.option("--prompt-field", arguments.prompt_field, "instructions: member with the prompt").show_default(),
+      command.option("--response-field", arguments.response_field,
+                     "instructions: member with the response; default: response or completion"),
+      command
+          .option("--prompt-template", arguments.prompt_template,
+                  "instructions: what comes before a response, with {prompt} where the prompt goes")
+          .show_default(),
+      command
+          .option("--chat-template", arguments.chat,
+                  "instructions: how messages are written; auto: as the tokenizer has the tokens, else chatml as text")
+          .show_default()
+          .one_of({"auto", "chatml", "llama3"}),
+      command
+          .option("--too-long", arguments.too_long,
+                  "instructions: examples that do not fit lose their end, are left out, or are an error")
+          .show_default()
+          .one_of({"cut", "drop", "refuse"})};
+  return options;
 }
 
 InstructionTask read_instruction_task(const InstructionReading& reading, const InstructionArguments& arguments,

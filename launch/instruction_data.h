@@ -19,7 +19,7 @@ struct InstructionArguments {
   std::string chat = "auto";
   std::string too_long = "cut";
 };
-void add_instruction_options(Command command, InstructionArguments& arguments);
+std::vector<Option> add_instruction_options(Command command, InstructionArguments& arguments);
 
 /// What is needed beside `arguments` to read examples for a model.
 struct InstructionReading {

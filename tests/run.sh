@@ -52,5 +52,5 @@ fi
 
 selection=()
 if ((!full)); then selection=(--label-exclude '^full$'); fi
-# One after the other: most tests use several threads or ranks, and some measure time.
-ctest --test-dir build/release --output-on-failure --no-tests=error "${selection[@]}"
+# Two at a time, where tests/CMakeLists.txt does not say that they run alone.
+ctest --test-dir build/release --parallel 2 --output-on-failure --no-tests=error "${selection[@]}"

@@ -63,7 +63,7 @@ struct TokenFile::Impl {
         add(open_token_part(index.path_of(shard)));
         check_shard(index, shard, parts.back());
       }
-      fingerprint = index.hash;
+      fingerprint = hash64(std::as_bytes(std::span(&index.hash, 1)), fingerprint);
       vocabulary = index.vocabulary;
     } else {
       for (const std::string& one : paths_of(name)) add(open_token_part(one));

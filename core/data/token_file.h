@@ -37,8 +37,9 @@ class TokenFile {
   int64_t vocabulary() const;
   /// Start of every document, ascending, the first being 0; empty when a file does not say. 8 bytes of memory each.
   std::span<const int64_t> documents() const;
-  /// Of an index its hash, which covers the checksums of its shards; else a hash of the sizes and of both ends of every
-  /// file. Equal on all ranks that read the same files.
+  /// A hash of the sizes and the content of all files (of one beyond 64 MiB: of 1025 blocks of 4 KiB at equal
+  /// distances) and of the index, if there is one, which covers the checksums of its shards. Equal on all ranks that
+  /// read the same files.
   uint64_t fingerprint() const;
 
   /// Copies tokens [offset, offset + out.size()), which must lie in the file (checked). Throws Error(kData) naming

@@ -340,18 +340,16 @@ void add_finetune(Command app) {
               "\"response\", or \"messages\"; language-modelling: token file or folder")
       .required();
   command.option("--validation", options->validation, "the same form, to validate on");
-  command
-      .option("--validation-fraction", options->validation_fraction,
-              "instructions, without --validation: this part of --train is held out")
-      .show_default()
-      .range(0.0, 0.9);
-  add_instruction_options(command, options->instructions);
-  command
-      .option("--sequence", options->sequence,
-              "instructions: tokens in a row; 0: as the longest example needs, packed the model's context")
-      .show_default()
-      .non_negative();
-  command.flag("--packed", options->packed, "instructions: several examples in a row, none of which sees another");
+  std::vector<Option> of_instructions = add_instruction_options(command, options->instructions);
+  of_instructions.push_back(command.option("--validation-fraction", options->validation_fraction,
+                                           "instructions, without --validation: this part of --train is held out"));
+  of_instructions.back().show_default().range(0.0, 0.9);
+  of_instructions.push_back(
+      command.option("--sequence", options->sequence,
+                     "instructions: tokens in a row; 0: as the longest example needs, packed the model's context"));
+  of_instructions.back().show_default().non_negative();
+  of_instructions.push_back(
+      command.flag("--packed", options->packed, "instructions: several examples in a row, none of which sees another"));
   command.option("--out", options->out, "run directory; without it only the result is printed");
   command.option("--resume", options->resume, "auto, never, or a checkpoint folder").show_default();
   Option freeze =
@@ -382,7 +380,8 @@ void add_finetune(Command app) {
       .show_default()
       .one_of({"feed-forward", "both"})
       .needs(bottleneck);
-  command.flag("--baselines", options->baselines, "also score majority and bag-of-n-grams classifiers");
+  const Option baselines =
+      command.flag("--baselines", options->baselines, "also score majority and bag-of-n-grams classifiers");
   command.option("--epochs", options->epochs, "passes over the training examples").show_default().range(1e-3, 1e6);
   command.option("--batch", options->batch, "examples per step").show_default().range(int64_t{1}, int64_t{1} << 20);
   command.option("--micro-batches", options->micro_batches, "parts of a step, dealt out to the ranks")
@@ -407,9 +406,21 @@ void add_finetune(Command app) {
   command.option("--compute", options->compute, "FP32 or BF16 products; default: BF16 on a device, FP32 on the CPU")
       .one_of({"FP32", "BF16"});
   command.flag("--json", options->json, "print the result as one JSON object, and nothing else");
-  command.run([options] {
+  command.run([options, of_instructions, baselines] {
     if (options->task == "classification" && options->validation.empty()) {
       throw Error(ExitCode::kUsage, "--task classification needs --validation");
+    }
+    const auto only_for = [&](const char* task, const Option& option) {
+      if (!option.given() || options->task == task) return;
+      throw Error(ExitCode::kUsage, option.name() + " is for --task " + task + ", not " + options->task);
+    };
+    for (const Option& option : of_instructions) only_for("instructions", option);
+    only_for("classification", baselines);
+    if (options->batch % options->micro_batches != 0) {
+      throw Error(ExitCode::kUsage,
+                  "--batch " + std::to_string(options->batch) + " is no multiple of --micro-batches " +
+                      std::to_string(options->micro_batches),
+                  "a step is so many equal parts, whatever the number of ranks");
     }
     WorldOptions world;
     world.threads = options->threads;

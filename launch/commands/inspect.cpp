@@ -7,6 +7,7 @@
 #include "core/config/config.h"
 #include "core/data/mixture.h"
 #include "core/data/token_file.h"
+#include "core/data/token_shards.h"
 #include "core/model/huggingface.h"
 #include "core/model/transformer.h"
 #include "launch/commands/commands.h"
@@ -81,6 +82,10 @@ nlohmann::ordered_json describe_tokens(const std::string& path) {
   std::vector<int32_t> first(static_cast<size_t>(std::min<int64_t>(file.tokens(), 16)));
   file.read(0, file.vocabulary() > 0 ? file.vocabulary() : int64_t{1} << 31, first);
   json["first_tokens"] = first;
+  if (path.ends_with(".json")) {
+    verify_shards(read_shard_index(path));
+    json["verified"] = true;
+  }
   return json;
 }
 
@@ -102,8 +107,8 @@ int inspect(const InspectOptions& options) {
 
 void add_inspect(Command app) {
   auto options = std::make_shared<InspectOptions>();
-  Command command =
-      app.subcommand("inspect", "What a checkpoint, run directory or token file holds, and whether it is intact");
+  Command command = app.subcommand(
+      "inspect", "What a checkpoint, run directory, token file or index of shards holds, and whether it is intact");
   command.option("path", options->path, "folder or token file").required();
   command.flag("--json", options->json, "print the result as one JSON object, and nothing else");
   command.run([options] { return inspect(*options); });

@@ -37,6 +37,15 @@ for kind in bpe tail characters; do
   done
 done
 ls "$WORK/bpe-1/train-00003.bin" > /dev/null || fail "there are too few shards for this test"
+
+# One byte in the middle of a shard: inspect reads them all, against the index.
+expect_code 0 "$TSUGI" inspect "$WORK/bpe-1/train.index.json" --json
+expect_said '"verified":true'
+cp -r "$WORK/bpe-1" "$WORK/damaged"
+chmod u+w "$WORK/damaged/train-00001.bin"
+printf '\xff' | dd of="$WORK/damaged/train-00001.bin" bs=1 seek=200001 conv=notrunc status=none
+expect_code 3 "$TSUGI" inspect "$WORK/damaged/train.index.json"
+expect_said 'train-00001.bin.*checksum'
 cmp -s "$WORK/bpe-1/train-00000.bin" "$WORK/tail-1/train.bin" && fail "this test compares nothing"
 
 # A rank is killed: the job ends at once, and the same command goes on, also on other ranks.

@@ -82,4 +82,12 @@ echo "- fine-tuning"
 printf '{"text":"Line 1","label":"a"}\n{"text":3,"label":"a"}\n' > "$WORK/task.jsonl"
 expect_code 3 "$TSUGI" finetune --checkpoint "$WORK/run" --train "$WORK/task.jsonl" --validation "$WORK/task.jsonl"
 expect_said 'task.jsonl:2'
+printf '{"text":"Line 1","label":"a"}\n{"text":"Line 2","label":"b"}\n' > "$WORK/task.jsonl"
+task=(--checkpoint "$WORK/run" --train "$WORK/task.jsonl" --validation "$WORK/task.jsonl")
+expect_code 2 "$TSUGI" finetune "${task[@]}" --batch 10
+expect_said '--batch 10 is no multiple of --micro-batches 4'
+expect_code 2 "$TSUGI" finetune "${task[@]}" --packed
+expect_said '--packed is for --task instructions, not classification'
+expect_code 2 "$TSUGI" finetune "${task[@]}" --task instructions --baselines
+expect_said '--baselines is for --task classification, not instructions'
 echo "every mistake was named"

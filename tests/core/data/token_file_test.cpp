@@ -1,10 +1,12 @@
 #include "core/data/token_file.h"
 
 #include <fcntl.h>
+#include <glog/logging.h>
 #include <gmock/gmock.h>
 #include <unistd.h>
 
 #include <cstring>
+#include <filesystem>
 #include <numeric>
 
 #include "core/data/crc32c.h"
@@ -347,6 +349,35 @@ TEST(TokenFile, FingerprintTellsFilesApart) {
   EXPECT_NE(of(300, {{1}, {299, 0, 256, 255}}), fingerprint) << "other documents";
   EXPECT_NE(of(300, {{1, 299}, {0, 256, 254}}), fingerprint);
   EXPECT_NE(of(300, {{1, 299}, {0, 256}}), fingerprint);
+}
+
+TEST(TokenFile, FingerprintSeesTheMiddleOfAFile) {
+  const TestFolder folder;
+  std::vector<int32_t> ids(30'000, 1);
+  const auto fingerprint = [&](int64_t changed) {
+    TokenFileWriter writer(folder / "a.bin", 100);
+    ids[static_cast<size_t>(changed)] = 2;
+    writer.add_document(ids);
+    ids[static_cast<size_t>(changed)] = 1;
+    writer.finish();
+    return TokenFile::open(folder / "a.bin").fingerprint();
+  };
+  EXPECT_NE(fingerprint(10'000), fingerprint(10'001));
+  EXPECT_EQ(fingerprint(10'000), fingerprint(10'000));
+
+  // Of a large one a part is read, its ends always.
+  const auto large = [&](int64_t changed) {
+    const std::string path = folder / "large.bin";  // nanoGPT's form
+    folder.write("large.bin", "");
+    std::filesystem::resize_file(path, size_t{100} << 20);
+    const int descriptor = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+    PCHECK(::pwrite(descriptor, "\1", 1, changed) == 1);
+    ::close(descriptor);
+    return TokenFile::open(path).fingerprint();
+  };
+  EXPECT_NE(large(0), large(2));
+  EXPECT_NE(large((int64_t{100} << 20) - 2), large((int64_t{100} << 20) - 4));
+  EXPECT_NE(large(0), large((int64_t{100} << 20) - 2));
 }
 
 }  // namespace
