@@ -13,7 +13,7 @@ without pretraining and two simple baselines. Stopped at any point, the same com
   --text DIR        pretrain on the *.txt files below DIR instead (then there is no labelled task to fine-tune on)
   --out DIR         where everything goes (default: runs/demo)
   --languages "L…"  of the handbook (default: "en-US ja-JP"; the task is made from the first)
-  --minutes N       about how long to pretrain (default: 4)
+  --minutes N       about how long to pretrain (default: 3)
   --ranks N         processes; 1, 2 and 4 give the same weights, bit for bit (default: 2)
 TEXT
 }
@@ -23,7 +23,7 @@ fail() {
   exit 2
 }
 
-text="" out="" languages="en-US ja-JP" minutes=4 ranks=2
+text="" out="" languages="en-US ja-JP" minutes=3 ranks=2
 while (($#)); do
   case "$1" in
     --help | -h) usage; exit 0 ;;
@@ -184,3 +184,13 @@ if [[ -z $text ]]; then
   finetune/     one JSON per row, and table.txt
 TEXT
 fi
+
+step "What to try next"
+cat <<TEXT
+build/release/tsugi generate --checkpoint $out/pretrain --prompt "The " --temperature 0.8 --samples 3
+launch/demo.sh --minutes 30 --out runs/longer            # it learns more
+launch/demo.sh --text DIR --out runs/mine                # your own text
+build/release/tsugi plan --config launch/recipes/gpt2_124m.textproto --ranks 8   # what a larger one will need
+build/release/tsugi sweep run --config launch/recipes/sweeps/cpu_10min.textproto --set data.train=DIR --out runs/sweep
+README.md: your own runs, Hugging Face in and out, Slurm, sweeps
+TEXT
