@@ -109,6 +109,14 @@ TEST(Families, PresetsAreThePublishedOnes) {
   EXPECT_EQ(qwen.head_dim(), 128);
   EXPECT_TRUE(qwen.qk_norm());
   EXPECT_EQ(qwen.norm_epsilon(), 1e-6);
+  // "initializer_range" of every published config.json; GPT-2 alone divides its residual projections.
+  for (const char* family : {"GPT2", "LLAMA", "QWEN2", "QWEN3", "BERT", "ROBERTA", "DISTILBERT", "VIT"}) {
+    ModelConfig any;
+    parse_config(std::string("layers: 2 heads: 4 width: 64 context: 16 family: ") + family, "test", {}, any);
+    resolve_family(any);
+    EXPECT_EQ(any.init_deviation(), 0.02) << family;
+    EXPECT_EQ(any.init_scales_residual(), std::string(family) == "GPT2") << family;
+  }
   // What is written wins, and resolving again changes nothing.
   ModelConfig model = model_of("family: QWEN2 layers: 2 heads: 4 width: 64 context: 64 tied: false norm_epsilon: 1e-4");
   EXPECT_FALSE(model.tied());
