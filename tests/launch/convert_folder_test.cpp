@@ -101,6 +101,60 @@ TEST_F(ConvertFolder, RoundTripIsTheIdentity) {
   }
 }
 
+/// The tensors of all files of a folder by name: type, shape and bytes.
+std::map<std::string, std::string> stored_tensors(const std::string& folder) {
+  std::map<std::string, std::string> tensors;
+  for (const fs::directory_entry& file : fs::directory_iterator(folder)) {
+    if (file.path().extension() != ".safetensors") continue;
+    const std::string bytes = read_bytes(file.path().string());
+    const SafetensorsHeader header = parse_safetensors(bytes, static_cast<int64_t>(bytes.size()), file.path().string());
+    for (const auto& [name, tensor] : header.tensors) {
+      std::string& all = tensors[name];
+      for (const int64_t dimension : tensor.shape) all += std::to_string(dimension) + " ";
+      all += tensor.dtype + " " +
+             bytes.substr(static_cast<size_t>(tensor.begin), static_cast<size_t>(tensor.end - tensor.begin));
+    }
+  }
+  return tensors;
+}
+
+TEST_F(ConvertFolder, FoldersOfTransformersComeBackAsTheyWere) {
+  for (const char* name : {"gpt2", "llama", "bert", "roberta", "distilbert", "vit"}) {
+    SCOPED_TRACE(name);
+    const std::string theirs = std::string(TSUGI_SOURCE_DIR) + "/tests/golden/folders/" + name;
+    const HuggingfaceModel before = load_huggingface_config(theirs);
+    const Converted converted = convert([&](ConvertOptions& options) { options.from = theirs; });
+    const std::map<std::string, std::string> expected = stored_tensors(theirs);
+    EXPECT_GT(expected.size(), 10u);
+    EXPECT_TRUE(stored_tensors(out()) == expected);
+    const HuggingfaceModel after = load_huggingface_config(out());
+    EXPECT_EQ(after.model.DebugString(), before.model.DebugString());
+    EXPECT_EQ(after.labels, before.labels);
+    EXPECT_EQ(after.token_ids, before.token_ids);
+    EXPECT_EQ(after.dtype, before.dtype);
+    // In another type once, then as it is: the same bytes, in one file and in several.
+    for (const char* dtype : {"f32", "bf16", "f16"}) {
+      SCOPED_TRACE(dtype);
+      convert([&](ConvertOptions& options) {
+        options.from = theirs;
+        options.dtype = dtype;
+      });
+      const std::string once = read_bytes(out() + "/model.safetensors");
+      const std::string many = folder_.path() + "/many";
+      fs::remove_all(in());
+      fs::rename(out(), in());
+      fs::remove_all(many);
+      convert([&](ConvertOptions& options) {
+        options.out = many;
+        options.max_shard_bytes = 1000;
+      });
+      EXPECT_FALSE(fs::exists(many + "/model.safetensors"));
+      convert([&](ConvertOptions& options) { options.from = many; });
+      EXPECT_TRUE(read_bytes(out() + "/model.safetensors") == once);
+    }
+  }
+}
+
 TEST_F(ConvertFolder, NamesWithoutPrefixAndBuffersPass) {
   make("llama");
   const std::string whole = read_bytes(in() + "/model.safetensors");
