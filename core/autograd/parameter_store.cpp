@@ -50,6 +50,13 @@ Parameter ParameterStore::add(const std::string& name, Shape shape, Initializati
   return Parameter(this, static_cast<int>(tensors_.size()) - 1);
 }
 
+void ParameterStore::add_prefix(const std::string& prefix, size_t first) {
+  for (size_t t = first; t < tensors_.size(); ++t) {
+    tensors_[t].name.insert(0, prefix);
+    for (ParameterPart& part : tensors_[t].parts) part.name.insert(0, prefix);
+  }
+}
+
 int ParameterStore::end_unit() {
   unit_ends_.push_back(chunks_);
   return static_cast<int>(unit_ends_.size()) - 1;

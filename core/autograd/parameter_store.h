@@ -72,6 +72,8 @@ class ParameterStore {
   /// how files hold it, its rows together those of the shape; empty: under `name`.
   Parameter add(const std::string& name, Shape shape, Initialization initial, bool decay, int64_t padded_rows = 0,
                 std::vector<ParameterPart> parts = {});
+  /// Puts `prefix` before the names of tensor `first` and all that follow it.
+  void add_prefix(const std::string& prefix, size_t first);
   /// Closes the unit and returns its index.
   int end_unit();
 

@@ -8,6 +8,10 @@
 
 namespace tsugi {
 
+/// How the names of tensors begin that belong to an objective and to no model: what comes after training passes them
+/// over.
+inline constexpr const char* kObjectivePrefix = "objective.";
+
 /// Names and shapes of a store's parts, in the order of StateRange::tensor.
 std::vector<SavedTensor> saved_tensors(const ParameterStore& store);
 

@@ -10,6 +10,7 @@
 
 #include "core/checkpoint/checkpoint.h"
 #include "core/checkpoint/manifest.h"
+#include "core/checkpoint/parameter_ranges.h"
 #include "core/checkpoint/weight_folder.h"
 #include "core/data/file.h"
 #include "core/data/json.h"
@@ -34,8 +35,8 @@ bool is_buffer(const std::string& name) {
 }
 
 bool is_head(const std::string& name) {
-  constexpr std::array<std::string_view, 6> kHeads{"cls.",        "lm_head.",        "vocab_",
-                                                   "classifier.", "pre_classifier.", "projector."};
+  constexpr std::array<std::string_view, 7> kHeads{
+      "cls.", "lm_head.", "vocab_", "classifier.", "pre_classifier.", "projector.", kObjectivePrefix};
   return name == "score.weight" || name.ends_with("pooler.dense.weight") || name.ends_with("pooler.dense.bias") ||
          std::ranges::any_of(kHeads, [&](std::string_view start) { return name.starts_with(start); });
 }

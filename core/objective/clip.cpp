@@ -100,6 +100,7 @@ void ClipObjective::declare_heads(ParameterStore& store, const ModelConfig& conf
   text_projection_ = declare("text_projection", config_.text_width());
   store.end_unit();
   text_.emplace(text_config_, store, false);
+  store.add_prefix(kObjectivePrefix, 0);
 }
 
 Batch ClipObjective::batch_shape(int64_t rows, Documents documents) const {

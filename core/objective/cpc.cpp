@@ -59,6 +59,7 @@ void CpcObjective::declare_heads(ParameterStore& store, const ModelConfig& confi
   for (int64_t k = 1; k <= config_.steps(); ++k) predictions_.push_back(declare("prediction." + std::to_string(k)));
   code_ = declare("code");
   store.end_unit();
+  store.add_prefix(kObjectivePrefix, 0);
 }
 
 Batch CpcObjective::batch_shape(int64_t rows, Documents documents) const {

@@ -11,7 +11,6 @@ namespace tsugi {
 namespace {
 
 constexpr uint32_t kQueueSite = 0x51554555;
-constexpr const char* kKeyEncoder = "key_encoder.";
 
 /// Computes with other weights while it lives.
 class OtherWeights {
@@ -155,11 +154,12 @@ SavedState MoCoObjective::state() const {
       for (const int64_t extent : state.tensors[i].shape) whole.length *= extent;
     }
   }
-  for (SavedTensor& tensor : state.tensors) tensor.name = kKeyEncoder + tensor.name;
+  for (SavedTensor& tensor : state.tensors) tensor.name.insert(0, std::string(kObjectivePrefix) + "key_encoder.");
   StateRange all;
   all.length = queue_.elements();
   all.master = queue_.data<float>();
-  append_state(state, {{{"queue", {config_.queue(), config_.projection_width()}}}, {all}});
+  append_state(state,
+               {{{std::string(kObjectivePrefix) + "queue", {config_.queue(), config_.projection_width()}}}, {all}});
   return state;
 }
 

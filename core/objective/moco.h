@@ -8,7 +8,8 @@
 // The queue holds the keys of the last global batches, first in, first out, on every rank alike: a step's losses are
 // those against the queue as it was, then the keys of all ranks replace the oldest. So a micro-batch's loss depends on
 // its own pictures and on what the last step left, and nothing is exchanged in between. Queue and second encoder are
-// part of checkpoints ("key_encoder.NAME", "queue"); a queue that is not full holds random directions. Which part is
+// part of checkpoints ("objective.key_encoder.NAME", "objective.queue"); a
+// queue that is not full holds random directions. Which part is
 // the oldest follows from the step's number.
 #pragma once
 
