@@ -49,7 +49,6 @@ np=2 try prepare -- --text text --out together --tokenizer tokenizer
 
 echo "- a model"
 try plan -- --config config --ranks 2
-try bench step -- --config config --set model.vocabulary=50 --steps 1 --warm-up 0
 try bench step -- --config config --set model.vocabulary=50 --steps 1 --warm-up 0 --profile
 try pretrain -- --config config --out run
 np=2 try pretrain -- --config config --out run-2
@@ -65,8 +64,7 @@ try generate -- --checkpoint run --prompt Line --prompt 'the ' --tokens 3 --samp
 echo '{"ctx":"Line 1","endings":[" of"," fo"],"label":0}' > questions
 echo '{"prompt":"Line 1","response":" of"}' > instructions
 try finetune -- --checkpoint run --train task-train.jsonl --validation task-validation.jsonl --epochs 0.5 --baselines --out classifier
-np=2 try finetune -- --checkpoint run --train task-train.jsonl --validation task-validation.jsonl --epochs 0.5
-try finetune -- --checkpoint run --task language-modelling --train data --epochs 0.1
+np=2 try finetune -- --checkpoint run --task language-modelling --train data --epochs 0.1
 try finetune -- --checkpoint run --task instructions --train instructions --epochs 1 --batch 1 --micro-batches 1
 try evaluate -- --checkpoint run --tokens data/validation.bin --sequences 2
 try evaluate -- --checkpoint run --multiple-choice questions

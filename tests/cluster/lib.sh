@@ -6,7 +6,8 @@ set -euo pipefail
 TSUGI=$(realpath "$TSUGI")
 # The folder's path has a space and an umlaut: whoever forgets a quote fails here.
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/tsugi test ü.XXXXXX")
-cleanup() { rm -rf "$WORK"; }
+# Whatever a failed test left in the background ends with it.
+cleanup() { jobs -p | xargs -r kill 2> /dev/null || true; rm -rf "$WORK"; }
 trap cleanup EXIT
 if [ "$(id -u)" = 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
 # Many small ranks on few cores give way instead of spinning.

@@ -27,6 +27,7 @@ declare -A options=(
   [characters]="--tokenizer characters"
 )
 for kind in bpe tail characters; do
+  these=()
   eval "these=(${options[$kind]})"
   prepare "$kind-1" "${these[@]}" --threads 1 > "$WORK/$kind-1.json"
   for n in 2 3; do
