@@ -170,7 +170,9 @@ Converted convert_folder(const ConvertOptions& options) {
       options.max_shard_bytes);
   std::map<std::string, std::string> texts = carried_texts(result.from);
   texts["config.json"] = to_huggingface_config(result.description);
-  texts.try_emplace("generation_config.json", to_generation_config(result.description));
+  if (generates(result.description)) {
+    texts.try_emplace("generation_config.json", to_generation_config(result.description));
+  }
   const Folder folder(out.path());
   for (const auto& [name, text] : texts) folder.write_text(name, text);
   out.commit();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <set>
 #include <sstream>
 #include <string_view>
@@ -181,20 +182,24 @@ std::string describe_data(const TrainingData& data, const RunConfig& config) {
   return text.str();
 }
 
-std::map<std::string, std::string> checkpoint_texts(const HuggingfaceModel& description,
-                                                    const std::string& tokenizer_file, const std::string& from,
-                                                    const AdapterConfig& adapter) {
+std::map<std::string, std::string> checkpoint_texts(HuggingfaceModel description, const std::string& tokenizer_file,
+                                                    const std::string& from, const AdapterConfig& adapter) {
   std::map<std::string, std::string> texts;
   if (!from.empty()) texts = carried_texts(from);
   if (!tokenizer_file.empty()) {
     std::string tokenizer = read_file(tokenizer_file, kMaxTokenizerBytes);
     if (!texts.contains("tokenizer.json") || texts["tokenizer.json"] != tokenizer) {
       std::erase_if(texts, [](const auto& file) { return file.first != "generation_config.json"; });
-      texts["tokenizer_config.json"] = to_huggingface_tokenizer_config(description.model);
+      texts.merge(tokenizer_texts(description.model));
+    }
+    if (generates(description)) {
+      const std::optional<int32_t> end = parse_tokenizer(tokenizer, tokenizer_file)->end_of_text();
+      if (end) description.token_ids.try_emplace("eos_token_id", std::to_string(*end));
     }
     texts["tokenizer.json"] = std::move(tokenizer);
   }
   texts["config.json"] = to_huggingface_config(description);
+  if (generates(description)) texts.try_emplace("generation_config.json", to_generation_config(description));
   if (adapter.bottleneck() > 0) {
     texts[kAdapterConfigFile] =
         to_bottleneck_config(adapter, std::filesystem::canonical(from), head_modules(description));

@@ -34,12 +34,12 @@ int64_t samples_of_run(const RunConfig& config);
 /// What a run reads, a line per source: its part, samples, epochs and how full its rows are.
 std::string describe_data(const TrainingData& data, const RunConfig& config);
 
-/// The small files of a checkpoint: config.json, and tokenizer.json with its configuration if there is one. `from`, a
-/// Hugging Face folder that the weights begin with (or empty), gives its generation settings, and its other tokenizer
-/// files where the tokenizer is the same.
+/// The small files of a checkpoint: config.json, tokenizer.json with its configuration if there is one, and for models
+/// that generate generation_config.json; the token that ends a text is the tokenizer's where the description says none.
+/// `from`, a Hugging Face folder that the weights begin with (or empty), gives its generation settings, and its other
+/// tokenizer files where the tokenizer is the same.
 /// If there is an `adapter`, also its configuration: `from` is what it adapts.
-std::map<std::string, std::string> checkpoint_texts(const HuggingfaceModel& description,
-                                                    const std::string& tokenizer_file, const std::string& from,
-                                                    const AdapterConfig& adapter);
+std::map<std::string, std::string> checkpoint_texts(HuggingfaceModel description, const std::string& tokenizer_file,
+                                                    const std::string& from, const AdapterConfig& adapter);
 
 }  // namespace tsugi

@@ -20,7 +20,15 @@ constexpr const char* kTextNames[] = {
     "chat_template.jinja",
     "chat_template.json",
     "generation_config.json",
+    "tokenization_tsugi.py",
 };
+
+constexpr const char* kTokenizerCode = R"(from transformers import PreTrainedTokenizerFast
+
+
+class FileTokenizer(PreTrainedTokenizerFast):
+    """tokenizer.json as it is, where transformers would take the pattern of its own Qwen2Tokenizer."""
+)";
 
 }  // namespace
 
@@ -31,6 +39,22 @@ std::map<std::string, std::string> carried_texts(const std::string& folder) {
     if (std::filesystem::exists(path)) texts[name] = read_file(path, kMaxTextBytes);
   }
   return texts;
+}
+
+std::map<std::string, std::string> tokenizer_texts(const ModelConfig& model) {
+  std::map<std::string, std::string> texts;
+  auto json = nlohmann::ordered_json::parse(to_huggingface_tokenizer_config(model));
+  if (huggingface_model_type(model) == "qwen2") {
+    // The class for the tokenizers of Python, which there is not, and that for those of files.
+    json["auto_map"]["AutoTokenizer"] = {nullptr, "tokenization_tsugi.FileTokenizer"};
+    texts["tokenization_tsugi.py"] = kTokenizerCode;
+  }
+  texts["tokenizer_config.json"] = json.dump(2) + "\n";
+  return texts;
+}
+
+bool generates(const HuggingfaceModel& description) {
+  return !description.model.bidirectional() && description.labels.empty();
 }
 
 std::string to_generation_config(const HuggingfaceModel& description) {

@@ -274,21 +274,49 @@ def check_training(tsugi, folder, corpus, lines):
     print("train() on a file of lines: merges equal")
 
 
+MODELS = {  # what a model says in config.json → its configuration
+    "gpt2": "family: GPT2", "llama": "family: LLAMA", "mistral": "family: LLAMA sliding_window: 8",
+    "arcee": "family: LLAMA activation: RELU_SQUARED", "qwen2": "family: QWEN2", "qwen3": "family: QWEN3",
+    "bert": "family: BERT", "roberta": "family: ROBERTA", "distilbert": "family: DISTILBERT"}
+
+
 def check_transformers(tsugi, folder, corpus, lines):
-    """AutoTokenizer on a folder with tokenizer.json and a tokenizer_config.json as checkpoints have it."""
+    """AutoTokenizer on checkpoints of every type of model, and on what is exported from them and saved by transformers:
+    the ids of our tokenizer, no id more, whether code of the folder is trusted or not."""
     import transformers
 
     for pattern in PATTERNS:
-        out = folder / f"checkpoint_{pattern}"
-        path = train_ours(tsugi, corpus[:2000], 2000, pattern, out)
-        (out / "tokenizer_config.json").write_text(json.dumps(
-            {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 1024, "clean_up_tokenization_spaces": False}))
-        (out / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
-        theirs = transformers.AutoTokenizer.from_pretrained(str(out))
-        ours = [value["ids"] for value in run(tsugi, "encode", path, lines)]
-        for line, ids in zip(lines, ours):
-            assert theirs(line)["input_ids"] == ids, (pattern, line)
-    print(f"transformers' AutoTokenizer: {len(PATTERNS)} vocabularies, {len(lines)} lines each: ids equal")
+        trained = train_ours(tsugi, corpus[:2000], 2000, pattern, folder / f"tokenizer_{pattern}")
+        data = folder / f"data_{pattern}"
+        subprocess.run([tsugi, "prepare", "--text", str(trained.parent / "text"), "--tokenizer", str(trained.parent),
+                        "--out", str(data), "--json"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        ours = [value["ids"] for value in run(tsugi, "encode", trained, lines)]
+        size = Tokenizer.from_file(str(trained)).get_vocab_size()
+        for kind, model in MODELS.items():
+            out = folder / f"run_{pattern}_{kind}"
+            masked = "objective { masked_lm { mask_token: 1 } }" if "BERT" in model else ""
+            config = folder / "config.textproto"
+            config.write_text(f"""name: "tiny" steps: 1 model {{ layers: 1 heads: 2 width: 16 context: 16 {model} }}
+                data {{ train: "{data}" }} batch {{ micro_batch: 1 }} optimizer {{ learning_rate: 1e-3 }} {masked}
+                checkpoint {{ every_steps: 1 }} dist {{ threads: 1 }}""")
+            subprocess.run([tsugi, "pretrain", "--config", str(config), "--out", str(out), "--json"], check=True,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            exported = out / "exported"
+            subprocess.run([tsugi, "export", "--checkpoint", str(out), "--out", str(exported), "--json"], check=True,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            assert json.loads((exported / "config.json").read_text())["model_type"] == kind
+            saved = out / "saved"
+            for path in (out / "checkpoints" / "step-00000001", exported, saved):
+                # What is saved without trust keeps the name of the folder's code, but not the code.
+                for trusted in (None,) if path == saved else (None, True):
+                    theirs = transformers.AutoTokenizer.from_pretrained(str(path), trust_remote_code=trusted)
+                    assert len(theirs) == size, (pattern, kind, len(theirs))
+                    for line, ids in zip(lines, ours):
+                        assert theirs(line)["input_ids"] == ids, (pattern, kind, line)
+                    if path == exported and trusted is None:
+                        theirs.save_pretrained(str(saved))
+                        (saved / "config.json").write_text((path / "config.json").read_text())
+    print(f"transformers' AutoTokenizer: {len(PATTERNS)} vocabularies in {len(MODELS)} types of models: {len(lines)} lines equal")
 
 
 def write_golden(files):
@@ -331,7 +359,7 @@ def main():
             compare(arguments.tsugi, f"{name} (their vocabulary)", path, lines)
         check_fallback(arguments.tsugi, folder, corpus, lines, arguments.seed)
         check_training(arguments.tsugi, folder, corpus[:5000], lines)
-        check_transformers(arguments.tsugi, folder, corpus, lines[:2000])
+        check_transformers(arguments.tsugi, folder, corpus, lines[:200])
 
 
 main()
