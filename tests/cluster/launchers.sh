@@ -47,8 +47,9 @@ for n in 1 2 3; do
   : > "$WORK/shares"
   for rank in $(seq 0 $((n - 1))); do
     # Those that compute, and among what the library starts the one that talks to other ranks.
-    may_use "$(cat "$WORK/pid-$rank")" tsugi | while read -r list; do numbers "$list"; done | sort -nu > "$WORK/share"
-    may_use "$(cat "$WORK/pid-$rank")" tsugi-mpi | while read -r list; do numbers "$list" | tr '\n' ' '; echo; done > "$WORK/talking"
+    pid=$(cat "$WORK/pid-$rank")
+    may_use "$pid" "$(cat "/proc/$pid/comm")" | while read -r list; do numbers "$list"; done | sort -nu > "$WORK/share"
+    may_use "$pid" tsugi-mpi | while read -r list; do numbers "$list" | tr '\n' ' '; echo; done > "$WORK/talking"
     grep -qxF "$(tr '\n' ' ' < "$WORK/share")" "$WORK/talking" ||
       { cat "$WORK/share" "$WORK/talking" >&2; fail "rank $rank of $n talks to others elsewhere than it computes"; }
     count=$(wc -l < "$WORK/share")
