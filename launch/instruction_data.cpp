@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "core/config/families.h"
+#include "launch/mask_token.h"
+#include "launch/pair_data.h"
 #include "ops/base/error.h"
 
 namespace tsugi {
@@ -48,6 +51,47 @@ void count(const std::vector<ScoredTokens>& examples, InstructionCounts& counts)
   }
 }
 
+/// Prompts for an encoder, responses for a decoder.
+InstructionTask read_pair_task(const InstructionReading& reading, const InstructionArguments& arguments,
+                               const ModelFolder& opened, const Tokenizer& tokenizer) {
+  const ModelConfig& model = opened.description.model;
+  const int64_t most = reading.sequence > 0 ? reading.sequence : model.context();
+  InstructionOptions options = make_options(arguments, tokenizer, most);
+  options.end_of_text = require_end_token(said_token(opened.description, "eos_token_id"), &tokenizer,
+                                          model.vocabulary(), opened.path + ": eos_token_id");
+  const auto read_all = [&](const std::vector<std::string>& inputs, InstructionCounts& counts) {
+    if (inputs.empty()) return std::vector<ScoredTokens>();
+    Instructions data = read_whole_instructions(inputs, tokenizer, options);
+    counts.empty = data.empty;
+    return std::move(data.examples);
+  };
+  InstructionTask task;
+  std::vector<ScoredTokens> train = read_all(reading.train, task.train);
+  std::vector<ScoredTokens> validation = read_all(reading.validation, task.validation);
+  if (reading.validation.empty()) validation = hold_out(train, reading.validation_fraction, reading.seed);
+  PairShape shape{most, most, true};
+  const auto pairs = [&](const std::vector<ScoredTokens>& examples, const std::vector<std::string>& inputs,
+                         InstructionCounts& counts) {
+    return pairs_of(examples, options, model.vocabulary(), shape, inputs.empty() ? "instructions" : inputs.front(),
+                    counts);
+  };
+  std::vector<TokenPair> train_pairs = pairs(train, reading.train, task.train);
+  std::vector<TokenPair> validation_pairs = pairs(validation, reading.validation, task.validation);
+  PairShape longest{1, 1, true};
+  for (const auto* all : {&train_pairs, &validation_pairs}) {
+    for (const TokenPair& pair : *all) {
+      longest.inputs = std::max(longest.inputs, static_cast<int64_t>(pair.input.size()));
+      longest.targets = std::max(longest.targets, static_cast<int64_t>(pair.target.size()));
+    }
+  }
+  shape.inputs = std::min(rounded_sequence(longest.inputs), most);
+  shape.targets = std::min(rounded_sequence(longest.targets), most);
+  task.rows = static_cast<int64_t>(train_pairs.size());
+  task.objective = std::make_unique<SequenceToSequenceLm>(std::move(train_pairs), std::move(validation_pairs), shape,
+                                                          model.decoder_start_token(), reading.seed);
+  return task;
+}
+
 }  // namespace
 
 std::vector<Option> add_instruction_options(Command command, InstructionArguments& arguments) {
@@ -74,7 +118,7 @@ std::vector<Option> add_instruction_options(Command command, InstructionArgument
 
 InstructionTask read_instruction_task(const InstructionReading& reading, const InstructionArguments& arguments,
                                       const ModelFolder& opened) {
-  opened.require_causal_model("fine-tuning on instructions");
+  opened.require_writing_model("fine-tuning on instructions");
   const ModelConfig& model = opened.description.model;
   if (reading.sequence > model.context()) {
     throw Error(ExitCode::kUsage, "--sequence " + std::to_string(reading.sequence) +
@@ -85,7 +129,12 @@ InstructionTask read_instruction_task(const InstructionReading& reading, const I
                 opened.path + " has learned positions, which would count on through the examples of a packed row",
                 "leave --packed out: one example per row");
   }
+  if (reading.packed && has_decoder(model)) {
+    throw Error(ExitCode::kUsage, opened.path + " has an encoder and a decoder, for which packed rows are not built",
+                "leave --packed out: one example per row");
+  }
   const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(opened.path, "fine-tuning on instructions");
+  if (has_decoder(model)) return read_pair_task(reading, arguments, opened, *tokenizer);
   int64_t sequence = reading.sequence > 0 ? reading.sequence : model.context();
   const InstructionOptions options = make_options(arguments, *tokenizer, sequence);
   InstructionTask task;
@@ -102,8 +151,10 @@ InstructionTask read_instruction_task(const InstructionReading& reading, const I
     }
     sequence = std::min(rounded_sequence(longest), sequence);
   }
-  task.objective = std::make_unique<InstructionTuning>(std::move(train), std::move(validation), sequence,
+  auto objective = std::make_unique<InstructionTuning>(std::move(train), std::move(validation), sequence,
                                                        reading.packed, reading.seed);
+  task.rows = objective->train().rows();
+  task.objective = std::move(objective);
   return task;
 }
 

@@ -41,12 +41,14 @@ struct InstructionCounts {
 };
 
 struct InstructionTask {
-  std::unique_ptr<InstructionTuning> objective;
+  std::unique_ptr<Objective> objective;
+  int64_t rows = 0;  ///< that one epoch has
   InstructionCounts train;
   InstructionCounts validation;
 };
 
-/// Throws Error(kUsage) when the sequence is longer than the model's context, or rows are packed for a model with
+/// Of a model with a decoder the encoder reads the prompt, of at most as many tokens as the response. Throws
+/// Error(kUsage) when the sequence is longer than the model's context, or rows are packed for such a model or one with
 /// learned positions.
 InstructionTask read_instruction_task(const InstructionReading& reading, const InstructionArguments& arguments,
                                       const ModelFolder& opened);

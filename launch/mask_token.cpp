@@ -34,13 +34,17 @@ int64_t require_mask_token(int64_t id, const Tokenizer* tokenizer, int64_t vocab
   return id;
 }
 
+int64_t said_token(const HuggingfaceModel& description, const std::string& field) {
+  const auto said = description.token_ids.find(field);
+  if (said == description.token_ids.end()) return -1;
+  int64_t id = -1;
+  const char* const end = said->second.data() + said->second.size();
+  const auto [rest, failure] = std::from_chars(said->second.data(), end, id);
+  return failure != std::errc() || rest != end ? -1 : id;  // null, or a list
+}
+
 int64_t checkpoint_mask_token(int64_t id, const HuggingfaceModel& description, const Tokenizer* tokenizer) {
-  const auto said = description.token_ids.find("mask_token_id");
-  if (id < 0 && said != description.token_ids.end()) {
-    const char* const end = said->second.data() + said->second.size();
-    const auto [rest, failure] = std::from_chars(said->second.data(), end, id);
-    if (failure != std::errc() || rest != end) id = -1;  // null, or a list
-  }
+  if (id < 0) id = said_token(description, "mask_token_id");
   return require_mask_token(id, tokenizer, description.model.vocabulary());
 }
 

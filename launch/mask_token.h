@@ -18,6 +18,9 @@ inline constexpr const char* kMaskNames[] = {"[MASK]", "<mask>"};
 /// The mask token of `tokenizer` (may be null); nothing if it has none.
 std::optional<int32_t> mask_token_of(const Tokenizer* tokenizer);
 
+/// The id that a checkpoint's config.json gives as `field`; -1: none, or several.
+int64_t said_token(const HuggingfaceModel& description, const std::string& field);
+
 /// The mask token of a checkpoint: `id` if not -1, else what its config.json says ("mask_token_id", ours), else that of
 /// `tokenizer` (may be null). Errors as of require_mask_token().
 int64_t checkpoint_mask_token(int64_t id, const HuggingfaceModel& description, const Tokenizer* tokenizer);

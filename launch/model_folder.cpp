@@ -84,7 +84,16 @@ void ModelFolder::require_causal_model(const std::string& purpose) const {
                 path + " holds an encoder, and " + purpose + " needs a model that predicts the next token",
                 "tsugi fill-mask asks an encoder for hidden tokens");
   }
+  if (has_decoder(description.model)) {
+    throw Error(ExitCode::kData,
+                path + " holds an encoder with a decoder, and " + purpose + " needs a model that goes on with a text");
+  }
   require_language_model();
+}
+
+void ModelFolder::require_writing_model(const std::string& purpose) const {
+  if (has_decoder(description.model)) return require_language_model();
+  require_causal_model(purpose);
 }
 
 void ModelFolder::require_language_model() const {
@@ -119,6 +128,11 @@ void check_folder(WeightFolder& weights, const HuggingfaceModel& description) {
   const TensorNames names = tensor_names(description.model);
   const std::string copy = names.output + ".weight";
   if (description.model.tied() && weights.has(copy)) weights.check_equal(names.token_table + ".weight", copy);
+  for (const char* table : {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight"}) {
+    if (has_decoder(description.model) && weights.has(table)) {
+      weights.check_equal(names.token_table + ".weight", table);
+    }
+  }
   const std::string bias_copy = names.output + ".bias";
   const bool has_bias = !names.output_bias.empty() && names.output_bias != bias_copy && weights.has(names.output_bias);
   if (has_bias && weights.has(bias_copy)) weights.check_equal(names.output_bias, bias_copy);

@@ -27,8 +27,10 @@ struct ModelFolder {
   /// Throws Error(kData) when there is no projection to the vocabulary: in an untied model with a classifier's head, in
   /// an encoder without its own.
   void require_language_model() const;
-  /// The same, and when the model is an encoder: `purpose` needs one that predicts the next token.
+  /// The same, and when the model is an encoder, or has one: `purpose` needs one that predicts the next token.
   void require_causal_model(const std::string& purpose) const;
+  /// The same, and when the model is an encoder without a decoder: `purpose` needs one that writes.
+  void require_writing_model(const std::string& purpose) const;
   Context context() const { return Context(Device{}, *pool, *memory); }
 };
 

@@ -1,31 +1,44 @@
 #include "launch/planned_lm.h"
 
+#include "core/config/config.h"
 #include "core/objective/causal_lm.h"
+#include "core/objective/denoising_lm.h"
 #include "launch/mask_token.h"
 
 namespace tsugi {
 
 PlannedLm::PlannedLm(const RunConfig& config) : config_(config), masked_(config.objective().has_masked_lm()) {
   if (masked_) masking_ = masking_of(config.objective().masked_lm(), nullptr, config.model().vocabulary());
+  const int64_t inputs = config.batch().sequence();
+  if (config.objective().has_sequence_to_sequence()) {
+    const int64_t responses = config.objective().sequence_to_sequence().response_sequence();
+    pairs_ = PairShape{inputs, responses > 0 ? responses : inputs, true};
+  } else if (learns_pairs(config.objective())) {
+    pairs_ = shape_of_denoising(rules_of(config.objective()), inputs);
+  }
 }
 
 double PlannedLm::scored_share() const {
+  if (pairs_) return static_cast<double>(pairs_->targets) / static_cast<double>(pairs_->inputs);
   if (!masked_) return 1.0;
   return static_cast<double>(masking_.count(sequence())) / static_cast<double>(sequence());
 }
 
 Batch PlannedLm::batch_shape(int64_t rows, Documents documents) const {
+  if (pairs_) return shape_of_pair_batch(rows, *pairs_);
   if (!masked_) return shape_of_batch(rows, sequence(), documents);
   const bool padded = config_.data().packing() != DataConfig::CONTINUOUS;
   return shape_of_masked_batch(rows, sequence(), documents, padded, masking_);
 }
 
 LossSum PlannedLm::loss(Tape& tape, const Transformer& model, const Batch& batch, const ForwardOptions& options) const {
+  if (pairs_) return pair_loss(tape, model, batch, options);
   if (masked_) return masked_lm_loss(tape, model, batch, options);
   return causal_lm_loss(tape, model, batch, options, config_.objective().causal_lm());
 }
 
 Batch RandomTokensLm::training_batch(uint64_t first_sample, int64_t count) const {
+  if (pairs()) return random_pairs(first_sample, count);
   const int64_t length = sequence();
   Batch batch;
   batch.tokens = host_integers({count, length});
@@ -47,6 +60,24 @@ Batch RandomTokensLm::training_batch(uint64_t first_sample, int64_t count) const
       }
     }
   }
+  return batch;
+}
+
+Batch RandomTokensLm::random_pairs(uint64_t first_sample, int64_t count) const {
+  std::vector<TokenPair> rows(static_cast<size_t>(count));
+  for (size_t row = 0; row < rows.size(); ++row) {
+    const RandomStream stream{0, first_sample + row, 0};
+    const auto fill = [&](int64_t length, std::vector<int32_t>& ids) {
+      for (int64_t t = 0; t < length; ++t) {
+        ids.push_back(static_cast<int32_t>(stream.word(static_cast<uint64_t>(t)) %
+                                           static_cast<uint64_t>(config().model().vocabulary())));
+      }
+    };
+    fill(pairs()->inputs, rows[row].input);
+    fill(pairs()->targets, rows[row].target);
+  }
+  Batch batch = fill_pairs(rows, count, *pairs(), config().model().decoder_start_token());
+  batch.first_sample = first_sample;
   return batch;
 }
 

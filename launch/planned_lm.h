@@ -2,10 +2,12 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 
 #include "core/objective/masked_lm.h"
 #include "core/objective/objective.h"
+#include "core/objective/pair_batch.h"
 
 namespace tsugi {
 
@@ -14,7 +16,7 @@ class PlannedLm : public Objective {
  public:
   /// `config` is validated and knows its vocabulary.
   explicit PlannedLm(const RunConfig& config);
-  const char* name() const override { return masked_ ? "masked_lm" : "causal_lm"; }
+  const char* name() const override { return pairs_ ? "pairs" : masked_ ? "masked_lm" : "causal_lm"; }
   int64_t sequence() const override { return config_.batch().sequence(); }
   double scored_share() const override;
   Batch batch_shape(int64_t rows, Documents documents) const override;
@@ -28,13 +30,16 @@ class PlannedLm : public Objective {
 
  protected:
   const RunConfig& config() const { return config_; }
-  /// Null: causal.
+  /// Null: causal, or pairs.
   const Masking* masking() const { return masked_ ? &masking_ : nullptr; }
+  /// Nothing: causal, or masked.
+  const std::optional<PairShape>& pairs() const { return pairs_; }
 
  private:
   RunConfig config_;
   bool masked_;
   Masking masking_;
+  std::optional<PairShape> pairs_;
 };
 
 /// The same with tokens drawn from the vocabulary, as functions of the sample's index.
@@ -42,6 +47,9 @@ class RandomTokensLm : public PlannedLm {
  public:
   using PlannedLm::PlannedLm;
   Batch training_batch(uint64_t first_sample, int64_t count) const override;
+
+ private:
+  Batch random_pairs(uint64_t first_sample, int64_t count) const;
 };
 
 }  // namespace tsugi

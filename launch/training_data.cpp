@@ -10,6 +10,7 @@
 
 #include "core/checkpoint/adapter_folder.h"
 #include "core/checkpoint/manifest.h"
+#include "core/config/config.h"
 #include "core/data/file.h"
 #include "core/data/tokenizer/tokenizer.h"
 #include "core/model/classifier_head.h"
@@ -20,6 +21,7 @@
 #include "core/objective/causal_lm.h"
 #include "core/objective/masked_lm.h"
 #include "launch/mask_token.h"
+#include "launch/pair_data.h"
 #include "ops/base/error.h"
 
 namespace tsugi {
@@ -148,7 +150,7 @@ std::unique_ptr<Objective> make_language_objective(const DataFiles& files, RunCo
       throw Error(ExitCode::kUsage, files.train + " does not say how large its vocabulary is",
                   "set model.vocabulary, or put tokenizer.json beside the file");
     }
-    config.mutable_model()->set_vocabulary(known);
+    config.mutable_model()->set_vocabulary(std::max(known, vocabulary_of_pairs(config.objective())));
   }
   if (known > config.model().vocabulary()) {
     throw Error(ExitCode::kUsage,
@@ -156,6 +158,7 @@ std::unique_ptr<Objective> make_language_objective(const DataFiles& files, RunCo
                     std::to_string(known) + " ids",
                 "raise model.vocabulary, or leave it out to take that of the data");
   }
+  if (learns_pairs(config.objective())) return make_denoising_objective(std::move(data), tokenizer.get(), config);
   if (config.objective().has_masked_lm()) {
     MaskedLanguageModel& masked = *config.mutable_objective()->mutable_masked_lm();
     masked.set_mask_token(require_mask_token(masked.mask_token(), tokenizer.get(), config.model().vocabulary()));

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "ops/attention/attention.h"
 #include "ops/base/error.h"
@@ -47,6 +48,7 @@ AttentionShape shape_of(const AttentionOptions& options, const Tensor& q, int64_
   shape.window = options.window;
   shape.first_key = options.first_key;
   shape.end_key = options.end_key;
+  shape.relative_bias = options.relative_bias.value;
   return shape;
 }
 
@@ -73,7 +75,29 @@ Tensor gamma_sink(const Context& context, const Parameter& gamma) {
   return nowhere;
 }
 
+/// Room for the gradient of the biases; undefined: nobody asks.
+Tensor bias_gradient(const Context& context, const Variable& bias) {
+  return bias.requires_gradient() ? context.empty(bias.value.shape(), DType::kF32) : Tensor();
+}
+
+void add_bias_gradient(const Context& context, const Variable& bias, Tensor gradient) {
+  if (gradient.defined()) bias.gradient->add(context, std::move(gradient));
+}
+
 }  // namespace
+
+Variable relative_bias(Tape& tape, const Parameter& table, const RelativeBuckets& buckets, int64_t query_tokens,
+                       int64_t key_tokens) {
+  const Context& context = tape.context();
+  const Shape shape{table.value().shape()[1], key_tokens + query_tokens - 1};
+  Variable out = tape.variable(context.empty(shape, DType::kF32), table.trainable());
+  relative_bias_forward(context, buckets, table.value(), key_tokens, out.value);
+  if (!out.requires_gradient()) return out;
+  tape.record([context, table, buckets, key_tokens, output = out.gradient]() {
+    relative_bias_backward(context, buckets, output->take(), key_tokens, table.gradient());
+  });
+  return out;
+}
 
 Variable self_attention(Tape& tape, Variable qkv, const AttentionOptions& options, KeyValueCache* cache) {
   const Context& context = tape.context();
@@ -113,7 +137,8 @@ Variable self_attention(Tape& tape, Variable qkv, const AttentionOptions& option
   const Dropout active = tape.recording() ? options.dropout : Dropout{};
   const bool train_norm =
       rotary.has_norm() && (options.rotary.query_gamma.trainable() || options.rotary.key_gamma.trainable());
-  Variable out = tape.variable(context.empty({batch, length, key_column}, type), qkv.requires_gradient() || train_norm);
+  Variable out = tape.variable(context.empty({batch, length, key_column}, type),
+                               qkv.requires_gradient() || train_norm || options.relative_bias.requires_gradient());
   if (cache != nullptr) {
     CHECK(!tape.recording());
     if (context.operators() != nullptr) {
@@ -135,14 +160,16 @@ Variable self_attention(Tape& tape, Variable qkv, const AttentionOptions& option
   if (!out.requires_gradient()) return out;
 
   tape.record([context, shape, rotary, head_dim, key_column, value_column, qkv, queries_keys, rstd, active,
-               query_gamma = options.rotary.query_gamma, key_gamma = options.rotary.key_gamma, saved = out.value,
-               output = out.gradient, log_sum_exp]() {
+               query_gamma = options.rotary.query_gamma, key_gamma = options.rotary.key_gamma,
+               bias = options.relative_bias, saved = out.value, output = out.gradient, log_sum_exp]() {
     const Tensor d_out = output->take();
     const Tensor d_qkv = context.empty(qkv.value.shape(), qkv.value.dtype());
+    const Tensor d_bias = bias_gradient(context, bias);
     attention_backward(context, shape, heads_at(queries_keys, 0, head_dim),
                        heads_at(queries_keys, key_column, head_dim), heads_at(qkv.value, value_column, head_dim),
                        active, saved, log_sum_exp, d_out, heads_at(d_qkv, 0, head_dim),
-                       heads_at(d_qkv, key_column, head_dim), heads_at(d_qkv, value_column, head_dim));
+                       heads_at(d_qkv, key_column, head_dim), heads_at(d_qkv, value_column, head_dim), d_bias);
+    add_bias_gradient(context, bias, d_bias);
     if (rotary.has_norm()) {
       rotary_backward(context, rotary, qkv.value, rstd, d_qkv, gamma_sink(context, query_gamma),
                       gamma_sink(context, key_gamma));
@@ -157,6 +184,7 @@ Variable self_attention(Tape& tape, Variable qkv, const AttentionOptions& option
 Variable cross_attention(Tape& tape, const Variable& q, const Variable& kv, const AttentionOptions& options) {
   CHECK(!options.causal) << "queries and keys count different tokens";
   CHECK(!options.rotary.table.defined() && !options.rotary.query_gamma.defined());
+  CHECK(!options.relative_bias.value.defined()) << "texts of their own have no distances between them";
   const Context& context = tape.context();
   const int64_t head_dim = q.value.shape()[2] / options.heads;
   const int64_t value_column = options.kv_heads() * head_dim;

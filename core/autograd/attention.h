@@ -3,6 +3,7 @@
 
 #include "core/autograd/parameter_store.h"
 #include "core/autograd/tape.h"
+#include "ops/relative_bias/relative_bias.h"
 #include "ops/tensor/context.h"
 
 namespace tsugi {
@@ -27,6 +28,8 @@ struct AttentionOptions {
   float scale = 0.0f;  ///< 0: 1/sqrt(head_dim)
   Dropout dropout;     ///< of the probabilities, while recording
   RotaryOptions rotary;
+  /// f32 [heads, keys + queries - 1], from relative_bias(); undefined value: none.
+  Variable relative_bias;
 
   int64_t kv_heads() const { return key_heads == 0 ? heads : key_heads; }
 };
@@ -36,7 +39,14 @@ struct KeyValueCache {
   Tensor keys;    ///< [B, capacity, key_heads·head_dim], after norm and rotation
   Tensor values;  ///< [B, capacity, key_heads·head_dim]
   int64_t length = 0;
+  /// [B, S, 2·key_heads·head_dim]: keys and values of what a decoder attends to; undefined until its first step.
+  Tensor memory = {};
 };
+
+/// What attention of `query_tokens` queries, the last of `key_tokens` keys, adds for each head and distance: f32
+/// [heads, key_tokens + query_tokens - 1] from table [buckets, heads].
+Variable relative_bias(Tape& tape, const Parameter& table, const RelativeBuckets& buckets, int64_t query_tokens,
+                       int64_t key_tokens);
 
 /// Self-attention on packed qkv [B, T, (heads + 2·key_heads)·head_dim]: queries, keys, values; returns [B, T,
 /// heads·head_dim]. With a cache (inference only) the new keys and values are appended to it and the queries see all of

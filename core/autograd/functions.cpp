@@ -74,6 +74,20 @@ Variable add(Tape& tape, const Variable& x, const Variable& y) {
   return out;
 }
 
+Variable scaled(Tape& tape, const Variable& x, float factor) {
+  const Context& context = tape.context();
+  Variable out = tape.variable(context.empty(x.value.shape(), x.value.dtype()), x.requires_gradient());
+  take_columns(context, as_matrix(x.value), 0, factor, as_matrix(out.value));
+  if (!out.requires_gradient()) return out;
+  tape.record([context, factor, input = x.gradient, output = out.gradient]() {
+    const Tensor d_out = output->take();
+    const Tensor d_x = context.empty(d_out.shape(), d_out.dtype());
+    take_columns(context, as_matrix(d_out), 0, factor, as_matrix(d_x));
+    input->add(context, d_x);
+  });
+  return out;
+}
+
 Variable activate(Tape& tape, const Variable& x, Activation activation) {
   const Context& context = tape.context();
   Variable out = tape.variable(context.empty(x.value.shape(), x.value.dtype()), x.requires_gradient());

@@ -25,6 +25,9 @@ Variable linear(Tape& tape, const Variable& x, const Parameter& weight, const Pa
 /// again.
 Variable add(Tape& tape, const Variable& x, const Variable& y);
 
+/// factor·x
+Variable scaled(Tape& tape, const Variable& x, float factor);
+
 /// f(x), element by element, where it is not the end of linear().
 Variable activate(Tape& tape, const Variable& x, Activation activation);
 

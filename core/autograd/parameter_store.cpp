@@ -159,7 +159,8 @@ void ParameterStore::initial_values(uint64_t seed, int64_t begin_chunk, int64_t 
         float normals[4];
         normal_block(stream, static_cast<uint32_t>((first + i) / 4), normals);
         for (int64_t j = i; j < std::min(i + 4, valid); ++j) {
-          values[j] = info.initial.standard_deviation * normals[j - i];
+          const bool in_first = first + j < info.initial.first_elements;
+          values[j] = (in_first ? info.initial.first_deviation : info.initial.standard_deviation) * normals[j - i];
         }
       }
     }

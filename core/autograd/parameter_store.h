@@ -20,6 +20,9 @@ struct Initialization {
   enum class Kind { kZeros, kOnes, kNormal };
   Kind kind = Kind::kZeros;
   float standard_deviation = 0.0f;
+  /// The first so many elements have the other deviation: the first of several parts.
+  int64_t first_elements = 0;
+  float first_deviation = 0.0f;
 };
 
 /// Rows of a tensor that are a tensor of their own in files: Hugging Face keeps apart what one product computes.

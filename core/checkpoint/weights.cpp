@@ -31,7 +31,10 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 2> kOldEndin
 /// What transformers has stored beside weights at some time.
 bool is_buffer(const std::string& name) {
   return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") || name.ends_with("rotary_emb.inv_freq") ||
-         name.ends_with("embeddings.position_ids") || name.ends_with("embeddings.token_type_ids");
+         name.ends_with("embeddings.position_ids") || name.ends_with("embeddings.token_type_ids") ||
+         // Of T5: copies of the token table, and a table that nothing reads.
+         name == "encoder.embed_tokens.weight" || name == "decoder.embed_tokens.weight" ||
+         name == "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight";
 }
 
 bool is_head(const std::string& name) {

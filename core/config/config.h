@@ -27,6 +27,9 @@ void validate_run(RunConfig& config);
 /// Whether the objective takes pictures instead of tokens.
 bool learns_from_images(const ObjectiveConfig& objective);
 
+/// Whether the objective gives the model an input and a target of its own: what encoder–decoders learn.
+bool learns_pairs(const ObjectiveConfig& objective);
+
 /// Canonical text form of a message, fields in the order of the schema.
 std::string to_text(const google::protobuf::Message& message);
 

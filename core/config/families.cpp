@@ -69,7 +69,28 @@ void fill_vit(ModelConfig& whole) {
   whole.set_image_channels(3);
 }
 
+/// Raffel et al. 2020, sections 2.1 and 3.1.1, and config.json of t5-small; the initial values are those of
+/// mesh-tensorflow's layers, times init_deviation ("initializer_factor"): core/nn/layers.cpp.
+void fill_t5(ModelConfig& whole) {
+  fill_llama(whole);
+  whole.set_norm_epsilon(1e-6);
+  whole.set_position(ModelConfig::RELATIVE);
+  whole.set_activation(ModelConfig::RELU);
+  whole.set_mlp_width(4 * whole.width());
+  whole.set_tied(true);
+  whole.set_init_deviation(1.0);
+  whole.set_decoder_layers(whole.layers());
+  whole.set_relative_buckets(32);
+  whole.set_relative_distance(128);
+  whole.clear_scale_outputs();  // as tied, which may be written
+}
+
 void fill_family(ModelConfig& whole) {
+  whole.set_decoder_layers(0);
+  whole.set_relative_buckets(0);
+  whole.set_relative_distance(0);
+  whole.set_decoder_start_token(0);
+  whole.set_scale_outputs(false);
   whole.set_image_size(0);
   whole.set_patch_size(0);
   whole.set_image_channels(0);
@@ -137,6 +158,9 @@ void fill_family(ModelConfig& whole) {
     case ModelConfig::VIT:
       fill_vit(whole);
       return;
+    case ModelConfig::T5:
+      fill_t5(whole);
+      return;
     default:
       return;
   }
@@ -177,6 +201,13 @@ class Complaints {
       require(model_.image_channels() == 0, "image_channels", "0");
       require(model_.pooling() == ModelConfig::CLASS_TOKEN, "pooling", "CLASS_TOKEN");
     }
+    if (model_.family() != ModelConfig::T5) {
+      require(model_.decoder_layers() == 0, "decoder_layers", "0");
+      require(model_.relative_buckets() == 0, "relative_buckets", "0");
+      require(model_.relative_distance() == 0, "relative_distance", "0");
+      require(model_.decoder_start_token() == 0, "decoder_start_token", "0");
+      require(!model_.scale_outputs(), "scale_outputs", "false");
+    }
     if (is_bert_like(model_)) {
       require(model_.bidirectional(), "bidirectional", "true");
       require(model_.post_norm(), "post_norm", "true");
@@ -202,6 +233,8 @@ class Complaints {
       require(!model_.pooler(), "pooler", "false");
       if (model_.family() == ModelConfig::GPT2) {
         learned_positions();
+      } else if (model_.family() == ModelConfig::T5) {
+        t5();
       } else if (model_.family() != ModelConfig::VIT) {
         llama();
       }
@@ -217,9 +250,9 @@ class Complaints {
   }
 
   void shapes() {
-    // Qwen 3 alone has heads of a width of their own.
+    // Qwen 3 and T5 have heads of a width of their own.
     divides_ = model_.width() % model_.heads() == 0;
-    if (!divides_ && model_.family() != ModelConfig::QWEN3) {
+    if (!divides_ && model_.family() != ModelConfig::QWEN3 && model_.family() != ModelConfig::T5) {
       add(with_value("model.width", model_.width()) + " is not a multiple of " +
           with_value("model.heads", model_.heads()));
     }
@@ -258,7 +291,9 @@ class Complaints {
   void learned_positions() {
     require(model_.norm() == ModelConfig::LAYER_NORM, "norm", "LAYER_NORM");
     require(model_.position() == ModelConfig::LEARNED, "position", "LEARNED");
-    require(model_.activation() != ModelConfig::SWIGLU, "activation", "GELU_TANH, GELU_ERF or RELU_SQUARED");
+    require(model_.activation() == ModelConfig::GELU_TANH || model_.activation() == ModelConfig::GELU_ERF ||
+                model_.activation() == ModelConfig::RELU_SQUARED,
+            "activation", "GELU_TANH, GELU_ERF or RELU_SQUARED");
     require(model_.key_heads() == model_.heads(), "key_heads", "model.heads");
     require(!divides_ || model_.head_dim() * model_.heads() == model_.width(), "head_dim", "model.width / model.heads");
     require(model_.qkv_bias(), "qkv_bias", "true");
@@ -273,6 +308,33 @@ class Complaints {
     require(model_.position() == ModelConfig::ROTARY, "position", "ROTARY");
     require(model_.activation() == ModelConfig::SWIGLU || model_.activation() == ModelConfig::RELU_SQUARED,
             "activation", "SWIGLU or RELU_SQUARED");
+  }
+
+  void t5() {
+    require(model_.norm() == ModelConfig::RMS_NORM, "norm", "RMS_NORM");
+    require(model_.position() == ModelConfig::RELATIVE, "position", "RELATIVE");
+    require(model_.activation() == ModelConfig::RELU || model_.activation() == ModelConfig::GATED_GELU, "activation",
+            "RELU or GATED_GELU");
+    require(model_.key_heads() == model_.heads(), "key_heads", "model.heads");
+    require(!model_.bidirectional(), "bidirectional", "false: the encoder always is, the decoder never");
+    require(!model_.qkv_bias(), "qkv_bias", "false");
+    require(!model_.projection_bias(), "projection_bias", "false");
+    require(!model_.mlp_bias(), "mlp_bias", "false");
+    require(!model_.qk_norm(), "qk_norm", "false");
+    require(model_.sliding_window() == 0, "sliding_window", "0");
+    require(model_.logit_soft_cap() == 0.0f, "logit_soft_cap", "0");
+    require(!model_.init_scales_residual(), "init_scales_residual", "false");
+    require(model_.decoder_layers() >= 1, "decoder_layers", "1 or more");
+    require(model_.relative_buckets() >= 4 && model_.relative_buckets() % 2 == 0, "relative_buckets",
+            "an even number, 4 or more");
+    if (model_.relative_distance() <= model_.relative_buckets() / 2) {
+      add(with_value("model.relative_distance", model_.relative_distance()) + " must be more than half of " +
+          with_value("model.relative_buckets", model_.relative_buckets()) + ": so many distances are exact");
+    }
+    if (model_.vocabulary() > 0 && model_.decoder_start_token() >= model_.vocabulary()) {
+      add(with_value("model.decoder_start_token", model_.decoder_start_token()) + " is not below " +
+          with_value("model.vocabulary", model_.vocabulary()));
+    }
   }
 
   void positions() {
@@ -328,6 +390,7 @@ void resolve_family(ModelConfig& model) {
   whole.set_width(model.width());
   fill_family(whole);
   whole.MergeFrom(model);
+  if (!whole.has_scale_outputs()) whole.set_scale_outputs(whole.tied());
   fill_scaling(*whole.mutable_rope_scaling());
   if (!whole.rope_scaling().has_kind()) whole.mutable_rope_scaling()->set_kind(RopeScaling::NONE);
   if (!whole.has_dropout()) whole.set_dropout(0.0f);
@@ -343,6 +406,8 @@ bool is_bert_like(const ModelConfig& model) {
   return model.family() == ModelConfig::BERT || model.family() == ModelConfig::ROBERTA ||
          model.family() == ModelConfig::DISTILBERT;
 }
+
+bool has_decoder(const ModelConfig& model) { return model.family() == ModelConfig::T5; }
 
 std::vector<std::string> model_complaints(const ModelConfig& model) { return Complaints(model).all(); }
 
@@ -364,7 +429,7 @@ void take_architecture(const ModelConfig& from, const std::string& origin, Model
   for (int i = 0; i < type.field_count(); ++i) {
     const google::protobuf::FieldDescriptor& field = *type.field(i);
     if (!reflection.HasField(model, &field) || kFree.contains(field.name())) continue;
-    if (field.name() == "context" && from.position() == ModelConfig::ROTARY) continue;
+    if (field.name() == "context" && from.position() != ModelConfig::LEARNED) continue;
     std::string ours;
     std::string theirs;
     google::protobuf::TextFormat::PrintFieldValueToString(model, &field, -1, &ours);

@@ -61,6 +61,11 @@ void check_schedule(const RunConfig& config, std::vector<std::string>& complaint
   }
 }
 
+std::string objective_name(const RunConfig& config) {
+  const ObjectiveConfig& objective = config.objective();
+  return objective.GetDescriptor()->FindFieldByNumber(objective.kind_case())->name();
+}
+
 /// The changes that two views of a picture must differ by; null for objectives without.
 const Augmentation* views_of(const ObjectiveConfig& objective) {
   switch (objective.kind_case()) {
@@ -137,7 +142,7 @@ void check_contrast(const RunConfig& config, const std::string& name, std::vecto
 /// Objectives of pictures.
 void check_images(const RunConfig& config, std::vector<std::string>& complaints) {
   const ObjectiveConfig& objective = config.objective();
-  const std::string name = objective.GetDescriptor()->FindFieldByNumber(objective.kind_case())->name();
+  const std::string name = objective_name(config);
   if (config.model().family() != ModelConfig::VIT) {
     complaints.push_back("objective." + name + " learns from images: set model.family: VIT");
   }
@@ -151,8 +156,58 @@ void check_images(const RunConfig& config, std::vector<std::string>& complaints)
   check_contrast(config, name, complaints);
 }
 
+/// Objectives of encoder–decoders.
+void check_pairs(const RunConfig& config, std::vector<std::string>& complaints) {
+  const ObjectiveConfig& objective = config.objective();
+  const std::string name = "objective." + objective_name(config);
+  if (!has_decoder(config.model())) {
+    complaints.push_back(name + " needs an encoder and a decoder: set model.family: T5");
+  }
+  if (config.data().packing() != DataConfig::CONTINUOUS || config.data().documents() != DataConfig::JOINED) {
+    complaints.push_back(name + " takes data.packing: CONTINUOUS and data.documents: JOINED, nothing else is built");
+  }
+  if (!config.evaluation().multiple_choice().empty()) {
+    complaints.push_back("evaluation.multiple_choice asks for the likeliest continuation, which " + name +
+                         " does not learn");
+  }
+  if (objective.has_sequence_to_sequence()) {
+    const SequenceToSequence& pairs = objective.sequence_to_sequence();
+    if (config.data().mixture_size() > 0) complaints.push_back(name + " takes one data.train, and no data.mixture");
+    if (pairs.response_sequence() > config.model().context()) {
+      complaints.push_back(with_value(name + ".response_sequence", pairs.response_sequence()) + " is longer than " +
+                           with_value("model.context", config.model().context()));
+    }
+  }
+  if (!objective.has_denoising()) return;
+  if (objective.denoising().denoiser_size() == 0) {
+    complaints.push_back("objective.denoising has no denoiser: each rule is a block denoiser { … }");
+  }
+  for (int i = 0; i < objective.denoising().denoiser_size(); ++i) {
+    const Denoiser& rule = objective.denoising().denoiser(i);
+    const std::string path = "objective.denoising.denoiser[" + std::to_string(i) + "]";
+    if (rule.inputs() == Denoiser::MASK && rule.mask_token() < 0) {
+      complaints.push_back(path + ".mask_token is required for inputs: MASK");
+    }
+    if (rule.inputs() != Denoiser::MASK && rule.mask_token() >= 0) {
+      complaints.push_back(path + ".mask_token has a meaning with inputs: MASK only");
+    }
+    if (rule.inputs() == Denoiser::DROP && rule.noise() != Denoiser::SUFFIX && rule.targets() == Denoiser::NOISE) {
+      complaints.push_back(path +
+                           ": nothing says where the noise was: inputs DROP with targets NOISE is for noise "
+                           "SUFFIX");
+    }
+  }
+}
+
 void check_objective(const RunConfig& config, std::vector<std::string>& complaints) {
   const ModelConfig& model = config.model();
+  if (learns_pairs(config.objective())) return check_pairs(config, complaints);
+  if (has_decoder(model)) {
+    complaints.push_back("objective." + objective_name(config) +
+                         " is not built for an encoder with a decoder (model.family T5): set objective { "
+                         "span_corruption {} }, denoising or sequence_to_sequence");
+    return;
+  }
   if (learns_from_images(config.objective())) return check_images(config, complaints);
   if (model.family() == ModelConfig::VIT) {
     complaints.push_back(
@@ -204,6 +259,10 @@ bool learns_from_images(const ObjectiveConfig& objective) {
     default:
       return false;
   }
+}
+
+bool learns_pairs(const ObjectiveConfig& objective) {
+  return objective.has_span_corruption() || objective.has_denoising() || objective.has_sequence_to_sequence();
 }
 
 void validate_run(RunConfig& config) {

@@ -22,6 +22,10 @@ struct Batch {
   /// i32 [B, T]: index behind the last token that each token sees, for the padding of encoders; undefined: the end.
   Tensor end_key;
   Tensor patches;  ///< of pictures instead of tokens: f32 [B, patches, channels·patch²] (core/data/images/augment.h)
+  /// Encoder–decoders, whose encoder reads `tokens`: what the decoder reads, i32 [B, T'] (`targets` are as many), and
+  /// for each of these what lies behind the last token of the encoder's that it sees; undefined: the end.
+  Tensor decoder_tokens;
+  Tensor memory_end;
   uint64_t first_sample = 0;  ///< global index of row 0: the key of its random numbers
 };
 

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "core/config/families.h"
 #include "core/data/file.h"
 
 namespace tsugi {
@@ -60,6 +61,7 @@ bool generates(const HuggingfaceModel& description) {
 std::string to_generation_config(const HuggingfaceModel& description) {
   nlohmann::ordered_json json;
   json["_from_model_config"] = true;
+  if (has_decoder(description.model)) json["decoder_start_token_id"] = description.model.decoder_start_token();
   for (const auto& [field, text] : description.token_ids) json[field] = nlohmann::ordered_json::parse(text);
   return json.dump(2) + "\n";
 }

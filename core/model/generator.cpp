@@ -7,6 +7,8 @@
 #include <numeric>
 #include <span>
 
+#include "core/config/families.h"
+#include "ops/reduce/reduce.h"
 #include "ops/tensor/philox.h"
 
 namespace tsugi {
@@ -56,6 +58,27 @@ class Decoder {
     return logits;
   }
 
+  /// Encoder–decoders: what the texts are about, of which the encoder makes the memory of all steps.
+  void encode(const std::vector<GenerationRow>& rows) {
+    size_t longest = 0;
+    for (const GenerationRow& row : rows) longest = std::max(longest, row.prompt.size());
+    const Shape shape{rows_, static_cast<int64_t>(longest)};
+    const Tensor tokens = context_.empty(shape, DType::kI32);
+    ForwardOptions options;
+    options.end_key = context_.empty(shape, DType::kI32);
+    memory_end_ = context_.empty({rows_, 1}, DType::kI32);
+    fill_zero(context_, tokens);
+    for (size_t row = 0; row < rows.size(); ++row) {
+      const std::vector<int32_t>& prompt = rows[row].prompt;
+      const auto end = static_cast<int32_t>(prompt.size());
+      std::ranges::copy(prompt, tokens.data<int32_t>() + row * longest);
+      std::fill_n(options.end_key.data<int32_t>() + row * longest, longest, end);
+      memory_end_.data<int32_t>()[row] = end;
+    }
+    Tape tape(context_, false);
+    memory_ = model_.hidden(tape, tokens, options).value;
+  }
+
   /// One more token of each text.
   Tensor step(std::span<const int32_t> tokens) {
     const Tensor hidden = forward(tokens, {rows_, 1}, caches_, first_);
@@ -75,7 +98,9 @@ class Decoder {
       std::ranges::copy(first, options.first_key.data<int32_t>());
     }
     Tape tape(context_, false);
-    return model_.hidden(tape, input, options).value;
+    if (!memory_end_.defined()) return model_.hidden(tape, input, options).value;
+    options.memory_end = memory_end_;
+    return model_.decoded(tape, input, tape.variable(memory_, false), options).value;
   }
 
   static Tensor row_of(const Tensor& all, size_t row) {
@@ -110,6 +135,8 @@ class Decoder {
   std::vector<KeyValueCache> caches_;
   Tensor rotary_table_;
   std::vector<int32_t> first_;  // of each row: where its text begins
+  Tensor memory_;               // encoder–decoders: the encoder's output [rows, longest prompt, width]
+  Tensor memory_end_;           // and where it ends [rows, 1]
 };
 
 /// Ids by falling logits, the lower id first among equals. A draw ends among the first few, so no more are put in order
@@ -190,7 +217,9 @@ int32_t sample_token(const float* logits, int64_t vocabulary, const Sampling& sa
 
 std::vector<Continuation> generate_rows(const Context& context, const Transformer& model,
                                         const std::vector<GenerationRow>& rows, const GenerationOptions& options) {
-  const auto window = static_cast<int64_t>(model.config().context());
+  // Positions by distance know no end of the context.
+  const bool encodes = has_decoder(model.config());
+  const auto window = encodes ? std::numeric_limits<int64_t>::max() : static_cast<int64_t>(model.config().context());
   std::vector<Continuation> results(rows.size());
   if (rows.empty() || options.count <= 0) return results;
   std::vector<std::vector<int32_t>> texts;
@@ -198,7 +227,7 @@ std::vector<Continuation> generate_rows(const Context& context, const Transforme
   size_t longest = 0;
   for (size_t row = 0; row < rows.size(); ++row) {
     CHECK(!rows[row].prompt.empty());
-    texts.push_back(rows[row].prompt);
+    texts.push_back(encodes ? std::vector<int32_t>{model.config().decoder_start_token()} : rows[row].prompt);
     const size_t size = texts.back().size();
     begins.push_back(size - std::min(size, static_cast<size_t>(window)));
     if (begins.back() > 0) ++results[row].restarts;
@@ -212,7 +241,13 @@ std::vector<Continuation> generate_rows(const Context& context, const Transforme
   };
   std::vector<int32_t> next(rows.size());
   size_t open = rows.size();
-  Tensor logits = read();
+  Tensor logits;
+  if (encodes) {
+    decoder.encode(rows);
+    logits = decoder.step(std::vector<int32_t>(rows.size(), model.config().decoder_start_token()));
+  } else {
+    logits = read();
+  }
   for (int64_t i = 0;; ++i) {
     for (size_t row = 0; row < rows.size(); ++row) {
       Continuation& result = results[row];

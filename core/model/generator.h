@@ -45,7 +45,9 @@ struct Continuation {
 /// counted from where a text begins, so that a row computes what it computes alone: the products of a step, of one row
 /// per text, and the tiles of attention may be summed in another order, so logits agree within rounding rather than bit
 /// for bit. Random numbers are those of the row's own seed. Rows of one and the same prompt share the pass over it.
-/// Caches hold min(context, longest prompt + count) tokens per row.
+/// Caches hold min(context, longest prompt + count) tokens per row. Of encoder–decoders the encoder reads the prompts,
+/// whatever their length, once, and the continuation begins behind decoder_start_token; texts of shorter prompts see
+/// nothing of the padding.
 std::vector<Continuation> generate_rows(const Context& context, const Transformer& model,
                                         const std::vector<GenerationRow>& rows, const GenerationOptions& options);
 

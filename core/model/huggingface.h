@@ -2,8 +2,8 @@
 //
 // A family is a preset, so it does not decide the "model_type": what the model is does. gpt2; llama; mistral (a sliding
 // window); arcee (ReLU²); qwen2 (biases on q, k, v alone); qwen3 (qk-norm); bert, roberta and distilbert, whose heads
-// "architectures" names (BertForMaskedLM, BertModel …). What none of these can be (a logit soft-cap, say) is written as
-// "model_type": "tsugi", which transformers refuses instead of computing something else.
+// "architectures" names (BertForMaskedLM, BertModel …); t5. What none of these can be (a logit soft-cap, say) is
+// written as "model_type": "tsugi", which transformers refuses instead of computing something else.
 #pragma once
 
 #include <map>
@@ -14,12 +14,15 @@
 
 namespace tsugi {
 
+/// Of models of span corruption whose tokenizer does not name its sentinels: the first one's id.
+inline constexpr const char* kFirstSentinelField = "first_sentinel_token_id";
+
 /// What a folder's config.json says.
 struct HuggingfaceModel {
   ModelConfig model;                ///< resolved
   std::vector<std::string> labels;  ///< of a classification head
-  /// "bos_token_id", "eos_token_id", "pad_token_id" and (ours) "mask_token_id" as JSON text: a number, a list of
-  /// numbers or null.
+  /// "bos_token_id", "eos_token_id", "pad_token_id" and (ours) "mask_token_id" and "first_sentinel_token_id" as JSON
+  /// text: a number, a list of numbers or null.
   std::map<std::string, std::string> token_ids;
   std::string dtype = "float32";  ///< of the stored weights, in PyTorch's words
   /// Bottlenecks that lie beside the weights of the folder (core/checkpoint/adapter_folder.h). Low-rank adapters are

@@ -43,11 +43,11 @@ void require_flag(const JsonValue& json, const std::string& field, bool value, b
 }
 
 /// What would change the model whatever its type.
-void refuse_foreign(const JsonValue& json) {
+void refuse_foreign(const JsonValue& json, bool encoder_decoder) {
   if (json.has("quantization_config")) {
     throw json.error("\"quantization_config\": quantised weights are not read", "take the model's unquantised files");
   }
-  require_flag(json, "is_encoder_decoder", false, false);
+  require_flag(json, "is_encoder_decoder", encoder_decoder, encoder_decoder);
   require_flag(json, "add_cross_attention", false, false);
   if (json.has("pruned_heads") && json.require_object("pruned_heads").size() > 0) {
     throw json.error("\"pruned_heads\" is not empty, which this model cannot be");
@@ -256,6 +256,31 @@ void read_vit(const JsonValue& json, ModelConfig& model) {
   require_flag(json, "qkv_bias", true, true);
 }
 
+void read_t5(const JsonValue& json, ModelConfig& model) {
+  model.set_family(ModelConfig::T5);
+  model.set_layers(static_cast<int32_t>(json.require_int("num_layers", 1, 1024)));
+  model.set_decoder_layers(static_cast<int32_t>(json.int_or("num_decoder_layers", model.layers(), 1, 1024)));
+  model.set_heads(static_cast<int32_t>(json.require_int("num_heads", 1, 1024)));
+  model.set_width(static_cast<int32_t>(json.require_int("d_model", 1, 65536)));
+  model.set_head_dim(static_cast<int32_t>(json.require_int("d_kv", 1, 65536)));
+  model.set_mlp_width(static_cast<int32_t>(json.require_int("d_ff", 1, 1048576)));
+  // Nothing in the weights depends on it.
+  model.set_context(static_cast<int32_t>(json.int_or("n_positions", 512, 1, kMaxPositions)));
+  model.set_relative_buckets(static_cast<int32_t>(json.int_or("relative_attention_num_buckets", 32, 1, 65536)));
+  model.set_relative_distance(
+      static_cast<int32_t>(json.int_or("relative_attention_max_distance", 128, 1, kMaxPositions)));
+  model.set_dropout(static_cast<float>(json.double_or("dropout_rate", 0.1)));
+  model.set_norm_epsilon(json.double_or("layer_norm_epsilon", 1e-6));
+  model.set_activation(one_of<ModelConfig::Activation>(
+      json, "feed_forward_proj", {{"relu", ModelConfig::RELU}, {"gated-gelu", ModelConfig::GATED_GELU}}));
+  model.set_tied(json.bool_or("tie_word_embeddings", true));
+  // transformers 4 knows the first only; 5 writes both.
+  model.set_scale_outputs(json.bool_or("scale_decoder_outputs", model.tied()));
+  model.set_decoder_start_token(
+      static_cast<int32_t>(json.int_or("decoder_start_token_id", 0, 0, kMaxModelVocabulary - 1)));
+  require_flag(json, "is_decoder", false, false);
+}
+
 /// Which heads an encoder's folder has: its class says so.
 void read_bert_heads(const JsonValue& json, ModelConfig& model) {
   if (!json.has("architectures")) return;
@@ -285,6 +310,8 @@ bool is_classifier(const JsonValue& json, bool encoder) {
       classifier = true;
     } else if (encoder && (name.ends_with("ForMaskedLM") || name.ends_with("ForPreTraining"))) {
       continue;
+    } else if (name == "T5ForConditionalGeneration" || name == "T5WithLMHeadModel") {  // the latter is its old name
+      continue;
     } else if (!name.ends_with("ForCausalLM") && !name.ends_with("LMHeadModel") && !name.ends_with("Model")) {
       throw one.error("\"" + name.substr(0, 80) + "\" is not built: language models and sequence classifiers are");
     }
@@ -301,7 +328,7 @@ std::vector<std::string> read_labels(const JsonValue& json) {
 }
 
 void read_token_ids(const JsonValue& json, HuggingfaceModel& result) {
-  for (const char* field : {"bos_token_id", "eos_token_id", "pad_token_id", "mask_token_id"}) {
+  for (const char* field : {"bos_token_id", "eos_token_id", "pad_token_id", "mask_token_id", kFirstSentinelField}) {
     if (!json.has(field)) continue;
     const JsonValue value = json.require(field);
     if (value.is_array()) {
@@ -320,7 +347,8 @@ HuggingfaceModel parse_huggingface_config(const std::string& text, const std::st
   HuggingfaceModel result;
   ModelConfig& model = result.model;
   const std::string type = json.require_string("model_type");
-  refuse_foreign(json);
+  // A folder of ours says itself what it is.
+  refuse_foreign(json, type == "t5" || (type == "tsugi" && json.bool_or("is_encoder_decoder", false)));
   if (type == "gpt2") {
     read_gpt2(json, model);
   } else if (type == "tsugi") {
@@ -333,15 +361,18 @@ HuggingfaceModel parse_huggingface_config(const std::string& text, const std::st
     read_distilbert(json, model);
   } else if (type == "vit") {
     read_vit(json, model);
+  } else if (type == "t5") {
+    read_t5(json, model);
   } else {
     refuse(json, "model_type", "\"" + type + "\"",
-           "gpt2, llama, mistral, arcee, qwen2, qwen3, bert, roberta, distilbert, vit");
+           "gpt2, llama, mistral, arcee, qwen2, qwen3, bert, roberta, distilbert, vit, t5");
   }
   if (is_bert_like(model)) read_bert_heads(json, model);
   if (model.family() != ModelConfig::VIT) {
     model.set_vocabulary(json.require_int("vocab_size", 1, kMaxModelVocabulary));
   }
-  model.set_init_deviation(json.double_or("initializer_range", 0.02));
+  const bool factor = type == "t5";
+  model.set_init_deviation(json.double_or(factor ? "initializer_factor" : "initializer_range", factor ? 1.0 : 0.02));
   resolve_family(model);
   const std::vector<std::string> complaints = model_complaints(model);
   if (!complaints.empty()) throw json.error(join(complaints, "; "));

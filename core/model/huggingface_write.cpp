@@ -27,6 +27,7 @@ constexpr ModelType kWrittenTypes[] = {
     {"roberta", "RobertaForMaskedLM", "RobertaForSequenceClassification", "RobertaModel"},
     {"distilbert", "DistilBertForMaskedLM", "DistilBertForSequenceClassification", "DistilBertModel"},
     {"vit", "ViTModel", "ViTForImageClassification", nullptr},
+    {"t5", "T5ForConditionalGeneration", "T5ForSequenceClassification", nullptr},
     {"tsugi", "TsugiForCausalLM", "TsugiForSequenceClassification", nullptr},
 };
 
@@ -82,6 +83,25 @@ void write_vit(const ModelConfig& model, Json& json) {
   json["num_channels"] = model.image_channels();
   json["qkv_bias"] = true;
   json["encoder_stride"] = model.patch_size();
+}
+
+void write_t5(const ModelConfig& model, Json& json) {
+  json["d_model"] = model.width();
+  json["d_kv"] = model.head_dim();
+  json["d_ff"] = model.mlp_width();
+  json["num_layers"] = model.layers();
+  json["num_decoder_layers"] = model.decoder_layers();
+  json["num_heads"] = model.heads();
+  json["feed_forward_proj"] = model.activation() == ModelConfig::RELU ? "relu" : "gated-gelu";
+  json["dropout_rate"] = as_written(model.dropout());
+  json["layer_norm_epsilon"] = model.norm_epsilon();
+  json["n_positions"] = model.context();
+  json["relative_attention_num_buckets"] = model.relative_buckets();
+  json["relative_attention_max_distance"] = model.relative_distance();
+  json["is_encoder_decoder"] = true;
+  json["scale_decoder_outputs"] = model.scale_outputs();
+  json["decoder_start_token_id"] = model.decoder_start_token();
+  json["pad_token_id"] = model.decoder_start_token();
 }
 
 void write_distilbert(const ModelConfig& model, Json& json) {
@@ -184,6 +204,7 @@ std::string huggingface_model_type(const ModelConfig& model) {
     return model.norm_epsilon() == kDistilbertEpsilon ? "distilbert" : "tsugi";
   }
   if (model.family() == ModelConfig::VIT) return model.pooling() == ModelConfig::CLASS_TOKEN ? "vit" : "tsugi";
+  if (has_decoder(model)) return "t5";
   if (model.bidirectional()) return "tsugi";
   if (model.family() == ModelConfig::GPT2) return "gpt2";
   const bool windows = model.sliding_window() > 0;
@@ -218,12 +239,14 @@ std::string to_huggingface_config(const HuggingfaceModel& description) {
     write_distilbert(model, json);
   } else if (type == "vit") {
     write_vit(model, json);
+  } else if (type == "t5") {
+    write_t5(model, json);
   } else if (is_bert_like(model)) {
     write_bert(model, type, json);
   } else {
     write_llama(model, type, json);
   }
-  json["initializer_range"] = model.init_deviation();
+  json[type == "t5" ? "initializer_factor" : "initializer_range"] = model.init_deviation();
   json["torch_dtype"] = description.dtype;
   if (model.family() != ModelConfig::VIT) write_vocabulary(description, json);
   for (const auto& [field, text] : description.token_ids) json[field] = Json::parse(text);

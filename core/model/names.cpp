@@ -55,6 +55,13 @@ TensorNames tensor_names(const ModelConfig& model) {
       names.final_norm = "vit.layernorm";
       names.classifier = "classifier";
       return names;
+    case ModelConfig::T5:  // whose names have no beginning of the body's own
+      names.token_table = "shared";
+      names.blocks = "encoder.block.";
+      names.final_norm = "encoder.final_layer_norm";
+      names.decoder_blocks = "decoder.block.";
+      names.decoder_norm = "decoder.final_layer_norm";
+      return names;
     case ModelConfig::GPT2:
       names.body = "transformer.";
       names.token_table = "transformer.wte";
@@ -70,6 +77,34 @@ TensorNames tensor_names(const ModelConfig& model) {
       return names;
   }
 }
+
+namespace {
+
+BlockNames t5_names(const std::string& block, const ModelConfig& model) {
+  const bool decoder = block.starts_with("decoder.");
+  const std::string self = block + ".layer.0.SelfAttention.";
+  const std::string mlp_layer = block + (decoder ? ".layer.2" : ".layer.1");
+  const std::string mlp = mlp_layer + ".DenseReluDense.";
+  BlockNames names;
+  names.attention_norm = block + ".layer.0.layer_norm";
+  names.qkv = {self + "q", self + "k", self + "v"};
+  names.projection = self + "o";
+  names.relative_table = self + "relative_attention_bias.weight";
+  if (decoder) {
+    const std::string cross = block + ".layer.1.EncDecAttention.";
+    names.cross_norm = block + ".layer.1.layer_norm";
+    names.cross_query = cross + "q";
+    names.cross_keys_values = {cross + "k", cross + "v"};
+    names.cross_projection = cross + "o";
+  }
+  names.mlp_norm = mlp_layer + ".layer_norm";
+  names.expand = {mlp + "wi"};
+  if (model.activation() == ModelConfig::GATED_GELU) names.expand = {mlp + "wi_0", mlp + "wi_1"};
+  names.contract = mlp + "wo";
+  return names;
+}
+
+}  // namespace
 
 BlockNames block_names(const std::string& block, const ModelConfig& model) {
   BlockNames names;
@@ -105,6 +140,8 @@ BlockNames block_names(const std::string& block, const ModelConfig& model) {
               {attention + "q_lin", attention + "k_lin", attention + "v_lin"},
               {block + ".ffn.lin1"}};
     }
+    case ModelConfig::T5:
+      return t5_names(block, model);
     default:
       break;
   }

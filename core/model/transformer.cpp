@@ -79,6 +79,31 @@ void Transformer::declare_image_embeddings(ParameterStore& store, const TensorNa
                                       {{names.patches + ".weight", width, {width, channels, side, side}}});
 }
 
+void Transformer::declare_stack(ParameterStore& store, const TensorNames& names, bool decoder,
+                                const AdapterConfig& adapter) {
+  Stack& stack = decoder ? decoder_ : stack_;
+  stack.decoder = decoder;
+  if (!config_.post_norm()) {
+    stack.norm = Norm::declare(store, decoder ? names.decoder_norm : names.final_norm, config_);
+    stack.norm_unit = store.end_unit();
+  }
+  const auto layers = static_cast<size_t>(decoder ? config_.decoder_layers() : config_.layers());
+  stack.blocks.resize(layers);
+  stack.units.resize(layers);
+  for (size_t i = layers; i-- > 0;) {
+    const auto index = static_cast<int64_t>(i);
+    const std::string name = decoder ? names.decoder_block(index) : names.block(index);
+    stack.blocks[i] = Block::declare(store, name, index, config_, adapter, decoder);
+    if (i == 0 && config_.position() == ModelConfig::RELATIVE) {
+      const double deviation = config_.init_deviation() / std::sqrt(static_cast<double>(config_.width()));
+      stack.relative_table =
+          store.add(block_names(name, config_).relative_table, {config_.relative_buckets(), config_.heads()},
+                    {Initialization::Kind::kNormal, static_cast<float>(deviation)}, true);
+    }
+    stack.units[i] = store.end_unit();
+  }
+}
+
 Transformer::Transformer(ModelConfig config, ParameterStore& store, bool output_head, const AdapterConfig& adapter) {
   resolve_family(config);
   const bool images = config.family() == ModelConfig::VIT;
@@ -98,19 +123,8 @@ Transformer::Transformer(ModelConfig config, ParameterStore& store, bool output_
                                       .layout = WeightLayout::kOutIn});
   }
   if (output_.defined() || transform_.weight.defined() || pooler_.weight.defined()) output_unit_ = store.end_unit();
-  if (!config.post_norm()) {
-    final_norm_ = Norm::declare(store, names.final_norm, config);
-    final_norm_unit_ = store.end_unit();
-  }
-
-  const auto layers = static_cast<size_t>(config.layers());
-  blocks_.resize(layers);
-  block_units_.resize(layers);
-  for (size_t i = layers; i-- > 0;) {
-    const auto index = static_cast<int64_t>(i);
-    blocks_[i] = Block::declare(store, names.block(index), index, config, adapter);
-    block_units_[i] = store.end_unit();
-  }
+  if (has_decoder(config)) declare_stack(store, names, true, adapter);
+  declare_stack(store, names, false, adapter);
 
   if (images) {
     declare_image_embeddings(store, names, normal);
@@ -190,7 +204,18 @@ Variable Transformer::hidden(Tape& tape, const Tensor& tokens, const ForwardOpti
     shared.rotary_table = rotary_positions(tape.context(), first_position + tokens.shape()[1]);
   }
   mark(tape, options, embedding_unit_);
-  return run_blocks(tape, {embedded(tape, tokens, options, first_position), {}}, shared, options);
+  return run_stack(tape, stack_, {embedded(tape, tokens, options, first_position), {}}, shared, options);
+}
+
+Variable Transformer::decoded(Tape& tape, const Tensor& tokens, const Variable& memory,
+                              const ForwardOptions& options) const {
+  CHECK(!decoder_.blocks.empty()) << "a model without a decoder";
+  BlockContext shared{options.dropout, {}, {}, {}};
+  shared.memory = memory;
+  shared.memory_end = options.memory_end;
+  const Dropout dropout = options.dropout.at(decoder_.blocks.front().place(-1));
+  const Variable embedded = embed(tape, tokens, token_embedding_, {}, dropout);
+  return run_stack(tape, decoder_, {embedded, {}}, shared, options);
 }
 
 Variable Transformer::patch_features(Tape& tape, const Tensor& patches) const {
@@ -208,7 +233,7 @@ Variable Transformer::hidden_of_images(Tape& tape, const Tensor& patches, const 
   mark(tape, options, embedding_unit_);
   const Variable tokens = image_tokens(tape, patch_features(tape, patches), class_token_, position_embedding_);
   const BlockContext shared{options.dropout, {}, {}, {}};
-  return run_blocks(tape, {drop(tape, tokens, options.dropout.at(0)), {}}, shared, options);
+  return run_stack(tape, stack_, {drop(tape, tokens, options.dropout.at(0)), {}}, shared, options);
 }
 
 Variable Transformer::pooled(Tape& tape, const Variable& hidden) const {
@@ -221,26 +246,36 @@ Variable Transformer::pooled(Tape& tape, const Variable& hidden) const {
   return select_rows(tape, hidden, first);
 }
 
-Variable Transformer::run_blocks(Tape& tape, ResidualStream stream, const BlockContext& shared,
-                                 const ForwardOptions& options) const {
-  for (size_t i = 0; i < blocks_.size(); ++i) {
-    mark(tape, options, block_units_[i]);
-    KeyValueCache* cache = options.caches != nullptr ? &(*options.caches)[i] : nullptr;
-    const auto run = [block = &blocks_[i], shared, cache](Tape& inner, const ResidualStream& input) {
+Variable Transformer::run_stack(Tape& tape, const Stack& stack, ResidualStream stream, BlockContext shared,
+                                const ForwardOptions& options) const {
+  const bool last = stack.decoder || decoder_.blocks.empty();
+  for (size_t i = 0; i < stack.blocks.size(); ++i) {
+    mark(tape, options, stack.units[i]);
+    if (i == 0 && stack.relative_table.defined()) {
+      const int64_t queries = stream.residual.value.shape()[1];
+      const int64_t before = options.caches != nullptr && stack.decoder ? options.caches->front().length : 0;
+      const RelativeBuckets buckets{config_.relative_buckets(), config_.relative_distance(), !stack.decoder};
+      shared.relative_bias = relative_bias(tape, stack.relative_table, buckets, queries, before + queries);
+    }
+    KeyValueCache* cache = options.caches != nullptr && last ? &(*options.caches)[i] : nullptr;
+    const auto run = [block = &stack.blocks[i], shared, cache](Tape& inner, const ResidualStream& input) {
       return block->forward(inner, input, shared, cache);
     };
     stream = options.recompute ? recompute(tape, run, stream) : run(tape, stream);
   }
-  mark(tape, options, final_norm_unit_);
+  mark(tape, options, stack.norm_unit);
   Variable output = stream.residual;
-  if (final_norm_.defined()) {
-    output = final_norm_.forward(tape, stream, options.dropout.at(blocks_.back().place(2))).normed;
+  if (stack.norm.defined()) {
+    output = stack.norm.forward(tape, stream, options.dropout.at(stack.blocks.back().last_place())).normed;
   }
-  mark(tape, options, output_unit_);
+  if (last) mark(tape, options, output_unit_);
   return output;
 }
 
 Variable Transformer::head_input(Tape& tape, const Variable& rows) const {
+  if (config_.scale_outputs()) {
+    return scaled(tape, rows, 1.0f / std::sqrt(static_cast<float>(config_.width())));
+  }
   if (!config_.head_transform()) return rows;
   CHECK(transform_.weight.defined()) << "declared without a head";
   const Variable dense = transform_.forward(tape, rows, elementwise(config_.activation()));
@@ -270,8 +305,9 @@ std::vector<KeyValueCache> Transformer::make_caches(const Context& context, int6
   const DType type = token_embedding_.value().dtype();
   const Shape shape{batch, capacity, int64_t{config_.key_heads()} * config_.head_dim()};
   std::vector<KeyValueCache> caches;
-  for (size_t i = 0; i < blocks_.size(); ++i)
+  for (size_t i = 0; i < (decoder_.blocks.empty() ? stack_ : decoder_).blocks.size(); ++i) {
     caches.push_back({context.empty(shape, type), context.empty(shape, type), 0});
+  }
   return caches;
 }
 

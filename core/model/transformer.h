@@ -30,6 +30,9 @@ struct ForwardOptions {
   std::vector<KeyValueCache>* caches = nullptr;
   /// Rotary models: rotary_positions() made once for many passes; undefined: each pass makes its own.
   Tensor rotary_table;
+  /// i32 [B, T], decoders: what lies behind the last of the encoder's tokens that each token sees (padding); undefined:
+  /// the end.
+  Tensor memory_end;
 };
 
 class Transformer {
@@ -54,8 +57,14 @@ class Transformer {
   /// What stands for each picture, as model.pooling says: hidden_of_images() → [B, width].
   Variable pooled(Tape& tape, const Variable& hidden) const;
 
-  /// What the projection to the vocabulary takes: rows of hidden() after the transformation of the head, if the model
-  /// has one (Devlin et al. 2019, their code: "cls/predictions/transform"); of as many rows, in one shape or another.
+  /// Encoder–decoders: hidden() is the encoder, whose output is the memory, [B, S, width]; of it and the decoder's
+  /// tokens, i32 [B, T], comes the output of the decoder's final norm, [B, T, width]. With caches (of the decoder's
+  /// blocks) the memory may be undefined from the second step on.
+  Variable decoded(Tape& tape, const Tensor& tokens, const Variable& memory, const ForwardOptions& options) const;
+
+  /// What the projection to the vocabulary takes: rows of hidden() or decoded() after the transformation of the head,
+  /// or over sqrt(width), if the model does so (Raffel et al. 2020, their code; Devlin et al. 2019, their code:
+  /// "cls/predictions/transform"); of as many rows, in one shape or another.
   Variable head_input(Tape& tape, const Variable& rows) const;
 
   /// The scores of the vocabulary, soft-capped if the model does: rows of hidden() [R, width] → f32 [R, padded
@@ -63,7 +72,7 @@ class Transformer {
   /// all.
   Tensor logits(const Context& context, const Tensor& hidden) const;
 
-  /// Empty caches for `batch` sequences of at most `capacity` tokens.
+  /// Empty caches for `batch` sequences of at most `capacity` tokens, of the decoder where there is one.
   std::vector<KeyValueCache> make_caches(const Context& context, int64_t batch, int64_t capacity) const;
 
   /// Cosines and sines of positions 0 … positions - 1; undefined for models with learned positions.
@@ -77,18 +86,28 @@ class Transformer {
   const Parameter& output_bias() const { return output_bias_; }
   /// Undefined in rotary models.
   const Parameter& position_embedding() const { return position_embedding_; }
-  const std::vector<Block>& blocks() const { return blocks_; }
-  const Norm& final_norm() const { return final_norm_; }
+  const std::vector<Block>& blocks() const { return stack_.blocks; }
+  const Norm& final_norm() const { return stack_.norm; }
 
  private:
   void declare_head(ParameterStore& store);
   void declare_image_embeddings(ParameterStore& store, const TensorNames& names, const Initialization& normal);
+  /// Declares the decoder's blocks and norm, or the encoder's (or only ones).
+  void declare_stack(ParameterStore& store, const TensorNames& names, bool decoder, const AdapterConfig& adapter);
   /// The residual stream before the first block.
   Variable embedded(Tape& tape, const Tensor& tokens, const ForwardOptions& options, int64_t first_position) const;
 
-  /// All blocks and the final norm.
-  Variable run_blocks(Tape& tape, ResidualStream stream, const BlockContext& shared,
-                      const ForwardOptions& options) const;
+  /// Blocks one upon another, and the norm after the last one.
+  struct Stack {
+    std::vector<Block> blocks;
+    std::vector<int> units;
+    Norm norm;
+    int norm_unit = -1;        ///< none: post-norm blocks
+    Parameter relative_table;  ///< of distances; undefined: none
+    bool decoder = false;
+  };
+  Variable run_stack(Tape& tape, const Stack& stack, ResidualStream stream, BlockContext shared,
+                     const ForwardOptions& options) const;
 
   ModelConfig config_;
   Parameter output_;
@@ -97,10 +116,8 @@ class Transformer {
   Parameter output_bias_;
   Linear pooler_;
   int output_unit_ = -1;  ///< of all these; none: tied and plain, or not declared
-  Norm final_norm_;
-  int final_norm_unit_ = -1;  ///< none: post-norm blocks
-  std::vector<Block> blocks_;
-  std::vector<int> block_units_;
+  Stack stack_;           ///< the encoder's where there are two
+  Stack decoder_;         ///< no blocks: none
   Parameter token_embedding_;
   Parameter position_embedding_;
   Parameter segment_embedding_;

@@ -50,6 +50,35 @@ void declare_adapters(ParameterStore& store, const LinearOptions& options, Linea
   }
 }
 
+Initialization initial_of(const LinearOptions& options) {
+  Initialization initial{Initialization::Kind::kNormal, options.deviation};
+  if (options.first_deviation > 0.0f) {
+    CHECK(options.layout == WeightLayout::kOutIn);
+    initial.first_elements = options.rows.front() * options.in;
+    initial.first_deviation = options.first_deviation;
+  }
+  return initial;
+}
+
+/// The deviations of a block's initial values.
+struct Deviations {
+  float queries, keys_values, projection, expand, contract;
+};
+
+Deviations deviations_of(const ModelConfig& model) {
+  const auto deviation = static_cast<float>(model.init_deviation());
+  if (model.family() == ModelConfig::T5) {
+    // mesh-tensorflow's, as in transformers' T5PreTrainedModel: 1/sqrt(inputs), and queries smaller instead of scores.
+    const auto over_root = [&](int64_t inputs) { return deviation / std::sqrt(static_cast<float>(inputs)); };
+    return {over_root(int64_t{model.width()} * model.head_dim()), over_root(model.width()),
+            over_root(int64_t{model.heads()} * model.head_dim()), over_root(model.width()),
+            over_root(model.mlp_width())};
+  }
+  const float residual =
+      model.init_scales_residual() ? deviation / std::sqrt(2.0f * static_cast<float>(model.layers())) : deviation;
+  return {deviation, deviation, residual, deviation, residual};
+}
+
 }  // namespace
 
 Activation elementwise(ModelConfig::Activation activation) {
@@ -58,6 +87,8 @@ Activation elementwise(ModelConfig::Activation activation) {
       return Activation::kGelu;
     case ModelConfig::GELU_ERF:
       return Activation::kGeluErf;
+    case ModelConfig::RELU:
+      return Activation::kRelu;
     default:
       CHECK(activation == ModelConfig::RELU_SQUARED) << "not element by element: " << activation;
       return Activation::kReluSquared;
@@ -73,8 +104,7 @@ Linear Linear::declare(ParameterStore& store, const LinearOptions& options) {
   Linear layer;
   layer.layout = options.layout;
   layer.weight = store.add(name + ".weight", transposed ? Shape{out, options.in} : Shape{options.in, out},
-                           {Initialization::Kind::kNormal, options.deviation}, true, 0,
-                           parts_of(options.names, options.rows, ".weight"));
+                           initial_of(options), true, 0, parts_of(options.names, options.rows, ".weight"));
   if (options.bias) {
     layer.bias = store.add(name + ".bias", {out}, {Initialization::Kind::kZeros}, false, 0,
                            parts_of(options.names, options.rows, ".bias"));
@@ -131,6 +161,8 @@ Variable Attention::forward(Tape& tape, const Variable& x, const BlockContext& c
   options.window = window;
   options.first_key = context.first_key;
   options.end_key = context.end_key;
+  options.scale = scale;
+  options.relative_bias = context.relative_bias;
   options.dropout = dropout;
   options.rotary.table = context.rotary_table;
   options.rotary.query_gamma = query_gamma;
@@ -139,19 +171,36 @@ Variable Attention::forward(Tape& tape, const Variable& x, const BlockContext& c
   return projection.forward(tape, self_attention(tape, qkv.forward(tape, x), options, cache));
 }
 
+Variable CrossAttention::forward(Tape& tape, const Variable& x, const BlockContext& context, const Dropout& dropout,
+                                 KeyValueCache* cache) const {
+  AttentionOptions options;
+  options.heads = heads;
+  options.causal = false;
+  options.scale = scale;
+  options.end_key = context.memory_end;
+  options.dropout = dropout;
+  Variable keys_and_values;
+  if (cache != nullptr && cache->memory.defined()) {
+    keys_and_values.value = cache->memory;
+  } else {
+    keys_and_values = keys_values.forward(tape, context.memory);
+    if (cache != nullptr) cache->memory = keys_and_values.value;
+  }
+  return projection.forward(tape, cross_attention(tape, query.forward(tape, x), keys_and_values, options));
+}
+
 Variable Mlp::forward(Tape& tape, const Variable& x) const {
-  if (activation == ModelConfig::SWIGLU) {
-    return contract.forward(tape, gated_activation(tape, expand.forward(tape, x), Activation::kSilu));
+  if (activation == ModelConfig::SWIGLU || activation == ModelConfig::GATED_GELU) {
+    const Activation gate = activation == ModelConfig::SWIGLU ? Activation::kSilu : Activation::kGelu;
+    return contract.forward(tape, gated_activation(tape, expand.forward(tape, x), gate));
   }
   return contract.forward(tape, expand.forward(tape, x, elementwise(activation)));
 }
 
 Block Block::declare(ParameterStore& store, const std::string& name, int64_t index, const ModelConfig& model,
-                     const AdapterConfig& adapter) {
+                     const AdapterConfig& adapter, bool decoder) {
   const BlockNames names = block_names(name, model);
-  const auto deviation = static_cast<float>(model.init_deviation());
-  const float residual_deviation =
-      model.init_scales_residual() ? deviation / std::sqrt(2.0f * static_cast<float>(model.layers())) : deviation;
+  const Deviations deviations = deviations_of(model);
   const int64_t width = model.width();
   const int64_t queries = int64_t{model.heads()} * model.head_dim();
   const int64_t keys = int64_t{model.key_heads()} * model.head_dim();
@@ -160,38 +209,56 @@ Block Block::declare(ParameterStore& store, const std::string& name, int64_t ind
   options.layout = gpt2 ? WeightLayout::kInOut : WeightLayout::kOutIn;
   if (adapter.rank() > 0) options.adapter = &adapter;
   const auto declare = [&](const std::vector<std::string>& tensors, int64_t in, std::vector<int64_t> rows, bool bias,
-                           float with_deviation) {
+                           float with_deviation, float first_deviation = 0.0f) {
     options.names = tensors;
     options.in = in;
     options.rows = std::move(rows);
     options.bias = bias;
     options.deviation = with_deviation;
+    options.first_deviation = first_deviation;
     return Linear::declare(store, options);
   };
 
   Block block;
-  block.index = index;
+  constexpr int64_t kPlaces = 3;
+  constexpr int64_t kDecoderPlaces = 5;
+  block.first_place = decoder ? 2 + kPlaces * model.layers() + kDecoderPlaces * index : 1 + kPlaces * index;
   block.post_norm = model.post_norm();
   if (adapter.bottleneck() > 0) {
-    block.mlp_adapter = Bottleneck::declare(store, name + kMlpBottleneck, width, adapter.bottleneck(), deviation);
+    block.mlp_adapter =
+        Bottleneck::declare(store, name + kMlpBottleneck, width, adapter.bottleneck(), deviations.expand);
     if (adapter.placement() == AdapterConfig::BOTH) {
       block.attention_adapter =
-          Bottleneck::declare(store, name + kAttentionBottleneck, width, adapter.bottleneck(), deviation);
+          Bottleneck::declare(store, name + kAttentionBottleneck, width, adapter.bottleneck(), deviations.expand);
     }
   }
   block.mlp.activation = model.activation();
-  block.mlp.contract = declare({names.contract}, model.mlp_width(), {width}, model.mlp_bias(), residual_deviation);
+  block.mlp.contract = declare({names.contract}, model.mlp_width(), {width}, model.mlp_bias(), deviations.contract);
   block.mlp.expand = declare(names.expand, width, std::vector<int64_t>(names.expand.size(), model.mlp_width()),
-                             model.mlp_bias(), deviation);
+                             model.mlp_bias(), deviations.expand);
   block.mlp_norm = Norm::declare(store, names.mlp_norm, model);
+
+  const float score_scale = model.position() == ModelConfig::RELATIVE ? 1.0f : 0.0f;
+  const float first_deviation = deviations.queries == deviations.keys_values ? 0.0f : deviations.queries;
+  if (decoder) {
+    block.cross.heads = model.heads();
+    block.cross.scale = score_scale;
+    block.cross.projection =
+        declare({names.cross_projection}, queries, {width}, model.projection_bias(), deviations.projection);
+    block.cross.keys_values =
+        declare(names.cross_keys_values, width, {keys, keys}, model.qkv_bias(), deviations.keys_values);
+    block.cross.query = declare({names.cross_query}, width, {queries}, model.qkv_bias(), deviations.queries);
+    block.cross_norm = Norm::declare(store, names.cross_norm, model);
+  }
 
   Attention& attention = block.attention;
   attention.heads = model.heads();
   attention.key_heads = model.key_heads();
   attention.window = attention_window(model, index);
-  attention.causal = !model.bidirectional();
+  attention.causal = !model.bidirectional() && (decoder || !has_decoder(model));
+  attention.scale = score_scale;
   attention.epsilon = static_cast<float>(model.norm_epsilon());
-  attention.projection = declare({names.projection}, queries, {width}, model.projection_bias(), residual_deviation);
+  attention.projection = declare({names.projection}, queries, {width}, model.projection_bias(), deviations.projection);
   if (model.qk_norm()) {
     const Initialization ones{Initialization::Kind::kOnes};
     attention.query_gamma = store.add(name + ".self_attn.q_norm.weight", {model.head_dim()}, ones, false);
@@ -199,7 +266,7 @@ Block Block::declare(ParameterStore& store, const std::string& name, int64_t ind
   }
   attention.qkv =
       declare(names.qkv, width, gpt2 ? std::vector<int64_t>{3 * width} : std::vector<int64_t>{queries, keys, keys},
-              model.qkv_bias(), deviation);
+              model.qkv_bias(), deviations.keys_values, first_deviation);
   block.attention_norm = Norm::declare(store, names.attention_norm, model);
   return block;
 }
@@ -221,7 +288,14 @@ ResidualStream Block::forward(Tape& tape, const ResidualStream& stream, const Bl
   const ResidualNorm before = attention_norm.forward(tape, stream, dropout.at(place(-1)));
   const Variable attended =
       adapted(attention_adapter, attention.forward(tape, before.normed, context, dropout.at(place(0)), cache));
-  const ResidualNorm middle = mlp_norm.forward(tape, {before.residual, attended}, dropout.at(place(1)));
+  ResidualNorm middle;
+  if (cross.defined()) {
+    const ResidualNorm between = cross_norm.forward(tape, {before.residual, attended}, dropout.at(place(1)));
+    const Variable found = cross.forward(tape, between.normed, context, dropout.at(place(2)), cache);
+    middle = mlp_norm.forward(tape, {between.residual, found}, dropout.at(place(3)));
+  } else {
+    middle = mlp_norm.forward(tape, {before.residual, attended}, dropout.at(place(1)));
+  }
   return {middle.residual, adapted(mlp_adapter, mlp.forward(tape, middle.normed))};
 }
 

@@ -16,6 +16,8 @@ struct LinearOptions {
   int64_t in = 0;
   std::vector<int64_t> rows;  ///< outputs of each
   float deviation = 0.02f;
+  /// Initial values of the first tensor's rows where they differ from the others'; 0: as the others.
+  float first_deviation = 0.0f;
   bool bias = true;
   WeightLayout layout = WeightLayout::kInOut;  ///< GPT-2's Conv1D; all others are kOutIn
   const AdapterConfig* adapter = nullptr;
@@ -87,6 +89,12 @@ struct BlockContext {
   /// i32 [B, T]: what lies behind the last token that each token sees; undefined: the sequence's end. For padding of
   /// encoders.
   Tensor end_key;
+  /// Models with positions by distance: of the stack (core/autograd/attention.h).
+  Variable relative_bias = {};
+  /// Decoders: the output of the encoder [B, S, width], and what lies behind the last token of it that each token sees,
+  /// i32 [B, T] (undefined: all are seen).
+  Variable memory = {};
+  Tensor memory_end = {};
 };
 
 /// Attention: one packed product for queries, keys and values.
@@ -99,8 +107,23 @@ struct Attention {
   int64_t key_heads = 0;
   int64_t window = 0;  ///< 0: none
   bool causal = true;
+  float scale = 0.0f;  ///< of the scores; 0: 1/sqrt(head_dim)
   float epsilon = 1e-6f;
 
+  Variable forward(Tape& tape, const Variable& x, const BlockContext& context, const Dropout& dropout,
+                   KeyValueCache* cache) const;
+};
+
+/// A decoder's attention to the encoder's output: keys and values are one packed product.
+struct CrossAttention {
+  Linear query;
+  Linear keys_values;
+  Linear projection;
+  int64_t heads = 0;
+  float scale = 0.0f;
+
+  bool defined() const { return query.weight.defined(); }
+  /// `cache`: keeps keys and values of the memory for all later tokens.
   Variable forward(Tape& tape, const Variable& x, const BlockContext& context, const Dropout& dropout,
                    KeyValueCache* cache) const;
 };
@@ -120,26 +143,32 @@ Activation elementwise(ModelConfig::Activation activation);
 
 /// One transformer block. Pre-norm (Radford et al. 2019, section 2.3; Touvron et al. 2023, section 2.2): a norm before
 /// attention and MLP, and the MLP's branch is left for whoever comes next to add. Post-norm (Vaswani et al. 2017,
-/// section 3.1): a norm of each sum, and no branch is left.
+/// section 3.1): a norm of each sum, and no branch is left. A decoder's (Vaswani et al. 2017, pre-norm) attends to the
+/// encoder between the two.
 struct Block {
-  int64_t index = 0;
+  int64_t first_place = 1;  ///< of its dropouts
   bool post_norm = false;
   Norm attention_norm;
   Attention attention;
+  Norm cross_norm;
+  CrossAttention cross;  ///< not defined: none
   Norm mlp_norm;
   Mlp mlp;
   Bottleneck attention_adapter;  ///< not defined: none
   Bottleneck mlp_adapter;
 
-  /// `name`: what precedes its tensors' names, "transformer.h.0" or "model.layers.0".
+  /// `name`: what precedes its tensors' names, "transformer.h.0" or "model.layers.0". Block `index` of its stack; a
+  /// `decoder` attends to an encoder.
   static Block declare(ParameterStore& store, const std::string& name, int64_t index, const ModelConfig& model,
-                       const AdapterConfig& adapter);
+                       const AdapterConfig& adapter, bool decoder = false);
   /// `cache`: keys and values of earlier tokens, in inference.
   ResidualStream forward(Tape& tape, const ResidualStream& stream, const BlockContext& context,
                          KeyValueCache* cache = nullptr) const;
 
-  /// Places of dropout in the model: 0 is the embedding, then three per block.
-  int64_t place(int64_t which) const { return 1 + 3 * index + which; }
+  /// Places of dropout in the model: 0 is the embedding, then three per block; of a decoder its embedding, then five
+  /// per block. The last of a block's is that of its MLP's branch.
+  int64_t place(int64_t which) const { return first_place + which; }
+  int64_t last_place() const { return place(cross.defined() ? 4 : 2); }
 };
 
 }  // namespace tsugi

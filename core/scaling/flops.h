@@ -8,12 +8,14 @@
 namespace tsugi {
 
 /// Parameters of the model: all, and those that take part in matrix products per token: everything but the tables of
-/// positions and segments, the pooler and, with an untied head, the token table (a tied one counts once, for the output
-/// projection).
+/// positions, distances and segments, the pooler and, with an untied head, the token table (a tied one counts once, for
+/// the output projection).
 struct ParameterCount {
   int64_t total = 0;
   int64_t in_products = 0;
   int64_t in_head = 0;  ///< of these, in the projection to the vocabulary and what is before it
+  int64_t in_decoder =
+      0;  ///< of these, in the decoder of an encoder–decoder but for what keys and values of the input take
 };
 ParameterCount count_parameters(const ModelConfig& model);
 
@@ -21,6 +23,8 @@ ParameterCount count_parameters(const ModelConfig& model);
 /// layers of H query heads of width Q. Only `scored_share` of the tokens take part in the products of the head. Fewer
 /// key heads save memory, no FLOPs. In a layer with a sliding window w < T the keys of a query are w instead of T, and
 /// w - w²/(2T) on average instead of T/2. In a bidirectional model all keys are seen, and the conventions agree.
+/// Encoder–decoders: for one token of the input, with `scored_share` tokens of a target to each, which go through the
+/// decoder and the head, see those before them and all of the input.
 struct FlopsPerToken {
   /// 6·N + 12·L·H·Q·T: attention over the full square (Chowdhery et al., "PaLM" (2022), appendix B).
   double palm = 0.0;

@@ -9,6 +9,7 @@
 
 #include "core/checkpoint/checkpoint.h"
 #include "core/checkpoint/parameter_ranges.h"
+#include "core/config/families.h"
 #include "core/data/file.h"
 #include "core/downstream/baselines.h"
 #include "core/downstream/classify.h"
@@ -20,6 +21,7 @@
 #include "launch/instruction_data.h"
 #include "launch/mask_token.h"
 #include "launch/model_folder.h"
+#include "launch/pair_data.h"
 #include "ops/base/error.h"
 #include "ops/reduce/reduce.h"
 
@@ -43,6 +45,7 @@ struct EvaluateOptions {
   double mask_probability = 0.15;
   double mask_share = 0.8;
   double random_share = 0.1;
+  double mean_span = 3.0;
   int threads = 0;
   bool json = false;
 };
@@ -171,7 +174,8 @@ class LogitsFile {
     ForwardOptions options;
     options.first_key = batch.first_key;
     options.end_key = batch.end_key;
-    Variable hidden = opened_.model->hidden(tape, batch.tokens, options);
+    Variable hidden = batch.decoder_tokens.defined() ? decoded_pairs(tape, *opened_.model, batch, {})
+                                                     : opened_.model->hidden(tape, batch.tokens, options);
     if (batch.positions.defined()) hidden = select_rows(tape, hidden, batch.positions);
     const int64_t rows = hidden.value.shape().rows();
     const Tensor logits = opened_.model->logits(context, as_matrix(hidden.value));
@@ -219,6 +223,24 @@ void check_sequence(const EvaluateOptions& options, const ModelConfig& model) {
                                     " is longer than the model's context of " + std::to_string(model.context()));
 }
 
+/// How well hidden tokens were restored.
+void print_restored(const EvaluateOptions& options, const EvaluationSum& total, const char* unit) {
+  const auto count = static_cast<double>(std::max<int64_t>(total.loss.count, 1));
+  const double loss = total.loss.sum / count;
+  const double share = static_cast<double>(total.correct) / count;
+  if (options.json) {
+    nlohmann::ordered_json json;
+    json["loss"] = loss;
+    json["perplexity"] = std::exp(loss);
+    json["accuracy"] = share;
+    json["tokens"] = total.loss.count;
+    std::cout << json.dump() << std::endl;
+  } else {
+    std::cout << "loss " << loss << " " << unit << ", accuracy " << share << ", over " << total.loss.count
+              << " tokens of " << options.tokens << std::endl;
+  }
+}
+
 /// What an encoder restores.
 int evaluate_masked(const EvaluateOptions& options, ModelFolder& opened, const TokenFile& file, int64_t sequence) {
   std::unique_ptr<Tokenizer> tokenizer;
@@ -236,21 +258,27 @@ int evaluate_masked(const EvaluateOptions& options, ModelFolder& opened, const T
   data.validation = file;
   const MaskedLm objective(std::move(data), sequence, 0,
                            masking_of(masked, tokenizer.get(), opened.description.model.vocabulary()));
-  const EvaluationSum total = evaluate_objective(options, opened, objective, nullptr);
-  const auto count = static_cast<double>(std::max<int64_t>(total.loss.count, 1));
-  const double loss = total.loss.sum / count;
-  const double share = static_cast<double>(total.correct) / count;
-  if (options.json) {
-    nlohmann::ordered_json json;
-    json["loss"] = loss;
-    json["perplexity"] = std::exp(loss);
-    json["accuracy"] = share;
-    json["tokens"] = total.loss.count;
-    std::cout << json.dump() << std::endl;
-  } else {
-    std::cout << "loss " << loss << " nats per hidden token, accuracy " << share << ", over " << total.loss.count
-              << " tokens of " << options.tokens << std::endl;
-  }
+  print_restored(options, evaluate_objective(options, opened, objective, nullptr), "nats per hidden token");
+  return 0;
+}
+
+/// What an encoder with a decoder says of spans that were taken out.
+int evaluate_spans(const EvaluateOptions& options, ModelFolder& opened, const TokenFile& file, int64_t sequence) {
+  std::unique_ptr<Tokenizer> tokenizer;
+  if (std::filesystem::exists(opened.path + "/tokenizer.json")) tokenizer = open_tokenizer(opened.path, "--tokens");
+  RunConfig config;
+  *config.mutable_model() = opened.description.model;
+  config.mutable_batch()->set_sequence(static_cast<int32_t>(sequence));
+  SpanCorruption& spans = *config.mutable_objective()->mutable_span_corruption();
+  spans = span_corruption_of(opened.description);
+  spans.set_density(options.mask_probability);
+  spans.set_mean_span(options.mean_span);
+  LanguageData data;
+  data.train.push_back({file, 1.0});
+  data.validation = file;
+  const std::unique_ptr<Objective> objective = make_denoising_objective(std::move(data), tokenizer.get(), config);
+  const EvaluationSum total = evaluate_objective(options, opened, *objective, nullptr);
+  print_restored(options, total, "nats per token of the targets");
   return 0;
 }
 
@@ -266,6 +294,7 @@ int evaluate_tokens(const EvaluateOptions& options) {
                                      " tokens: too few for one sequence of " + std::to_string(sequence));
   }
   if (opened.description.model.bidirectional()) return evaluate_masked(options, opened, file, sequence);
+  if (has_decoder(opened.description.model)) return evaluate_spans(options, opened, file, sequence);
   const CausalLm objective(file, file, vocabulary, sequence, 0);
   ByteCount byte_count(opened.path);
   const LossSum total = evaluate_objective(options, opened, objective, &byte_count).loss;
@@ -320,7 +349,7 @@ void add_evaluate(Command app) {
   Command what = command.group("data", "What to evaluate on");
   what.option("--tokens", options->tokens,
               "token file (.bin): loss, perplexity, and bits per byte of text where the checkpoint has a tokenizer; of "
-              "an encoder, loss and accuracy of hidden tokens");
+              "an encoder, loss and accuracy of hidden tokens, with a decoder of spans");
   Option questions =
       what.option("--multiple-choice", options->questions,
                   "JSONL of questions as in HellaSwag (ctx, endings, label): accuracy of the likeliest ending");
@@ -348,12 +377,16 @@ void add_evaluate(Command app) {
       .range(int64_t{-1}, int64_t{2'000'000'000});
   command
       .option("--mask-probability", options->mask_probability,
-              "encoders: the share of the tokens that is to be restored; always the same ones")
+              "encoders (with a decoder or without): the share of the tokens that is to be restored; always the same "
+              "ones")
       .show_default()
       .range(1e-9, 1.0);
   command.option("--mask-share", options->mask_share, "of these, the share that becomes the mask token")
       .show_default()
       .range(0.0, 1.0);
+  command.option("--mean-span", options->mean_span, "with a decoder: tokens that are hidden together, on average")
+      .show_default()
+      .range(1.0, 1e6);
   command.option("--random-share", options->random_share, "and the share that becomes any token")
       .show_default()
       .range(0.0, 1.0);

@@ -23,9 +23,11 @@
 #include "launch/instruction_data.h"
 #include "launch/mask_token.h"
 #include "launch/model_folder.h"
+#include "launch/pair_data.h"
 #include "launch/run_sinks.h"
 #include "launch/run_world.h"
 #include "launch/training_data.h"
+#include "ops/base/error.h"
 
 namespace tsugi {
 namespace {
@@ -92,6 +94,7 @@ RunConfig make_config(const FinetuneOptions& options, ModelConfig model, int64_t
   *config.mutable_model() = model;
   config.set_name("finetune");
   if (model.bidirectional()) config.mutable_objective()->mutable_masked_lm();
+  if (has_decoder(model)) config.mutable_objective()->mutable_sequence_to_sequence();
   config.mutable_data()->set_train(options.train);
   config.mutable_data()->set_validation(options.validation);
   const auto rows = static_cast<int32_t>(std::max<int64_t>(options.batch / options.micro_batches, 1));
@@ -131,6 +134,11 @@ std::vector<LabelledTokens> encode(const Tokenizer& tokenizer, const std::vector
 }
 
 Task make_classification(const FinetuneOptions& options, const ModelFolder& opened) {
+  if (has_decoder(opened.description.model)) {
+    throw Error(ExitCode::kUsage,
+                opened.path + " has an encoder and a decoder, for which --task classification is not built",
+                "--task instructions teaches it to answer with the label");
+  }
   Task task;
   const std::vector<LabelledText> train = read_labelled_jsonl(options.train, task.labels, true);
   const std::vector<LabelledText> validation = read_labelled_jsonl(options.validation, task.labels, false);
@@ -172,6 +180,9 @@ Task make_language_task(const FinetuneOptions& options, const ModelFolder& opene
     task.config.mutable_objective()->mutable_masked_lm()->set_mask_token(
         checkpoint_mask_token(-1, opened.description, tokenizer.get()));
   }
+  if (has_decoder(model)) {
+    *task.config.mutable_objective()->mutable_span_corruption() = span_corruption_of(opened.description);
+  }
   task.objective = make_language_objective(files, task.config);
   return task;
 }
@@ -186,8 +197,8 @@ Task make_instruction_task(const FinetuneOptions& options, const ModelFolder& op
                              .seed = options.seed};
   if (!options.validation.empty()) reading.validation = {options.validation};
   task.instructions = read_instruction_task(reading, options.instructions, opened);
-  const InstructionTuning& objective = *task.instructions->objective;
-  task.config = make_config(options, opened.description.model, objective.sequence(), objective.train().rows());
+  task.config =
+      make_config(options, opened.description.model, task.instructions->objective->sequence(), task.instructions->rows);
   if (options.packed) {
     task.config.mutable_data()->set_documents(DataConfig::APART);
     task.config.mutable_data()->set_packing(DataConfig::WHOLE_DOCUMENTS);
@@ -312,6 +323,7 @@ int finetune(World& world, FinetuneOptions options) {
   description.model = task.config.model();
   description.labels = task.labels;
   description.dtype = "float32";
+  add_pair_tokens(task.config.objective(), description);
   trainer.texts = checkpoint_texts(description, task.tokenizer, opened.path, task.config.adapter());
   trainer.make_sinks = [&](int64_t start_step) {
     if (options.out.empty()) return std::vector<std::unique_ptr<MetricsSink>>();

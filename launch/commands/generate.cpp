@@ -1,15 +1,18 @@
 #include <algorithm>
 #include <chrono>
 #include <iostream>
+#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "core/config/families.h"
 #include "core/data/json.h"
 #include "core/data/prompt_file.h"
 #include "core/model/generator.h"
 #include "launch/commands/commands.h"
 #include "launch/model_folder.h"
+#include "launch/pair_data.h"
 #include "ops/base/error.h"
 
 namespace tsugi {
@@ -79,9 +82,16 @@ Generated generate_all(const GenerateOptions& options, const ModelFolder& opened
   return all;
 }
 
+/// The model may have more ids than its tokenizer: these are no text.
+std::string text_of(const std::vector<int32_t>& ids, const Tokenizer& tokenizer) {
+  std::vector<int32_t> known;
+  std::ranges::copy_if(ids, std::back_inserter(known), [&](int32_t id) { return id < tokenizer.vocabulary(); });
+  return tokenizer.decode(known, true);
+}
+
 nlohmann::ordered_json to_json(const Continuation& one, const Tokenizer* tokenizer) {
   nlohmann::ordered_json json;
-  if (tokenizer != nullptr) json["text"] = tokenizer->decode(one.ids, true);
+  if (tokenizer != nullptr) json["text"] = text_of(one.ids, *tokenizer);
   json["ids"] = one.ids;
   json["stopped"] = one.stopped;
   json["context_restarts"] = one.restarts;
@@ -113,7 +123,7 @@ void print_text(const GenerateOptions& options, const std::vector<std::string>& 
       std::cout << "--- prompt " << i / samples + 1 << ", sample " << i % samples + 1 << "\n";
     }
     if (tokenizer != nullptr) {
-      std::cout << prompts[i / samples] << tokenizer->decode(all.continuations[i].ids, true);
+      std::cout << prompts[i / samples] << text_of(all.continuations[i].ids, *tokenizer);
     } else {
       for (const int32_t id : all.continuations[i].ids) std::cout << id << ' ';
     }
@@ -126,12 +136,17 @@ int run_generate(const GenerateOptions& options) {
       options.prompt_file.empty() ? options.prompts : read_prompts(options.prompt_file);
   ModelFolder opened =
       open_model(options.checkpoint, options.threads, options.compute == "BF16" ? DType::kBF16 : DType::kF32);
-  opened.require_causal_model("generate");
+  opened.require_writing_model("generate");
+  const bool answers = has_decoder(opened.description.model);  // what it writes does not go on with the prompt
   std::unique_ptr<Tokenizer> tokenizer;
   std::vector<std::vector<int32_t>> ids;
   if (options.prompt_ids.empty()) {
     tokenizer = open_tokenizer(opened.path, "generate");
-    for (const std::string& prompt : prompts) ids.push_back(tokenizer->encode(prompt));
+    const std::vector<int32_t> ends = end_tokens(opened.description, tokenizer.get());
+    for (const std::string& prompt : prompts) {
+      ids.push_back(tokenizer->encode(prompt));
+      if (answers && !ends.empty()) ids.back() = ended(std::move(ids.back()), ends.front());
+    }
   } else {
     ids.push_back(options.prompt_ids);
   }
@@ -152,10 +167,11 @@ int run_generate(const GenerateOptions& options) {
 
   // One text is shown as it comes.
   const bool stream = !options.json && tokenizer != nullptr && ids.size() == 1 && options.samples == 1;
+  const std::vector<std::string> shown = answers ? std::vector<std::string>(prompts.size()) : prompts;
   std::optional<StreamDecoder> decoder;
   if (stream) {
     decoder.emplace(*tokenizer, false, true);
-    std::cout << prompts[0] << std::flush;
+    std::cout << shown[0] << std::flush;
     how.on_token = [&](size_t /*row*/, int32_t token) {
       // The model may have more ids than its tokenizer.
       std::cout << (token < tokenizer->vocabulary() ? decoder->push(token) : "") << std::flush;
@@ -169,7 +185,7 @@ int run_generate(const GenerateOptions& options) {
   if (stream) {
     std::cout << decoder->finish() << std::endl;
   } else {
-    print_text(options, prompts, all, tokenizer.get());
+    print_text(options, shown, all, tokenizer.get());
   }
   if (std::ranges::any_of(all.continuations, [](const Continuation& one) { return one.restarts > 0; })) {
     std::cerr << "note: the context of " << opened.description.model.context()
@@ -182,7 +198,8 @@ int run_generate(const GenerateOptions& options) {
 
 void add_generate(Command app) {
   auto options = std::make_shared<GenerateOptions>();
-  Command command = app.subcommand("generate", "Continue a text with a checkpoint");
+  Command command = app.subcommand(
+      "generate", "Continue a text with a checkpoint; of an encoder with a decoder: what it says to a text");
   command.option("--checkpoint", options->checkpoint, "checkpoint folder, or run directory (newest)").required();
   Command prompt = command.group("prompt", "What to continue");
   prompt.option("--prompt", options->prompts, "text to continue; several may be given, each with its own --prompt")

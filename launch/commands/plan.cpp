@@ -12,6 +12,7 @@
 #include "launch/commands/commands.h"
 #include "launch/device.h"
 #include "launch/image_data.h"
+#include "launch/pair_data.h"
 #include "launch/planned_lm.h"
 #include "launch/training_data.h"
 #include "ops/base/error.h"
@@ -52,6 +53,12 @@ int plan(const PlanOptions& options) {
   if (learns_from_images(config.objective())) {  // how many classes there are is in the data
     images = make_image_objective(config);
     data = images.description + "\n";
+  } else if (config.objective().has_sequence_to_sequence()) {
+    if (config.model().vocabulary() == 0) {
+      const DataFiles files = find_data(config.data());
+      make_pairs_objective(files.train, config.data().validation(), files.tokenizer, config, data);
+      data += "\n";
+    }
   } else if (config.model().vocabulary() == 0 || config.data().mixture_size() > 0 ||
              config.data().packing() != DataConfig::CONTINUOUS) {
     const auto language = make_language_objective(find_data(config.data()), config);

@@ -22,6 +22,7 @@
 #include "launch/image_data.h"
 #include "launch/machine.h"
 #include "launch/model_folder.h"
+#include "launch/pair_data.h"
 #include "launch/run_sinks.h"
 #include "launch/run_world.h"
 #include "launch/training_data.h"
@@ -75,6 +76,7 @@ int pretrain(World& world, const PretrainOptions& options) {
   DataFiles files;
   std::unique_ptr<Objective> objective;
   ImageObjective images;
+  std::string data_description;  // of what is no token file
   std::vector<MultipleChoiceQuestion> questions;
   std::unique_ptr<Tokenizer> tokenizer;
   std::string initial;  // the folder of --init-from
@@ -99,6 +101,11 @@ int pretrain(World& world, const PretrainOptions& options) {
     if (learns_from_images(config.objective())) {
       images = make_image_objective(config);
       objective = std::move(images.objective);
+      data_description = images.description;
+    } else if (config.objective().has_sequence_to_sequence()) {
+      files = find_data(config.data());
+      objective =
+          make_pairs_objective(files.train, config.data().validation(), files.tokenizer, config, data_description);
     } else {
       files = find_data(config.data());
       objective = make_language_objective(files, config);
@@ -121,7 +128,7 @@ int pretrain(World& world, const PretrainOptions& options) {
   LOG(INFO) << "computes on " << chosen.description;
   LOG(INFO) << world.describe();
   LOG(INFO) << "training data:\n"
-            << (objective->training_data() == nullptr ? images.description
+            << (objective->training_data() == nullptr ? data_description
                                                       : describe_data(*objective->training_data(), config));
 
   TrainerOptions trainer;
@@ -148,8 +155,9 @@ int pretrain(World& world, const PretrainOptions& options) {
   if (config.objective().has_masked_lm()) {
     description.token_ids["mask_token_id"] = std::to_string(config.objective().masked_lm().mask_token());
   }
+  add_pair_tokens(config.objective(), description);
   trainer.texts = checkpoint_texts(description, files.tokenizer, initial, config.adapter());
-  if (objective->training_data() == nullptr) {
+  if (learns_from_images(config.objective())) {
     trainer.texts["preprocessor_config.json"] = image_processor_text(config.model());
   }
   trainer.make_sinks = [&](int64_t start_step) {

@@ -4,6 +4,7 @@
 #include <initializer_list>
 
 #include "ops/attention/attention_internal.h"
+#include "ops/attention/attention_tiles.h"
 #include "ops/tensor/profile.h"
 
 namespace tsugi {
@@ -24,6 +25,11 @@ void check_shapes(const Context& context, const AttentionShape& shape, const Dro
     if (!bound.defined()) continue;
     CHECK((bound.shape() == Shape{shape.batch, shape.query_tokens})) << bound.shape().to_string();
     CHECK(bound.dtype() == DType::kI32) << name_of(bound.dtype());
+  }
+  if (shape.relative_bias.defined()) {
+    CHECK((shape.relative_bias.shape() == Shape{shape.heads, shape.key_tokens + shape.query_tokens - 1}))
+        << shape.relative_bias.shape().to_string();
+    CHECK(shape.relative_bias.dtype() == DType::kF32) << name_of(shape.relative_bias.dtype());
   }
   CHECK(shape.dtype == DType::kF32 || shape.dtype == DType::kBF16) << name_of(shape.dtype);
   CHECK((out.shape() == Shape{shape.batch, shape.query_tokens, shape.heads * shape.head_dim}))
@@ -76,18 +82,30 @@ void attention_forward(const Context& context, const AttentionShape& shape, cons
 
 void attention_backward(const Context& context, const AttentionShape& shape, const HeadsView& q, const HeadsView& k,
                         const HeadsView& v, const Dropout& dropout, const Tensor& out, const Tensor& log_sum_exp,
-                        const Tensor& d_out, const HeadsView& dq, const HeadsView& dk, const HeadsView& dv) {
+                        const Tensor& d_out, const HeadsView& dq, const HeadsView& dk, const HeadsView& dv,
+                        const Tensor& d_relative_bias) {
   check_shapes(context, shape, dropout, out, log_sum_exp, {q, k, v, dq, dk, dv});
   CHECK(log_sum_exp.defined()) << "the forward pass must save it";
   CHECK(d_out.shape() == out.shape()) << d_out.shape().to_string();
   CHECK(d_out.dtype() == shape.dtype);
+  if (d_relative_bias.defined()) {
+    CHECK(shape.relative_bias.defined());
+    CHECK(d_relative_bias.shape() == shape.relative_bias.shape()) << d_relative_bias.shape().to_string();
+    CHECK(d_relative_bias.dtype() == DType::kF32) << name_of(d_relative_bias.dtype());
+  }
   if (DeviceOperators* device = context.operators()) {
     return device->attention_backward(context, shape, q, k, v, dropout, out, log_sum_exp, d_out, dq, dk, dv);
+  }
+  Tensor workspace;
+  if (d_relative_bias.defined()) {
+    const int64_t tiles = cpu::tiles_of(shape.query_tokens, cpu::kQueryTile);
+    workspace = context.empty({shape.batch * shape.heads * tiles, cpu::bias_width(shape)}, DType::kF32);
   }
   if (context.meta()) return;
   const ProfiledOperator work("attention backward", flops(shape, 10.0),
                               {&out, &d_out, &out, &out, &out, &out, &out, &out});
-  cpu::attention_backward(context, shape, q, k, v, dropout, out, log_sum_exp, d_out, dq, dk, dv);
+  cpu::attention_backward(context, shape, q, k, v, dropout, out, log_sum_exp, d_out, dq, dk, dv, d_relative_bias,
+                          workspace);
 }
 
 }  // namespace tsugi

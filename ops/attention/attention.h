@@ -1,5 +1,5 @@
 // Fused attention: softmax(q·kᵀ·scale)·v without ever holding the T×T scores. Causal or not, grouped queries, sliding
-// windows, packed or padded documents.
+// windows, packed or padded documents, a number for each head and distance added to the scores.
 #pragma once
 
 #include <span>
@@ -39,6 +39,10 @@ struct AttentionShape {
   /// first_key to the document's first token; padding and prefixes of bidirectional attention set end_key.
   Tensor first_key = {};
   Tensor end_key = {};
+  /// f32 [heads, key_tokens + query_tokens - 1]: the score of query i and key j of head h is q·k·scale +
+  /// relative_bias[h, j - i + query_tokens - 1], a function of the distance of the key from the diagonal (Raffel et al.
+  /// 2020, section 2.1); undefined: nothing is added. Column c is distance c - (key_tokens - 1). CPU only.
+  Tensor relative_bias = {};
 
   int64_t kv_heads() const { return key_heads == 0 ? heads : key_heads; }
   /// Query heads that share a key head.
@@ -62,18 +66,22 @@ inline constexpr int64_t kDecodeChunk = 1024;
 /// in order; where that would leave threads idle there are two passes instead (dq over query tiles; dk and dv over key
 /// tiles). Both sum the same terms in the same order, nothing is accumulated by more than one thread, and so the
 /// results are the same bits whatever the number of threads.
+/// `d_relative_bias` (as shape.relative_bias; may be undefined) is written, too: sums over the batch and all pairs of
+/// one distance, through a workspace of batch·heads·(query tiles of 64)·(key_tokens + 63) floats.
 void attention_backward(const Context& context, const AttentionShape& shape, const HeadsView& q, const HeadsView& k,
                         const HeadsView& v, const Dropout& dropout, const Tensor& out, const Tensor& log_sum_exp,
-                        const Tensor& d_out, const HeadsView& dq, const HeadsView& dk, const HeadsView& dv);
+                        const Tensor& d_out, const HeadsView& dq, const HeadsView& dk, const HeadsView& dv,
+                        const Tensor& d_relative_bias = {});
 
 namespace reference {
 /// Plain loops in double. All arrays are contiguous [batch, tokens, heads or key heads, head_dim]. `dropout` as above.
 void attention_forward(const AttentionShape& shape, std::span<const double> q, std::span<const double> k,
                        std::span<const double> v, const Dropout& dropout, std::span<double> out);
-/// Writes dq, dk, dv.
+/// Writes dq, dk, dv, and d_relative_bias if it is not empty.
 void attention_backward(const AttentionShape& shape, std::span<const double> q, std::span<const double> k,
                         std::span<const double> v, const Dropout& dropout, std::span<const double> d_out,
-                        std::span<double> dq, std::span<double> dk, std::span<double> dv);
+                        std::span<double> dq, std::span<double> dk, std::span<double> dv,
+                        std::span<double> d_relative_bias = {});
 }  // namespace reference
 
 }  // namespace tsugi

@@ -13,6 +13,7 @@ struct Backward {
   HeadsView q, k, v, out, d_out, dq, dk, dv;
   Dropout dropout;
   const float* log_sum_exp;
+  float* d_bias;  ///< [batch·heads, query tiles, bias_width()]; null: not wanted
 };
 
 /// The part of a key head's and its query heads' gradients that a task forms: the rows of dq of some query heads and
@@ -125,6 +126,37 @@ void clear_rows(Matrix matrix, int64_t rows, int64_t width) {
   for (int64_t r = 0; r < rows; ++r) std::fill_n(matrix.data + r * matrix.stride, width, 0.0f);
 }
 
+/// The sums of the gradients of one query tile's biases.
+float* bias_row(const Backward& g, int64_t batch, int64_t head, int64_t tile) {
+  const int64_t tiles = tiles_of(g.shape.query_tokens, kQueryTile);
+  return g.d_bias + ((batch * g.shape.heads + head) * tiles + tile) * bias_width(g.shape);
+}
+
+/// Row after row, so that whatever the schedule a tile's sums have one order: the key tiles ascend in both.
+void add_to_bias(float* sums, Range queries, Range keys, Matrix d_scores) {
+  for (int64_t r = 0; r < queries.size(); ++r) {
+    add_floats(d_scores.data + r * d_scores.stride, keys.size(), sums + keys.begin - r + kQueryTile - 1);
+  }
+}
+
+/// d_relative_bias from the sums of the tiles: samples in order, and of each its tiles.
+void sum_biases(const Backward& g, ThreadPool& pool, float* d_relative_bias) {
+  const AttentionShape& shape = g.shape;
+  const int64_t columns = shape.key_tokens + shape.query_tokens - 1;
+  pool.for_each(shape.heads, [&](int64_t h, int) {
+    float* const sums = d_relative_bias + h * columns;
+    std::fill_n(sums, columns, 0.0f);
+    for (int64_t b = 0; b < shape.batch; ++b) {
+      for (int64_t tile = 0; tile < tiles_of(shape.query_tokens, kQueryTile); ++tile) {
+        // The tile's column 0 belongs to a key kQueryTile - 1 before its first query's key 0.
+        const int64_t first = shape.query_tokens - tile * kQueryTile - kQueryTile;
+        const int64_t skipped = std::max<int64_t>(-first, 0);
+        add_floats(bias_row(g, b, h, tile) + skipped, bias_width(shape) - skipped, sums + first + skipped);
+      }
+    }
+  });
+}
+
 template <class T>
 void backward_part(const Backward& g, const Layout& layout, const Part& part, float* scratch) {
   const AttentionShape& shape = g.shape;
@@ -172,6 +204,7 @@ void backward_part(const Backward& g, const Layout& layout, const Part& part, fl
         const Matrix probabilities{scratch + layout.probabilities, padded(n)};
         const Matrix d_scores{scratch + layout.d_scores, padded(n)};
         pair.scores(shape.scale, q, k, probabilities);
+        pair.add_bias(shape, h, queries, keys, probabilities);
         pair.scores(1.0f, d_out, all_v.from(first_key), d_scores);
         const int64_t first = queries.begin - all_queries.begin;
         differentiate_softmax(g, b, h, queries, keys, pair, rows_of(layout.delta, h, 1) + first,
@@ -180,6 +213,7 @@ void backward_part(const Backward& g, const Layout& layout, const Part& part, fl
           const Matrix dq =
               accumulator<T>(shape, g.dq, b, h, queries.begin, rows_of(layout.dq, h, width) + first * width);
           pair.sums_over_keys(shape.scale, d_scores, k.rows, j != visible.begin / kKeyTile, dq);
+          if (g.d_bias != nullptr) add_to_bias(bias_row(g, b, h, i), queries, keys, d_scores);
         }
         if (part.want_dkv) {
           if (!has_dkv && n < all_keys.size()) {
@@ -263,10 +297,23 @@ void run(const Backward& g, ThreadPool& pool) {
 
 void attention_backward(const Context& context, const AttentionShape& shape, const HeadsView& q, const HeadsView& k,
                         const HeadsView& v, const Dropout& dropout, const Tensor& out, const Tensor& log_sum_exp,
-                        const Tensor& d_out, const HeadsView& dq, const HeadsView& dk, const HeadsView& dv) {
-  const Backward backward{shape, q,  k,  v,       heads_of(shape, out),     heads_of(shape, d_out),
-                          dq,    dk, dv, dropout, log_sum_exp.data<float>()};
+                        const Tensor& d_out, const HeadsView& dq, const HeadsView& dk, const HeadsView& dv,
+                        const Tensor& d_relative_bias, const Tensor& bias_workspace) {
+  const Backward backward{shape,
+                          q,
+                          k,
+                          v,
+                          heads_of(shape, out),
+                          heads_of(shape, d_out),
+                          dq,
+                          dk,
+                          dv,
+                          dropout,
+                          log_sum_exp.data<float>(),
+                          bias_workspace.defined() ? bias_workspace.data<float>() : nullptr};
+  if (backward.d_bias != nullptr) std::fill_n(backward.d_bias, bias_workspace.elements(), 0.0f);
   dispatch_compute_type(shape.dtype, [&]<class T>(T) { run<T>(backward, context.pool()); });
+  if (backward.d_bias != nullptr) sum_biases(backward, context.pool(), d_relative_bias.data<float>());
 }
 
 }  // namespace tsugi::cpu

@@ -97,6 +97,7 @@ ChunkSums forward_chunk(const Forward& f, const SingleLayout& layout, int64_t b,
     score_keys<kKeysAtOnce>(q, key + j * stride, stride, width, scores + j);
   }
   for (; j < count; ++j) score_keys<1>(q, key + j * stride, stride, width, scores + j);
+  if (f.shape.relative_bias.defined()) add_floats(bias_of(f.shape, h, 0, keys.begin), count, scores);
   std::fill(scores + count, scores + padded(count), -std::numeric_limits<float>::infinity());
   ChunkSums result;
   result.largest = largest_of(scores, padded(count));

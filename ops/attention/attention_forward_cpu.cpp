@@ -147,6 +147,7 @@ void forward_tile(const Forward& f, const TileLayout& layout, int64_t b, int64_t
     const ConstMatrix v = load<T>(shape, f.v, b, kv_head, keys, scratch + layout.v);
     const TilePair pair(shape, b, queries, keys);
     pair.scores(shape.scale, q, k, scores);
+    pair.add_bias(shape, h, queries, keys, scores);
     for (int64_t r = 0; r < queries.size(); r += kRowGroup) {
       take_rows(pair, r, shape.head_dim, scores, state);
     }

@@ -10,8 +10,10 @@ void attention_forward(const Context& context, const AttentionShape& shape, cons
                        const HeadsView& v, const Dropout& dropout, const Tensor& out, const Tensor& log_sum_exp,
                        const Tensor& workspace);
 
+/// `bias_workspace`: where d_relative_bias is defined, f32 [batch·heads·query tiles, bias_width(shape)].
 void attention_backward(const Context& context, const AttentionShape& shape, const HeadsView& q, const HeadsView& k,
                         const HeadsView& v, const Dropout& dropout, const Tensor& out, const Tensor& log_sum_exp,
-                        const Tensor& d_out, const HeadsView& dq, const HeadsView& dk, const HeadsView& dv);
+                        const Tensor& d_out, const HeadsView& dq, const HeadsView& dk, const HeadsView& dv,
+                        const Tensor& d_relative_bias, const Tensor& bias_workspace);
 
 }  // namespace tsugi::cpu

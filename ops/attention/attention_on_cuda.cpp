@@ -11,6 +11,7 @@ DeviceAttentionShape shape_of(const AttentionShape& shape) {
   if (shape.dtype != DType::kBF16) {
     refuse(std::string("attention in ") + name_of(shape.dtype), "set numerics.compute: BF16, or compute.device: CPU");
   }
+  if (shape.relative_bias.defined()) refuse("attention with positions by distance", "set compute.device: CPU");
   const auto number = [](int64_t value) {
     CHECK_LE(value, std::numeric_limits<int>::max());
     return static_cast<int>(value);

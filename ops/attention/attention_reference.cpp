@@ -20,6 +20,11 @@ size_t key_at(const AttentionShape& shape, int64_t batch, int64_t token, int64_t
   return static_cast<size_t>(((batch * shape.key_tokens + token) * key_heads + key_head) * shape.head_dim);
 }
 
+/// Where the bias of a query and a key stands.
+size_t bias_at(const AttentionShape& shape, int64_t head, int64_t query, int64_t key) {
+  return static_cast<size_t>(head * (shape.key_tokens + shape.query_tokens - 1) + key - query + shape.query_tokens - 1);
+}
+
 bool sees(const AttentionShape& shape, int64_t batch, int64_t query, int64_t key) {
   const int64_t distance = query + shape.key_tokens - shape.query_tokens - key;
   if (shape.causal && distance < 0) return false;
@@ -49,8 +54,11 @@ Row probabilities(const AttentionShape& shape, std::span<const double> q, std::s
   double largest = -std::numeric_limits<double>::infinity();
   for (int64_t key = 0; key < shape.key_tokens; ++key) {
     if (!sees(shape, batch, query, key)) continue;
-    const double score = static_cast<double>(shape.scale) * dot(&q[query_at(shape, batch, query, head)],
-                                                                &k[key_at(shape, batch, key, head)], shape.head_dim);
+    double score = static_cast<double>(shape.scale) *
+                   dot(&q[query_at(shape, batch, query, head)], &k[key_at(shape, batch, key, head)], shape.head_dim);
+    if (shape.relative_bias.defined()) {
+      score += static_cast<double>(shape.relative_bias.data<float>()[bias_at(shape, head, query, key)]);
+    }
     largest = std::max(largest, score);
     row.keys.push_back(key);
     row.probability.push_back(score);
@@ -87,8 +95,9 @@ void attention_forward(const AttentionShape& shape, std::span<const double> q, s
 
 void attention_backward(const AttentionShape& shape, std::span<const double> q, std::span<const double> k,
                         std::span<const double> v, const Dropout& dropout, std::span<const double> d_out,
-                        std::span<double> dq, std::span<double> dk, std::span<double> dv) {
-  for (const std::span<double> gradient : {dq, dk, dv}) {
+                        std::span<double> dq, std::span<double> dk, std::span<double> dv,
+                        std::span<double> d_relative_bias) {
+  for (const std::span<double> gradient : {dq, dk, dv, d_relative_bias}) {
     for (double& value : gradient) value = 0.0;
   }
   for (int64_t b = 0; b < shape.batch; ++b) {
@@ -105,7 +114,9 @@ void attention_backward(const AttentionShape& shape, std::span<const double> q, 
         }
         for (size_t j = 0; j < row.probability.size(); ++j) {
           const size_t key = key_at(shape, b, row.keys[j], h);
-          const double d_score = static_cast<double>(shape.scale) * row.probability[j] * (d_probability[j] - mean);
+          const double d_biased = row.probability[j] * (d_probability[j] - mean);
+          if (!d_relative_bias.empty()) d_relative_bias[bias_at(shape, h, i, row.keys[j])] += d_biased;
+          const double d_score = static_cast<double>(shape.scale) * d_biased;
           for (size_t d = 0; d < static_cast<size_t>(shape.head_dim); ++d) {
             dq[query + d] += d_score * k[key + d];
             dk[key + d] += d_score * q[query + d];

@@ -81,6 +81,22 @@ inline Range seen_of(const AttentionShape& shape, int64_t batch, int64_t query, 
   return seen.size() > 0 ? seen : Range{};
 }
 
+/// The biases of head `head` and `query`, for keys from `key` on.
+inline const float* bias_of(const AttentionShape& shape, int64_t head, int64_t query, int64_t key) {
+  return shape.relative_bias.data<float>() + head * (shape.key_tokens + shape.query_tokens - 1) + key - query +
+         shape.query_tokens - 1;
+}
+
+/// How many biases the queries of one tile meet: its column c is key c - (kQueryTile - 1) seen by the tile's first
+/// query.
+inline int64_t bias_width(const AttentionShape& shape) { return shape.key_tokens + kQueryTile - 1; }
+
+/// values += more
+inline void add_floats(const float* more, int64_t count, float* values) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) values[i] += more[i];
+}
+
 /// Rows of floats, `stride` apart.
 struct ConstMatrix {
   const float* data = nullptr;

@@ -87,6 +87,16 @@ class TilePair {
   /// c[queries, keys] = alpha · a[queries, head_dim] · bᵀ, at least where a row sees a key. The rows of c are
   /// padded(keys) apart or more.
   void scores(float alpha, ConstMatrix a, const KeyRows& b, Matrix c) const;
+  /// Adds the shape's relative_bias of `head` to the scores that are seen; `queries` and `keys` are the pair's.
+  void add_bias(const AttentionShape& shape, int64_t head, Range queries, Range keys, Matrix scores) const {
+    if (!shape.relative_bias.defined()) return;
+    for (int64_t r = 0; r < queries_; ++r) {
+      const Range keys_of_row = seen(r);
+      if (keys_of_row.size() == 0) continue;
+      add_floats(bias_of(shape, head, queries.begin + r, keys.begin + keys_of_row.begin), keys_of_row.size(),
+                 scores.data + r * scores.stride + keys_of_row.begin);
+    }
+  }
   /// c[queries, head_dim] = alpha · a[queries, keys] · b[keys, head_dim], + c if `accumulate`.
   void sums_over_keys(float alpha, ConstMatrix a, ConstMatrix b, bool accumulate, Matrix c) const;
   /// c[keys, head_dim] = alpha · aᵀ · b[queries, head_dim] where a is [queries, keys], + c if `accumulate`.
