@@ -141,7 +141,6 @@ void check_contrast(const RunConfig& config, const std::string& name, std::vecto
 
 /// Objectives of pictures.
 void check_images(const RunConfig& config, std::vector<std::string>& complaints) {
-  const ObjectiveConfig& objective = config.objective();
   const std::string name = objective_name(config);
   if (config.model().family() != ModelConfig::VIT) {
     complaints.push_back("objective." + name + " learns from images: set model.family: VIT");
