@@ -10,7 +10,7 @@ namespace tsugi {
 namespace {
 
 /// Python's and TensorFlow's round().
-int64_t rounded(double x) { return static_cast<int64_t>(std::nearbyint(x)); }
+int64_t rounded_half_even(double x) { return static_cast<int64_t>(std::nearbyint(x)); }
 
 /// The `count` of `candidates` places with the lowest words from `first_word` on (the earlier one among equals).
 NoiseMask lowest_words(const RandomStream& stream, int64_t first_word, int64_t candidates, int64_t count) {
@@ -44,8 +44,8 @@ std::vector<int64_t> random_segments(const RandomStream& stream, int64_t first_w
 NoiseCounts noise_counts(int64_t length, double density, double mean_span) {
   NoiseCounts counts;
   counts.tokens =
-      std::clamp<int64_t>(rounded(static_cast<double>(length) * density), 1, std::max<int64_t>(length - 1, 1));
-  counts.spans = std::max<int64_t>(rounded(static_cast<double>(counts.tokens) / mean_span), 1);
+      std::clamp<int64_t>(rounded_half_even(static_cast<double>(length) * density), 1, std::max<int64_t>(length - 1, 1));
+  counts.spans = std::max<int64_t>(rounded_half_even(static_cast<double>(counts.tokens) / mean_span), 1);
   counts.spans = std::min({counts.spans, counts.tokens, std::max<int64_t>(length - counts.tokens, 1)});
   return counts;
 }

@@ -10,7 +10,7 @@ namespace tsugi {
 namespace {
 
 constexpr uint32_t kRuleSite = 0x444E0000;
-constexpr uint32_t kNoiseSite = 0x444E0001;
+constexpr uint32_t kTextNoiseSite = 0x444E0001;
 constexpr uint64_t kDenoisingValidationSeed = 0x4E4F4953;
 
 }  // namespace
@@ -71,7 +71,7 @@ Batch DenoisingLm::pairs_of(const Batch& texts, int64_t rows, uint64_t seed, uin
     const DenoisingRule& rule = rules_.draw(RandomStream{seed, sample, kRuleSite}.word(0));
     const std::span<const int32_t> text(texts.tokens.data<int32_t>() + row * text_,
                                         static_cast<size_t>(rule.text_length(shape_.inputs)));
-    pairs.push_back(denoise(rules_, rule, text, {seed, sample, kNoiseSite}));
+    pairs.push_back(denoise(rules_, rule, text, {seed, sample, kTextNoiseSite}));
   }
   Batch batch = fill_pairs(pairs, texts.tokens.shape()[0], shape_, start_token_);
   batch.first_sample = texts.first_sample;
