@@ -43,8 +43,8 @@ std::vector<int64_t> random_segments(const RandomStream& stream, int64_t first_w
 
 NoiseCounts noise_counts(int64_t length, double density, double mean_span) {
   NoiseCounts counts;
-  counts.tokens =
-      std::clamp<int64_t>(rounded_half_even(static_cast<double>(length) * density), 1, std::max<int64_t>(length - 1, 1));
+  counts.tokens = std::clamp<int64_t>(rounded_half_even(static_cast<double>(length) * density), 1,
+                                      std::max<int64_t>(length - 1, 1));
   counts.spans = std::max<int64_t>(rounded_half_even(static_cast<double>(counts.tokens) / mean_span), 1);
   counts.spans = std::min({counts.spans, counts.tokens, std::max<int64_t>(length - counts.tokens, 1)});
   return counts;
