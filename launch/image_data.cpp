@@ -1,13 +1,16 @@
 #include "launch/image_data.h"
 
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "core/objective/clip.h"
 #include "core/objective/cpc.h"
 #include "core/objective/image_classification.h"
+#include "core/objective/masked_autoencoder.h"
 #include "core/objective/moco.h"
+#include "core/objective/relative_position.h"
 #include "core/objective/simclr.h"
 #include "core/objective/supervised_contrastive.h"
 #include "core/objective/triplet_views.h"
@@ -15,6 +18,8 @@
 
 namespace tsugi {
 namespace {
+
+constexpr int64_t kFeatureRows = 128;  // pictures at a time
 
 std::string describe_images(const ImageSet& set) {
   std::string text = set.name + ": " + std::to_string(set.count()) + " images of " + std::to_string(set.width) + "x" +
@@ -55,6 +60,20 @@ std::unique_ptr<Objective> make_contrastive_objective(const RunConfig& config, F
   }
 }
 
+/// `batches`: from the augmentation.
+std::unique_ptr<ImageClassifier> make_image_classifier(
+    const ObjectiveConfig& objective, const std::function<ImageBatches(const Augmentation&)>& batches) {
+  using Task = ImageClassifier::Task;
+  if (objective.has_rotation()) {
+    return std::make_unique<ImageClassifier>(batches(objective.rotation().augmentation()), Task::kRotation);
+  }
+  if (objective.has_jigsaw()) {
+    const JigsawPuzzle& puzzle = objective.jigsaw();
+    return std::make_unique<ImageClassifier>(batches(puzzle.augmentation()), Task::kJigsaw, puzzle);
+  }
+  return std::make_unique<ImageClassifier>(batches(objective.image_classification().augmentation()), Task::kLabels);
+}
+
 }  // namespace
 
 ImageSet open_images(const std::string& path, const std::string& stem) {
@@ -89,13 +108,32 @@ ImageObjective make_image_objective(const RunConfig& config) {
     }
     return result;
   }
-  const bool rotation = objective.has_rotation();
-  auto classifier = std::make_unique<ImageClassifier>(
-      batches(rotation ? objective.rotation().augmentation() : objective.image_classification().augmentation()),
-      rotation ? ImageClassifier::Task::kRotation : ImageClassifier::Task::kLabels);
+  if (objective.has_relative_position()) {
+    const RelativePosition& relative = objective.relative_position();
+    result.objective =
+        std::make_unique<RelativePositionObjective>(batches(relative.augmentation()), relative, config.model());
+    return result;
+  }
+  if (objective.has_masked_autoencoder()) {
+    const MaskedAutoencoder& masked = objective.masked_autoencoder();
+    result.objective =
+        std::make_unique<MaskedAutoencoderObjective>(batches(masked.augmentation()), masked, config.model());
+    return result;
+  }
+  auto classifier = make_image_classifier(objective, batches);
   result.labels = classifier->classes();
   result.objective = std::move(classifier);
   return result;
+}
+
+FeatureTable features_of_images(const ModelFolder& opened, const ImageSet& images) {
+  const ModelConfig& model = opened.description.model;
+  if (model.family() != ModelConfig::VIT) throw Error(ExitCode::kData, opened.path + " holds no model of images");
+  if (images.channels != model.image_channels()) {
+    throw Error(ExitCode::kData, images.name + " has images of " + std::to_string(images.channels) +
+                                     " channels, the model reads " + std::to_string(model.image_channels()));
+  }
+  return image_features(opened.context(), *opened.model, images, kFeatureRows);
 }
 
 std::string image_processor_text(const ModelConfig& model) {

@@ -7,7 +7,9 @@
 
 #include "core/config/run.pb.h"
 #include "core/data/images/image_set.h"
+#include "core/downstream/probe.h"
 #include "core/objective/objective.h"
+#include "launch/model_folder.h"
 
 namespace tsugi {
 
@@ -22,6 +24,10 @@ struct ImageObjective {
 };
 /// `config` is validated. Throws Error(kData) for what is wrong with the pictures.
 ImageObjective make_image_objective(const RunConfig& config);
+
+/// What the opened model makes of the pictures (core/downstream/probe.h). Throws Error(kData) when it is no model of
+/// pictures, or of other ones.
+FeatureTable features_of_images(const ModelFolder& opened, const ImageSet& images);
 
 /// preprocessor_config.json of transformers' ViTImageProcessor: what core/data/images/augment.h does to a picture.
 std::string image_processor_text(const ModelConfig& model);

@@ -1,3 +1,4 @@
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -139,11 +140,56 @@ void check_contrast(const RunConfig& config, const std::string& name, std::vecto
   }
 }
 
+void check_jigsaw(RunConfig& config, std::vector<std::string>& complaints) {
+  JigsawPuzzle& puzzle = *config.mutable_objective()->mutable_jigsaw();
+  const ModelConfig& model = config.model();
+  if (model.image_size() % (puzzle.tiles() * model.patch_size()) != 0) {
+    complaints.push_back(with_value("model.image_size", model.image_size()) + " is not a multiple of " +
+                         with_value("objective.jigsaw.tiles", puzzle.tiles()) + " times " +
+                         with_value("model.patch_size", model.patch_size()) + ": a tile is made of whole patches");
+  }
+  if (puzzle.permutations() == 0) puzzle.set_permutations(puzzle.tiles() == 2 ? 24 : 100);
+  if (puzzle.permutations() == 1) complaints.push_back("objective.jigsaw.permutations: 1 leaves nothing to tell apart");
+  if (puzzle.tiles() == 2 && puzzle.permutations() > 24) {
+    complaints.push_back(with_value("objective.jigsaw.permutations", puzzle.permutations()) +
+                         " is more than the 24 orders that four tiles have");
+  }
+}
+
+void check_relative_position(const RunConfig& config, std::vector<std::string>& complaints) {
+  const ModelConfig& model = config.model();
+  const float gap = config.objective().relative_position().gap();
+  const int64_t between = static_cast<int64_t>(gap * static_cast<float>(model.patch_size()));
+  const int64_t needed = int64_t{3} * model.patch_size() + 2 * between;
+  if (needed > model.image_size()) {
+    complaints.push_back("objective.relative_position needs three patches with gaps across, " + std::to_string(needed) +
+                         " pixels of patches of " + with_value("model.patch_size", model.patch_size()) +
+                         ", more than " + with_value("model.image_size", model.image_size()));
+  }
+}
+
+void check_masked_autoencoder(const RunConfig& config, std::vector<std::string>& complaints) {
+  const MaskedAutoencoder& masked = config.objective().masked_autoencoder();
+  const int64_t patches = int64_t{config.model().context()} - 1;
+  const double hidden = std::round(masked.mask_ratio() * static_cast<double>(patches));
+  if (hidden < 1.0 || hidden >= static_cast<double>(patches)) {
+    complaints.push_back("objective.masked_autoencoder.mask_ratio hides " +
+                         std::to_string(static_cast<int64_t>(hidden)) + " of " + std::to_string(patches) +
+                         " patches: one must be hidden, and one be seen");
+  }
+  if (masked.decoder_width() % config.model().heads() != 0) {
+    complaints.push_back(with_value("objective.masked_autoencoder.decoder_width", masked.decoder_width()) +
+                         " is not a multiple of " + with_value("model.heads", config.model().heads()));
+  }
+}
+
 /// Objectives of pictures.
-void check_images(const RunConfig& config, std::vector<std::string>& complaints) {
+void check_images(RunConfig& config, std::vector<std::string>& complaints) {
+  const ObjectiveConfig& objective = config.objective();
   const std::string name = objective_name(config);
   if (config.model().family() != ModelConfig::VIT) {
     complaints.push_back("objective." + name + " learns from images: set model.family: VIT");
+    return;
   }
   if (config.data().mixture_size() > 0 || !config.evaluation().multiple_choice().empty()) {
     complaints.push_back("objective." + name + " takes one data.train, and no evaluation.multiple_choice");
@@ -153,6 +199,10 @@ void check_images(const RunConfig& config, std::vector<std::string>& complaints)
                          " must be left out: an image has as many tokens as it has");
   }
   check_contrast(config, name, complaints);
+  if (config.model().patch_size() < 1) return;  // which is complained of elsewhere
+  if (objective.has_jigsaw()) check_jigsaw(config, complaints);
+  if (objective.has_relative_position()) check_relative_position(config, complaints);
+  if (objective.has_masked_autoencoder()) check_masked_autoencoder(config, complaints);
 }
 
 /// Objectives of encoder–decoders.
@@ -198,7 +248,7 @@ void check_pairs(const RunConfig& config, std::vector<std::string>& complaints) 
   }
 }
 
-void check_objective(const RunConfig& config, std::vector<std::string>& complaints) {
+void check_objective(RunConfig& config, std::vector<std::string>& complaints) {
   const ModelConfig& model = config.model();
   if (learns_pairs(config.objective())) return check_pairs(config, complaints);
   if (has_decoder(model)) {
@@ -210,8 +260,7 @@ void check_objective(const RunConfig& config, std::vector<std::string>& complain
   if (learns_from_images(config.objective())) return check_images(config, complaints);
   if (model.family() == ModelConfig::VIT) {
     complaints.push_back(
-        "model.family VIT reads images: set objective { image_classification {} }, rotation, simclr, "
-        "supervised_contrastive, triplet, moco, clip or cpc");
+        "model.family VIT reads images: set objective { image_classification {} }, or another one of images");
     return;
   }
   if (!config.objective().has_masked_lm()) {
@@ -254,6 +303,9 @@ bool learns_from_images(const ObjectiveConfig& objective) {
     case ObjectiveConfig::kMoco:
     case ObjectiveConfig::kClip:
     case ObjectiveConfig::kCpc:
+    case ObjectiveConfig::kJigsaw:
+    case ObjectiveConfig::kRelativePosition:
+    case ObjectiveConfig::kMaskedAutoencoder:
       return true;
     default:
       return false;

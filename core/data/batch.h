@@ -15,7 +15,7 @@ namespace tsugi {
 struct Batch {
   Tensor tokens;     ///< i32 [B, T]
   Tensor targets;    ///< i32 [B, T], or one for each of `positions`; kIgnoreIndex where there is nothing to predict
-  Tensor positions;  ///< i32 [N]: rows b·T + t whose output is read; undefined: all
+  Tensor positions;  ///< i32 [N]: rows b·T + t whose output is read, or that are seen; undefined: all
   /// i32 [B, T]: index in its row of the first token of each token's document (0 where that began before the row), for
   /// attention that does not look into other documents; undefined: attention over the whole row.
   Tensor first_key;

@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "core/data/images/augment.h"
+#include "core/downstream/few_labels.h"
 #include "ops/matmul/matmul.h"
 #include "ops/normalize_rows/normalize_rows.h"
 
@@ -88,15 +89,11 @@ FeatureTable image_features(const Context& context, const Transformer& model, co
 }
 
 FeatureTable rows_per_class(const FeatureTable& table, int64_t count) {
-  if (count == 0) return table;
   FeatureTable some{table.width, {}, {}};
-  std::map<int32_t, int64_t> taken;
-  for (int64_t row = 0; row < table.rows(); ++row) {
-    const int32_t label = table.labels[static_cast<size_t>(row)];
-    if (taken[label]++ >= count) continue;
+  for (const int64_t row : first_of_each_label(table.labels, count)) {
     const float* const from = table.values.data() + row * table.width;
     some.values.insert(some.values.end(), from, from + table.width);
-    some.labels.push_back(label);
+    some.labels.push_back(table.labels[static_cast<size_t>(row)]);
   }
   return some;
 }

@@ -22,8 +22,6 @@ class ClassifierHead {
   int64_t labels() const { return labels_; }
   /// Which output of a text of `length` tokens it reads.
   int64_t place(int64_t length) const { return reads_first_ ? 0 : std::max<int64_t>(length, 1) - 1; }
-  /// Whether attention looks at what follows a text, so that padding must be hidden from it.
-  bool sees_padding() const { return reads_first_; }
 
   /// What the projection takes: rows [R, width] of the model's outputs.
   Variable features(Tape& tape, const Variable& rows) const;

@@ -231,7 +231,14 @@ Variable Transformer::patch_features(Tape& tape, const Tensor& patches) const {
 
 Variable Transformer::hidden_of_images(Tape& tape, const Tensor& patches, const ForwardOptions& options) const {
   mark(tape, options, embedding_unit_);
-  const Variable tokens = image_tokens(tape, patch_features(tape, patches), class_token_, position_embedding_);
+  Variable tokens = image_tokens(tape, patch_features(tape, patches), class_token_,
+                                 options.without_positions ? Parameter() : position_embedding_);
+  if (options.seen.defined()) {
+    const int64_t pictures = patches.shape()[0];
+    const Variable seen = select_rows(tape, tokens, options.seen);
+    // A gradient has the same elements in any shape.
+    tokens = {seen.value.reshape({pictures, options.seen.elements() / pictures, config_.width()}), seen.gradient};
+  }
   const BlockContext shared{options.dropout, {}, {}, {}};
   return run_stack(tape, stack_, {drop(tape, tokens, options.dropout.at(0)), {}}, shared, options);
 }

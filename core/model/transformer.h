@@ -28,6 +28,11 @@ struct ForwardOptions {
   Tensor segments;
   /// Inference only: one cache per block; the tokens follow those in it.
   std::vector<KeyValueCache>* caches = nullptr;
+  /// Pictures: i32 [B·S], the tokens that the blocks see, S of each picture, as rows b·(1 + N) + t; undefined: all.
+  Tensor seen;
+  /// Pictures: no positions are added, so that patches are told apart by what they show alone, and there may be any
+  /// number of them.
+  bool without_positions = false;
   /// Rotary models: rotary_positions() made once for many passes; undefined: each pass makes its own.
   Tensor rotary_table;
   /// i32 [B, T], decoders: what lies behind the last of the encoder's tokens that each token sees (padding); undefined:
@@ -49,7 +54,7 @@ class Transformer {
   Variable hidden(Tape& tape, const Tensor& tokens, const ForwardOptions& options) const;
 
   /// Pictures: patches f32 [B, N, channels·patch²] (core/data/images/augment.h) → [B, 1 + N, width], the class token
-  /// first.
+  /// first; [B, S, width] of those that options.seen names.
   Variable hidden_of_images(Tape& tape, const Tensor& patches, const ForwardOptions& options) const;
   /// What patches are before any of them sees another: the embedding that hidden_of_images() begins with, without
   /// positions: [B, N, width]. Is to be called behind it, so that the embedding's gradient is complete when it says so.

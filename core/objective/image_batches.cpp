@@ -10,6 +10,8 @@ namespace tsugi {
 namespace {
 
 constexpr uint64_t kImageOrderStream = 0x1A6E5;
+constexpr uint32_t kPretextView = 1;                         // the stream behind that of the view itself
+constexpr uint64_t kValidationPictures = uint64_t{1} << 62;  // keyed apart from training samples
 
 void check_channels(const ImageSet& set, const ModelConfig& model) {
   if (set.channels == model.image_channels()) return;
@@ -71,33 +73,51 @@ int64_t ImageBatches::training_image(uint64_t sample) const {
   return static_cast<int64_t>(permute_index(sample % count, count, seed_, kImageOrderStream + (sample / count << 20)));
 }
 
-Batch ImageBatches::empty(int64_t rows) const {
+RandomStream ImageBatches::training_stream(uint64_t sample) const { return view_stream(seed_, sample, kPretextView); }
+
+RandomStream ImageBatches::validation_stream(int64_t image) const {
+  return view_stream(0, kValidationPictures + static_cast<uint64_t>(image), kPretextView);
+}
+
+int64_t ImageBatches::validation_images(int64_t limit) const {
+  if (!data_.validation) return 0;
+  return limit > 0 ? std::min(limit, data_.validation->count()) : data_.validation->count();
+}
+
+Batch ImageBatches::empty(int64_t rows, int64_t patches) const {
   Batch batch;
+  const int64_t count = patches > 0 ? patches : patches_;
   const int64_t elements = data_.train.channels * patch_ * patch_;
   batch.targets = host_integers({rows});
   std::fill_n(batch.targets.data<int32_t>(), rows, kIgnoreIndex);
   HeapMemory heap;
-  batch.patches = Tensor(heap.allocate(static_cast<size_t>(rows * patches_ * elements) * sizeof(float)),
-                         {rows, patches_, elements}, DType::kF32);
+  batch.patches = Tensor(heap.allocate(static_cast<size_t>(rows * count * elements) * sizeof(float)),
+                         {rows, count, elements}, DType::kF32);
   std::fill_n(batch.patches.data<float>(), batch.patches.elements(), 0.0f);
   return batch;
 }
 
-Batch ImageBatches::shape(int64_t rows) const {
+Batch ImageBatches::shape(int64_t rows, int64_t patches) const {
   Batch batch;
+  const int64_t count = patches > 0 ? patches : patches_;
   batch.targets = Tensor::view(nullptr, {rows}, DType::kI32);
-  batch.patches = Tensor::view(nullptr, {rows, patches_, data_.train.channels * patch_ * patch_}, DType::kF32);
+  batch.patches = Tensor::view(nullptr, {rows, count, data_.train.channels * patch_ * patch_}, DType::kF32);
   return batch;
 }
 
-void ImageBatches::fill(const Batch& batch, int64_t row, const ImageView& view) const {
+std::vector<float> ImageBatches::planes(const ImageView& view) const {
   const ImageSet& set = *view.set;
   const Augmentations none;
-  std::vector<float> planes =
+  std::vector<float> pixels =
       augment_image(set.image(view.image), set.height, set.width, set.channels, size_,
                     view.augmented ? augmentations_ : none, view_stream(seed_, view.sample, view.view));
-  if (view.quarters > 0) planes = rotate_image(planes, set.channels, size_, view.quarters);
-  write_patches(planes, set.channels, size_, patch_,
+  if (view.quarters > 0) pixels = rotate_image(pixels, set.channels, size_, view.quarters);
+  if (!view.tiles.empty()) pixels = arrange_tiles(pixels, set.channels, size_, view.tiles_across, view.tiles);
+  return pixels;
+}
+
+void ImageBatches::fill(const Batch& batch, int64_t row, const ImageView& view) const {
+  write_patches(planes(view), data_.train.channels, size_, patch_,
                 batch.patches.data<float>() + row * batch.patches.shape()[1] * batch.patches.shape()[2]);
 }
 

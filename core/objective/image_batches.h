@@ -3,6 +3,7 @@
 
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,8 @@ struct ImageView {
   uint32_t view = 0;
   bool augmented = false;
   int quarters = 0;  ///< turned counterclockwise
+  int64_t tiles_across = 1;
+  std::span<const uint8_t> tiles = {};  ///< their order (arrange_tiles); empty: as they are
 };
 
 class ImageBatches {
@@ -43,10 +46,20 @@ class ImageBatches {
   /// The picture of global sample `sample`: every epoch visits each once, in an order of its own.
   int64_t training_image(uint64_t sample) const;
 
-  /// An empty batch of `rows` rows, in host memory; targets [rows] are kIgnoreIndex.
-  Batch empty(int64_t rows) const;
+  /// The random numbers of a training sample beside those of its view 0, and of a picture to validate on: the latter
+  /// are the same in every run.
+  RandomStream training_stream(uint64_t sample) const;
+  RandomStream validation_stream(int64_t image) const;
+  /// How many pictures there are to validate on, at most `limit` if it is > 0.
+  int64_t validation_images(int64_t limit) const;
+
+  /// An empty batch of `rows` rows of `patches` patches (0: of a whole picture), in host memory; targets [rows] are
+  /// kIgnoreIndex.
+  Batch empty(int64_t rows, int64_t patches = 0) const;
   /// The same without content.
-  Batch shape(int64_t rows) const;
+  Batch shape(int64_t rows, int64_t patches = 0) const;
+  /// The view as planes [channels, size, size].
+  std::vector<float> planes(const ImageView& view) const;
   /// Row `row` becomes the view.
   void fill(const Batch& batch, int64_t row, const ImageView& view) const;
 

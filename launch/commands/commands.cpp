@@ -13,6 +13,7 @@ void add_commands(Command app) {
   add_generate(app);
   add_fill_mask(app);
   add_probe(app);
+  add_embed(app);
   add_finetune(app);
   add_import(app);
   add_export(app);

@@ -10,6 +10,7 @@ void add_commands(Command app);
 
 void add_bench(Command app);
 void add_corpus(Command app);
+void add_embed(Command app);
 void add_evaluate(Command app);
 void add_export(Command app);
 void add_fill_mask(Command app);

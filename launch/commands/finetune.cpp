@@ -12,14 +12,17 @@
 #include "core/config/families.h"
 #include "core/data/file.h"
 #include "core/downstream/baselines.h"
+#include "core/downstream/few_labels.h"
 #include "core/model/huggingface.h"
 #include "core/model/names.h"
 #include "core/objective/classification.h"
+#include "core/objective/image_classification.h"
 #include "core/train/logging.h"
 #include "core/train/stop_signal.h"
 #include "core/train/trainer.h"
 #include "launch/commands/commands.h"
 #include "launch/device.h"
+#include "launch/image_data.h"
 #include "launch/instruction_data.h"
 #include "launch/mask_token.h"
 #include "launch/model_folder.h"
@@ -45,6 +48,7 @@ struct FinetuneOptions {
   InstructionArguments instructions;
   double validation_fraction = 0.0;
   int64_t sequence = 0;
+  int64_t per_class = 0;
   bool packed = false;
   int freeze_layers = 0;
   int lora_rank = 0;
@@ -93,7 +97,11 @@ RunConfig make_config(const FinetuneOptions& options, ModelConfig model, int64_t
   model.set_dropout(static_cast<float>(options.dropout));
   *config.mutable_model() = model;
   config.set_name("finetune");
-  if (model.bidirectional()) config.mutable_objective()->mutable_masked_lm();
+  if (model.family() == ModelConfig::VIT) {
+    config.mutable_objective()->mutable_image_classification();
+  } else if (model.bidirectional()) {
+    config.mutable_objective()->mutable_masked_lm();
+  }
   if (has_decoder(model)) config.mutable_objective()->mutable_sequence_to_sequence();
   config.mutable_data()->set_train(options.train);
   config.mutable_data()->set_validation(options.validation);
@@ -133,6 +141,24 @@ std::vector<LabelledTokens> encode(const Tokenizer& tokenizer, const std::vector
   return encoded;
 }
 
+/// Classes of pictures, by those that --train and --validation are labelled with.
+Task make_image_classification(const FinetuneOptions& options, const ModelConfig& model) {
+  Task task;
+  const ImageSet all = open_images(options.train, "train");
+  if (all.labels.empty()) throw Error(ExitCode::kData, all.name + " has no labels to learn");
+  ImageData data{select_images(all, require_of_each_class(all.labels, all.classes, options.per_class, all.name)),
+                 open_images(options.validation, "validation")};
+  task.train_examples = data.train.count();
+  task.config = make_config(options, model, model.context(), task.train_examples);
+  auto classifier = std::make_unique<ImageClassifier>(
+      ImageBatches(std::move(data), task.config.model(), task.config.objective().image_classification().augmentation(),
+                   options.seed),
+      ImageClassifier::Task::kLabels);
+  task.labels = classifier->classes();
+  task.objective = std::move(classifier);
+  return task;
+}
+
 Task make_classification(const FinetuneOptions& options, const ModelFolder& opened) {
   if (has_decoder(opened.description.model)) {
     throw Error(ExitCode::kUsage,
@@ -140,7 +166,8 @@ Task make_classification(const FinetuneOptions& options, const ModelFolder& open
                 "--task instructions teaches it to answer with the label");
   }
   Task task;
-  const std::vector<LabelledText> train = read_labelled_jsonl(options.train, task.labels, true);
+  const std::vector<LabelledText> all = read_labelled_jsonl(options.train, task.labels, true);
+  const std::vector<LabelledText> train = some_of_each_class(all, task.labels, options.per_class, options.train);
   const std::vector<LabelledText> validation = read_labelled_jsonl(options.validation, task.labels, false);
   const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(opened.path, "classification of text");
   std::vector<LabelledTokens> train_tokens = encode(*tokenizer, train);
@@ -208,6 +235,14 @@ Task make_instruction_task(const FinetuneOptions& options, const ModelFolder& op
 }
 
 Task make_task(const FinetuneOptions& options, const ModelFolder& opened) {
+  if (opened.description.model.family() == ModelConfig::VIT) {
+    if (options.task == "classification" && !options.baselines) {
+      return make_image_classification(options, opened.description.model);
+    }
+    throw Error(ExitCode::kUsage, opened.path + " holds a model of images: " +
+                                      (options.baselines ? "--baselines are of texts"
+                                                         : "--task " + options.task + " is learnt from texts"));
+  }
   if (options.task == "classification") return make_classification(options, opened);
   return options.task == "instructions" ? make_instruction_task(options, opened) : make_language_task(options, opened);
 }
@@ -234,7 +269,9 @@ std::function<bool(const ParameterInfo&)> frozen_tensors(const FinetuneOptions& 
     if (info.name.starts_with(names.blocks)) return std::stoi(info.name.substr(names.blocks.size())) < layers;
     return info.name == names.token_table + ".weight" || info.name == names.position_table + ".weight" ||
            info.name == names.segment_table + ".weight" || info.name == names.embedding_norm + ".weight" ||
-           info.name == names.embedding_norm + ".bias";
+           info.name == names.embedding_norm + ".bias" || info.name == names.position_table ||
+           info.name == names.class_token || info.name == names.patches + ".weight" ||
+           info.name == names.patches + ".bias";
   };
 }
 
@@ -275,7 +312,7 @@ void print_result(const FinetuneOptions& options, const Task& task, const Traine
   std::cout << "validation loss " << result.evaluation.loss;
   if (result.first_loss) std::cout << ", before training " << *result.first_loss;
   if (task.instructions) std::cout << ", of " << result.evaluation.targets << " tokens of responses";
-  if (accuracy) std::cout << ", accuracy " << share << " on " << result.evaluation.targets << " texts";
+  if (accuracy) std::cout << ", accuracy " << share << " on " << result.evaluation.targets << " examples";
   if (options.baselines && accuracy) std::cout << " (majority " << task.majority << ", n-grams " << task.ngrams << ")";
   std::cout << std::endl;
 }
@@ -325,6 +362,9 @@ int finetune(World& world, FinetuneOptions options) {
   description.dtype = "float32";
   add_pair_tokens(task.config.objective(), description);
   trainer.texts = checkpoint_texts(description, task.tokenizer, opened.path, task.config.adapter());
+  if (description.model.family() == ModelConfig::VIT) {
+    trainer.texts["preprocessor_config.json"] = image_processor_text(description.model);
+  }
   trainer.make_sinks = [&](int64_t start_step) {
     if (options.out.empty()) return std::vector<std::unique_ptr<MetricsSink>>();
     write_file_durably(options.out + "/config.textproto", to_text(task.config));
@@ -347,11 +387,18 @@ void add_finetune(Command app) {
       .show_default()
       .one_of({"classification", "instructions", "language-modelling"});
   command
-      .option("--train", options->train,
-              "classification: JSONL with \"text\" and \"label\"; instructions: JSONL with \"prompt\" and "
-              "\"response\", or \"messages\"; language-modelling: token file or folder")
+      .option(
+          "--train", options->train,
+          "classification: JSONL with \"text\" and \"label\", or of a model of images a folder of prepare-images, of "
+          "classes, or an IDX file; instructions: JSONL with \"prompt\" and "
+          "\"response\", or \"messages\"; language-modelling: token file or folder")
       .required();
   command.option("--validation", options->validation, "the same form, to validate on");
+  const Option per_class =
+      command
+          .option("--per-class", options->per_class, "classification: the first examples of each class alone; 0: all")
+          .show_default()
+          .non_negative();
   std::vector<Option> of_instructions = add_instruction_options(command, options->instructions);
   of_instructions.push_back(command.option("--validation-fraction", options->validation_fraction,
                                            "instructions, without --validation: this part of --train is held out"));
@@ -418,7 +465,7 @@ void add_finetune(Command app) {
   command.option("--compute", options->compute, "FP32 or BF16 products; default: BF16 on a device, FP32 on the CPU")
       .one_of({"FP32", "BF16"});
   command.flag("--json", options->json, "print the result as one JSON object, and nothing else");
-  command.run([options, of_instructions, baselines] {
+  command.run([options, of_instructions, baselines, per_class] {
     if (options->task == "classification" && options->validation.empty()) {
       throw Error(ExitCode::kUsage, "--task classification needs --validation");
     }
@@ -428,6 +475,7 @@ void add_finetune(Command app) {
     };
     for (const Option& option : of_instructions) only_for("instructions", option);
     only_for("classification", baselines);
+    only_for("classification", per_class);
     if (options->batch % options->micro_batches != 0) {
       throw Error(ExitCode::kUsage,
                   "--batch " + std::to_string(options->batch) + " is no multiple of --micro-batches " +

@@ -92,9 +92,9 @@ int plan(const PlanOptions& options) {
     if (one.total() > bytes.total()) bytes = one;
   }
   const ParameterCount parameters = count_parameters(config.model());
-  const FlopsPerToken flops = flops_per_token(config.model(), config.batch().sequence(), objective.scored_share());
-  const int64_t tokens_per_step = objective.rows_per_sample() * config.batch().sequence() *
-                                  config.batch().micro_batch() * config.batch().micro_batches();
+  const FlopsPerToken flops = flops_per_token(config.model(), objective.sequence(), objective.scored_share());
+  const int64_t tokens_per_step = objective.rows_per_sample() * objective.sequence() * config.batch().micro_batch() *
+                                  config.batch().micro_batches();
   const double tokens = static_cast<double>(tokens_per_step) * static_cast<double>(config.steps());
 
   nlohmann::ordered_json json;

@@ -14,8 +14,6 @@
 namespace tsugi {
 namespace {
 
-constexpr int64_t kProbeRows = 128;
-
 struct ProbeOptions {
   std::string checkpoint;
   std::string train;
@@ -26,25 +24,17 @@ struct ProbeOptions {
   bool json = false;
 };
 
-FeatureTable features_of(const ModelFolder& opened, const ImageSet& images) {
-  const ModelConfig& model = opened.description.model;
+FeatureTable labelled_features(const ModelFolder& opened, const ImageSet& images) {
   if (images.labels.empty()) throw Error(ExitCode::kData, images.name + " has no labels to probe for");
-  if (images.channels != model.image_channels()) {
-    throw Error(ExitCode::kData, images.name + " has images of " + std::to_string(images.channels) +
-                                     " channels, the model reads " + std::to_string(model.image_channels()));
-  }
-  return image_features(opened.context(), *opened.model, images, kProbeRows);
+  return features_of_images(opened, images);
 }
 
 int probe(const ProbeOptions& options) {
   const ModelFolder opened = open_model(options.checkpoint, options.threads);
-  if (opened.description.model.family() != ModelConfig::VIT) {
-    throw Error(ExitCode::kData, opened.path + " holds no model of images");
-  }
   const ImageSet train_images = open_images(options.train, "train");
   const ImageSet test_images = open_images(options.test, "validation");
-  const FeatureTable train = features_of(opened, train_images);
-  const FeatureTable test = features_of(opened, test_images);
+  const FeatureTable train = labelled_features(opened, train_images);
+  const FeatureTable test = labelled_features(opened, test_images);
   const auto classes = static_cast<int64_t>(std::max(train_images.classes.size(), test_images.classes.size()));
   const FeatureTable some = rows_per_class(train, options.per_class);
   const double linear = linear_probe(some, test, classes);

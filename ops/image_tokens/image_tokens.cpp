@@ -13,8 +13,13 @@ void refuse_images_on_device(const Context& context) {
   throw Error(ExitCode::kUsage, "models of images are not built for CUDA", "set compute.device: CPU");
 }
 
+/// `b` may be null.
 template <class T>
 void add_row(const T* a, const T* b, int64_t width, T* out) {
+  if (b == nullptr) {
+    std::copy_n(a, width, out);
+    return;
+  }
   for (int64_t c = 0; c < width; ++c) store(out[c], static_cast<float>(a[c]) + static_cast<float>(b[c]));
 }
 
@@ -25,17 +30,21 @@ void image_tokens(const Context& context, const Tensor& patches, const Tensor& c
   const int64_t batch = patches.shape()[0];
   const int64_t count = patches.shape()[1];
   const int64_t width = patches.shape()[2];
-  CHECK(class_token.shape() == Shape({1, width}) && positions.shape() == Shape({1 + count, width}));
+  CHECK(class_token.shape() == Shape({1, width}) && class_token.dtype() == patches.dtype());
   CHECK(out.shape() == Shape({batch, 1 + count, width}));
-  CHECK(class_token.dtype() == patches.dtype() && positions.dtype() == patches.dtype());
+  if (positions.defined()) {
+    CHECK(positions.shape() == Shape({1 + count, width}) && positions.dtype() == patches.dtype());
+  }
   CHECK(out.dtype() == patches.dtype());
   refuse_images_on_device(context);
   if (context.meta()) return;
   dispatch_compute_type(patches.dtype(), [&]<class T>(T) {
+    const T* const places = positions.defined() ? positions.data<T>() : nullptr;
     context.pool().for_each(batch, [&](int64_t b, int) {
       T* const to = out.data<T>() + b * (1 + count) * width;
-      add_row(class_token.data<T>(), positions.data<T>(), width, to);
-      add_row(patches.data<T>() + b * count * width, positions.data<T>() + width, count * width, to + width);
+      add_row(class_token.data<T>(), places, width, to);
+      add_row(patches.data<T>() + b * count * width, places == nullptr ? nullptr : places + width, count * width,
+              to + width);
     });
   });
 }

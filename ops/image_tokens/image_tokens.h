@@ -10,7 +10,8 @@
 namespace tsugi {
 
 /// out[b, 0] = class_token + positions[0], out[b, 1 + n] = patches[b, n] + positions[1 + n]: patches [B, N, C],
-/// class_token [1, C], positions [1 + N, C], out [B, 1 + N, C], all of one type (f32 or bf16).
+/// class_token [1, C], positions [1 + N, C], out [B, 1 + N, C], all of one type (f32 or bf16). `positions` may be
+/// undefined: nothing says where a patch was.
 void image_tokens(const Context& context, const Tensor& patches, const Tensor& class_token, const Tensor& positions,
                   const Tensor& out);
 

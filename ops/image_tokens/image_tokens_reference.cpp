@@ -10,7 +10,7 @@ void image_tokens(int64_t batch, int64_t patches, int64_t width, std::span<const
     for (int64_t t = 0; t <= patches; ++t) {
       for (int64_t c = 0; c < width; ++c) {
         const double value = t == 0 ? class_token[c] : embedded[(b * patches + t - 1) * width + c];
-        out[(b * (1 + patches) + t) * width + c] = value + positions[t * width + c];
+        out[(b * (1 + patches) + t) * width + c] = value + (positions.empty() ? 0.0 : positions[t * width + c]);
       }
     }
   }

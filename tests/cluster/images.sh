@@ -16,10 +16,10 @@ printf 'zero\none\ntwo\n' > "$WORK/words"
 expect_code 0 "$TSUGI" prepare-images --images "$WORK/raw/images-idx3-ubyte" --class-captions "$WORK/words" --out "$WORK/data" --validation-fraction 0.2 --json
 expect_said '"train":48,"validation":12,"height":8,"width":8,"channels":1,"classes":\["0","1","2"\]'
 
-make_image_config() {  # FILE OBJECTIVE
+make_image_config() {  # FILE OBJECTIVE [PATCH]
   cat > "$1" <<CONFIG
 steps: 6
-model { family: VIT layers: 2 heads: 2 width: 16 image_size: 8 patch_size: 4 image_channels: 1 dropout: 0.1 }
+model { family: VIT layers: 2 heads: 2 width: 16 image_size: 8 patch_size: ${3:-4} image_channels: 1 dropout: 0.1 }
 data { train: "$WORK/data" }
 batch { micro_batch: 4 micro_batches: 6 }
 optimizer { learning_rate: 3e-3 }
@@ -36,6 +36,9 @@ make_image_config "$WORK/cpc" 'cpc { steps: 2 projection_width: 8 }'
 sed -i 's/patch_size: 4/patch_size: 4 bidirectional: false pooling: MEAN_OF_PATCHES/' "$WORK/cpc"
 make_image_config "$WORK/rotation" 'rotation {}'
 make_image_config "$WORK/labels" 'image_classification { augmentation { brightness: 0.2 } }'
+make_image_config "$WORK/jigsaw" 'jigsaw { permutations: 6 augmentation { contrast: 0.2 } }'
+make_image_config "$WORK/relative" 'relative_position { augmentation { flip: 0.5 } }' 2
+make_image_config "$WORK/masked" 'masked_autoencoder { decoder_layers: 1 augmentation { flip: 0.5 } }'
 
 train() {  # CONFIG RUN RANKS THREADS [--set …]
   local config=$1 run=$2 n=$3 threads=$4; shift 4
@@ -55,6 +58,16 @@ for objective in simclr moco clip cpc rotation labels; do
   grep -q '"validation_accuracy":' "$WORK/$objective-1.json" || fail "no accuracy of $objective"
 done
 
+for objective in jigsaw relative masked; do
+  train "$objective" "$objective-1" 1 1
+  train "$objective" "$objective-resumed" 2 2
+  same_run "$WORK/$objective-1" "$WORK/$objective-resumed"
+  rm -r "$WORK/$objective-resumed/checkpoints/step-00000006"
+  train "$objective" "$objective-resumed" 3 1
+  same_run "$WORK/$objective-1" "$WORK/$objective-resumed"
+done
+expect_code 0 "$TSUGI" probe --checkpoint "$WORK/masked-1" --train "$WORK/data" --test "$WORK/data" --json
+
 echo "- probed, exported, continued with labels"
 run=$WORK/simclr-1
 "$TSUGI" probe --checkpoint "$run" --train "$WORK/data" --test "$WORK/data" --neighbours 3 --threads 1 --json > "$WORK/one"
@@ -68,6 +81,46 @@ expect_said '"model_type":"vit"'
 cmp "$WORK/one" "$WORK/three" || fail "the exported model has other features"
 train labels continued 2 1 --init-from "$WORK/exported"
 grep -q ViTForImageClassification "$(last_checkpoint "$WORK/continued")/config.json" || fail "not a classifier"
+
+echo "- embedded, and fine-tuned on few labels"
+embed() { "$TSUGI" embed --checkpoint "$1" --images "$WORK/data" --part validation --out "$2" --json > "$WORK/said" || fail "embedding $1"; }
+embed "$run" "$WORK/before"
+expect_said '"rows":12,"width":16,"classes":\["0","1","2"\]'
+[ "$(wc -c < "$WORK/before/features.npy")" = $((128 + 12 * 16 * 4)) ] || fail "features.npy"
+[ "$(wc -c < "$WORK/before/labels.npy")" = $((128 + 12 * 4)) ] || fail "labels.npy"
+grep -qE '^\{"row":11,"label":"[012]"\}$' "$WORK/before/rows.jsonl" || fail "rows.jsonl"
+# tensor FILE NAME: its bytes in a safetensors file.
+tensor() {
+  local header offsets
+  header=$(od -An -td8 -N8 "$1" | tr -d ' ')
+  offsets=$(head -c $((8 + header)) "$1" | tail -c "$header" | grep -oE "\"$2\":\{[^}]*\}" | sed -E 's/.*"data_offsets":\[([0-9,]+)\].*/\1/')
+  [ -n "$offsets" ] || fail "no tensor $2 in $1"
+  tail -c +$((8 + header + ${offsets%,*} + 1)) "$1" | head -c $((${offsets#*,} - ${offsets%,*}))
+}
+tune() {  # RUN RANKS OPTIONS…
+  local out=$WORK/$1 n=$2; shift 2
+  ranks "$n" "$TSUGI" finetune --checkpoint "$run" --train "$WORK/data" --validation "$WORK/data" --per-class 5 --batch 8 \
+    --epochs 3 --out "$out" "$@" --json > "$WORK/said" 2> "$WORK/err" || { cat "$WORK/err" >&2; fail "fine-tuning $out"; }
+  expect_said '"labels":3,"train_examples":15,"validation_examples":12'
+}
+tune whole 1
+tune whole-2 2
+same_run "$WORK/whole" "$WORK/whole-2"
+tune head 1 --linear-probe
+tune upper 1 --freeze-layers 1
+embed "$WORK/whole" "$WORK/changed"
+! cmp -s "$WORK/before/features.npy" "$WORK/changed/features.npy" || fail "nothing was fine-tuned"
+embed "$WORK/head" "$WORK/after"
+cmp "$WORK/before/features.npy" "$WORK/after/features.npy" || fail "a linear probe changed the features"
+base=$(last_checkpoint "$run")/model.safetensors upper=$(last_checkpoint "$WORK/upper")/model.safetensors
+for name in vit.embeddings.cls_token vit.embeddings.position_embeddings vit.embeddings.patch_embeddings.projection.weight \
+  vit.encoder.layer.0.output.dense.weight vit.encoder.layer.0.attention.attention.query.bias; do
+  cmp <(tensor "$base" "$name") <(tensor "$upper" "$name") || fail "$name is frozen and changed"
+done
+! cmp -s <(tensor "$base" vit.layernorm.bias) <(tensor "$upper" vit.layernorm.bias) || fail "the final norm was not trained"
+last=$(last_checkpoint "$WORK/whole")
+grep -q ViTForImageClassification "$last/config.json" && [ -e "$last/preprocessor_config.json" ] || fail "not a classifier of images"
+
 expect_code 0 "$TSUGI" plan --config "$WORK/simclr" --ranks 2 --json
 expect_said '"comparison":[1-9]'
 
@@ -88,6 +141,16 @@ expect_said 'its own negative'
 expect_code 2 "$TSUGI" pretrain --config "$WORK/rotation" --set compute.device=CUDA --out "$WORK/no"
 expect_code 3 "$TSUGI" pretrain --config "$WORK/rotation" --set model.image_channels=3 --out "$WORK/no"
 expect_said 'set model.image_channels: 1'
+few=(finetune --checkpoint "$run" --train "$WORK/data" --validation "$WORK/data" --out "$WORK/no")
+expect_code 3 "$TSUGI" "${few[@]}" --per-class 30
+expect_said 'class "[012]" has [0-9]+ examples, fewer than 30'
+expect_code 2 "$TSUGI" "${few[@]}" --task language-modelling
+expect_said 'holds a model of images: --task language-modelling is learnt from texts'
+expect_code 2 "$TSUGI" "${few[@]}" --baselines
+expect_code 3 "$TSUGI" embed --checkpoint "$run" --texts "$WORK/none.jsonl" --out "$WORK/no"
+expect_said 'it reads no texts'
+expect_code 2 "$TSUGI" pretrain --config "$WORK/jigsaw" --set objective.jigsaw.tiles=3 --out "$WORK/no"
+expect_said 'a tile is made of whole patches'
 mkdir "$WORK/mixed"
 pictures=$(dirname "$0")/../golden/images
 cp "$pictures/colour.png" "$pictures/grey.jpg" "$WORK/mixed"

@@ -91,6 +91,8 @@ sed "s/^model .*/model { family: VIT layers: 1 heads: 1 width: 8 $size }/; s/^da
 echo 'objective { image_classification {} }' >> vit
 try pretrain -- --config vit --out vision
 try probe -- --checkpoint vision --train images --test images --neighbours 1
+try embed -- --checkpoint vision --images images --out features
+try finetune -- --checkpoint vision --train images --validation images --per-class 1 --epochs 4 --batch 4
 
 echo "- a sweep"
 make_base base.textproto "$WORK/data"

@@ -93,8 +93,19 @@ for family in BERT ROBERTA DISTILBERT; do
   same_run "$WORK/tuned-$family-1" "$WORK/tuned-one-$family"
 done
 expect_code 0 "$TSUGI" finetune --task language-modelling --checkpoint "$run" --train "$WORK/data" --epochs 0.01 --out "$WORK/more" --json
+expect_code 0 "$TSUGI" finetune --checkpoint "$run" "${task[@]}" --per-class 7 --json
+expect_said '"train_examples":14,"validation_examples":60'
+"$TSUGI" embed --checkpoint "$run" --texts "$WORK/task.jsonl" --out "$WORK/mean" --threads 1 --json > "$WORK/said"
+expect_said '"rows":60,"width":[0-9]+,"classes":\["even","odd"\]'
+"$TSUGI" embed --checkpoint "$run" --texts "$WORK/task.jsonl" --out "$WORK/again" --threads 2 --json > "$WORK/said"
+cmp "$WORK/mean/features.npy" "$WORK/again/features.npy" || fail "threads change features"
+"$TSUGI" embed --checkpoint "$run" --texts "$WORK/task.jsonl" --pooling first --out "$WORK/first" --json > "$WORK/said"
+! cmp -s "$WORK/mean/features.npy" "$WORK/first/features.npy" || fail "--pooling changes nothing"
 
 echo "- what does not fit"
+printf '{"text":"a","label":"b"}\n{"text":"c"}\n' > "$WORK/half.jsonl"
+expect_code 3 "$TSUGI" embed --checkpoint "$run" --texts "$WORK/half.jsonl" --out "$WORK/no"
+expect_said 'of 2 texts only 1 have the field label'
 expect_code 2 "$TSUGI" pretrain --config "$WORK/config" --set model.family=BERT --out "$WORK/no"
 expect_said 'objective.causal_lm .*model.bidirectional is true'
 expect_code 2 "$TSUGI" pretrain --config "$WORK/BERT" --set model.family=GPT2 --out "$WORK/no"

@@ -20,7 +20,10 @@ using testing::train_images;
 class ImageBits : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(ImageBits, DoNotDependOnRanksOrThreads) {
-  const RunConfig config = image_config(GetParam());
+  const std::string objective = GetParam();
+  const bool nine_patches = objective.starts_with("relative_position");
+  const RunConfig config = image_config(
+      objective, nine_patches ? std::vector<std::string>{"model.patch_size=2"} : std::vector<std::string>{});
   const ImageOutcome alone = train_images(config, 1, 1);
   for (const auto& [ranks, threads] : {std::pair{2, 1}, {3, 1}, {4, 1}, {1, 3}, {2, 2}}) {
     SCOPED_TRACE(std::to_string(ranks) + " ranks, " + std::to_string(threads) + " threads");
@@ -34,9 +37,12 @@ TEST_P(ImageBits, DoNotDependOnRanksOrThreads) {
 
 INSTANTIATE_TEST_SUITE_P(
     Objectives, ImageBits,
-    ::testing::Values("image_classification { augmentation { smallest_crop: 0.5 } }", "rotation {}", kSimClr),
+    ::testing::Values("image_classification { augmentation { smallest_crop: 0.5 } }", "rotation {}", kSimClr,
+                      "jigsaw { augmentation { brightness: 0.3 } }", "relative_position {}",
+                      "masked_autoencoder { decoder_layers: 1 decoder_width: 8 augmentation { flip: 0.5 } }"),
     [](const auto& parameter) {
-      return std::string(parameter.index == 0 ? "classes" : parameter.index == 1 ? "rotation" : "simclr");
+      const std::string text = parameter.param;
+      return text.substr(0, text.find(' '));
     });
 
 TEST(SimClr, BitsHoldWithDropoutAndRecomputationAndInBf16) {

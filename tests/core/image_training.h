@@ -7,7 +7,9 @@
 #include "core/objective/clip.h"
 #include "core/objective/cpc.h"
 #include "core/objective/image_classification.h"
+#include "core/objective/masked_autoencoder.h"
 #include "core/objective/moco.h"
+#include "core/objective/relative_position.h"
 #include "core/objective/simclr.h"
 #include "core/objective/supervised_contrastive.h"
 #include "core/objective/triplet_views.h"
@@ -78,6 +80,15 @@ inline std::unique_ptr<Objective> image_objective(const RunConfig& config) {
                                              config.model());
     case ObjectiveConfig::kCpc:
       return std::make_unique<CpcObjective>(batches(objective.cpc().augmentation()), objective.cpc());
+    case ObjectiveConfig::kJigsaw:
+      return std::make_unique<ImageClassifier>(batches(objective.jigsaw().augmentation()),
+                                               ImageClassifier::Task::kJigsaw, objective.jigsaw());
+    case ObjectiveConfig::kRelativePosition:
+      return std::make_unique<RelativePositionObjective>(batches(objective.relative_position().augmentation()),
+                                                         objective.relative_position(), config.model());
+    case ObjectiveConfig::kMaskedAutoencoder:
+      return std::make_unique<MaskedAutoencoderObjective>(batches(objective.masked_autoencoder().augmentation()),
+                                                          objective.masked_autoencoder(), config.model());
     default:
       break;
   }

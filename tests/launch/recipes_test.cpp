@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "core/config/config.h"
+#include "core/data/file.h"
 #include "core/optim/schedule.h"
 #include "core/scaling/flops.h"
 #include "core/scaling/plan/sweep_plan.h"
@@ -89,6 +90,21 @@ TEST(Recipes, Shakespeare) {
   // The other cut of the same batch.
   const RunConfig many = recipe("shakespeare_char_cpu.textproto", {"batch.micro_batch=1", "batch.micro_batches=12"});
   EXPECT_EQ(tokens_per_step(many), tokens_per_step(config));
+}
+
+TEST(Recipes, Mnist) {
+  const int64_t body = 154432;
+  for (const auto& [name, head] : {std::pair{"mnist_rotation", 4 * 65},
+                                   {"mnist_jigsaw", 24 * 65},
+                                   {"mnist_relative_position", 64 * 65 + 64 * 64 + 8 * 65},
+                                   {"mnist_mae", 12 * 64 * 64 + 13 * 64 + 128 + (17 + 2 + 64) * 64 + 49 * 65}}) {
+    SCOPED_TRACE(name);
+    const RunConfig config = recipe(std::string(name) + ".textproto");
+    EXPECT_EQ(count_parameters(config.model()).total, body);
+    const std::string total = std::to_string(body + head);
+    const std::string text = read_file(kFolder + "/" + name + ".textproto", 1 << 20);
+    EXPECT_NE(text.find(total.substr(0, 3) + "," + total.substr(3)), std::string::npos) << total;
+  }
 }
 
 TEST(Recipes, Gpt2) {

@@ -173,6 +173,36 @@ std::vector<float> rotate_image(std::span<const float> planes, int64_t channels,
   return result;
 }
 
+std::vector<float> cut_square(std::span<const float> planes, int64_t channels, int64_t size, int64_t x, int64_t y,
+                              int64_t side) {
+  CHECK(x >= 0 && y >= 0 && x + side <= size && y + side <= size) << side << " pixels at " << x << ", " << y;
+  std::vector<float> square;
+  square.reserve(static_cast<size_t>(channels * side * side));
+  for (int64_t row = 0; row < channels * side; ++row) {
+    const auto from = planes.begin() + ((row / side * size) + y + row % side) * size + x;
+    square.insert(square.end(), from, from + side);
+  }
+  return square;
+}
+
+std::vector<float> arrange_tiles(std::span<const float> planes, int64_t channels, int64_t size, int64_t across,
+                                 std::span<const uint8_t> order) {
+  CHECK_EQ(size % across, 0);
+  CHECK_EQ(static_cast<int64_t>(order.size()), across * across);
+  const int64_t side = size / across;
+  std::vector<float> result(planes.size());
+  for (int64_t tile = 0; tile < across * across; ++tile) {
+    const int64_t from = order[static_cast<size_t>(tile)];
+    for (int64_t row = 0; row < channels * side; ++row) {
+      const int64_t line = row / side * size + row % side;  // of the tile in the first row of tiles
+      const int64_t source = (line + from / across * side) * size + from % across * side;
+      const int64_t target = (line + tile / across * side) * size + tile % across * side;
+      std::copy_n(planes.begin() + source, side, result.begin() + target);
+    }
+  }
+  return result;
+}
+
 void write_patches(std::span<const float> planes, int64_t channels, int64_t size, int64_t patch, float* patches) {
   CHECK_EQ(size % patch, 0);
   for (int64_t row = 0; row < size; row += patch) {

@@ -45,6 +45,15 @@ std::vector<float> augment_image(std::span<const uint8_t> image, int64_t height,
 /// Turns the planes by quarter·90° counterclockwise.
 std::vector<float> rotate_image(std::span<const float> planes, int64_t channels, int64_t size, int quarters);
 
+/// The square of `side` pixels at (x, y): planes [channels, side, side].
+std::vector<float> cut_square(std::span<const float> planes, int64_t channels, int64_t size, int64_t x, int64_t y,
+                              int64_t side);
+
+/// Tiles in another order: the picture is cut into across·across of them (`size` is a multiple of `across`), counted
+/// row by row, and tile i of the result is tile order[i].
+std::vector<float> arrange_tiles(std::span<const float> planes, int64_t channels, int64_t size, int64_t across,
+                                 std::span<const uint8_t> order);
+
 /// patches [(size / patch)², channels·patch·patch], row by row, each in the order channel, row, column (as a
 /// convolution's weight in PyTorch); values become (v - 0.5) / 0.5, as Hugging Face's ViT wants them.
 void write_patches(std::span<const float> planes, int64_t channels, int64_t size, int64_t patch, float* patches);
