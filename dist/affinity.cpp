@@ -1,11 +1,16 @@
 #include "dist/affinity.h"
 
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <cstdlib>
 #include <fstream>
 #include <map>
+#include <numeric>
 #include <sstream>
+#include <string_view>
 #include <thread>
 
 namespace tsugi {
@@ -31,13 +36,12 @@ std::vector<int> one_per_core_first(const std::vector<int>& cpus, const std::fun
   return result;
 }
 
-}  // namespace
-
-std::vector<int> allowed_cpus() {
+/// Of a process; 0: of the calling thread.
+std::vector<int> allowed_cpus(pid_t process) {
   cpu_set_t set;
   CPU_ZERO(&set);
   std::vector<int> cpus;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) {
+  if (sched_getaffinity(process, sizeof(set), &set) == 0) {
     for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
       if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
     }
@@ -49,6 +53,10 @@ std::vector<int> allowed_cpus() {
   return cpus;
 }
 
+}  // namespace
+
+std::vector<int> allowed_cpus() { return allowed_cpus(0); }
+
 void allow_cpus(const std::vector<int>& cpus) {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -58,9 +66,21 @@ void allow_cpus(const std::vector<int>& cpus) {
   sched_setaffinity(0, sizeof(set), &set);
 }
 
-void allow_all_cpus() {
+void allow_cpus_of_launcher() {
+  constexpr std::array<std::string_view, 3> kLaunchers = {"mpirun", "orterun", "orted"};
+  for (pid_t process = getppid(); process > 1;) {
+    const std::string folder = "/proc/" + std::to_string(process);
+    std::string name, line;
+    std::getline(std::ifstream(folder + "/comm") >> std::ws, name);
+    if (std::ranges::find(kLaunchers, name) != kLaunchers.end()) return allow_cpus(allowed_cpus(process));
+    pid_t parent = 0;
+    for (std::ifstream status(folder + "/status"); std::getline(status, line);) {
+      if (line.starts_with("PPid:")) parent = static_cast<pid_t>(std::atoi(line.c_str() + 5));
+    }
+    process = parent;
+  }
   std::vector<int> all(CPU_SETSIZE);
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) all[cpu] = cpu;
+  std::iota(all.begin(), all.end(), 0);
   allow_cpus(all);  // the kernel takes what is online and inside the cpuset
 }
 

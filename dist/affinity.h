@@ -11,8 +11,9 @@ namespace tsugi {
 std::vector<int> allowed_cpus();
 /// Lets the calling thread, and threads that it starts later, run on these CPUs. A refusal costs speed, not results.
 void allow_cpus(const std::vector<int>& cpus);
-/// Lets the calling thread run wherever the job's cpuset allows.
-void allow_all_cpus();
+/// Lets the calling thread run where the mpirun (or its daemon) above it may, which may itself be held to some CPUs
+/// (taskset, a cpuset); wherever the job's cpuset allows where there is none.
+void allow_cpus_of_launcher();
 
 /// Hardware threads of one core have the same place.
 struct CpuPlace {

@@ -29,7 +29,7 @@ struct World::Impl {
   int threads = 1;
 
   void join_mpi(const WorldOptions& options, const Launch& launch) {
-    if (launch.undo_binding) allow_all_cpus();
+    if (launch.undo_binding) allow_cpus_of_launcher();
     const std::vector<int> allowed = allowed_cpus();
     auto joined = std::make_unique<MpiCommunicator>(
         MpiOptions{.timeout_seconds = options.timeout_seconds, .largest_message = options.largest_message});

@@ -23,6 +23,12 @@ for n in 0 1 2 3; do
   [ "$n" = 0 ] || same_run "$WORK/run-0" "$WORK/run-$n"
 done
 
+# An mpirun that is held to one CPU itself keeps its rank there.
+last=$(sed -n 's/^Cpus_allowed_list:\t.*[^0-9]\{0,1\}\([0-9][0-9]*\)$/\1/p' /proc/self/status)
+taskset -c "$last" mpirun -np 1 "$TSUGI" pretrain --config "$WORK/config" --out "$WORK/held" > "$WORK/said" 2>&1 ||
+  { cat "$WORK/said" >&2; fail "mpirun under taskset"; }
+grep -qE "rank 0 of 1 .*, 1 thread" "$WORK/held/logs/rank-00000.log" || fail "taskset -c $last mpirun took other CPUs"
+
 # numbers LIST: "0-2,8" as lines.
 numbers() { tr ',' '\n' <<< "$1" | while IFS=- read -r first last; do seq "$first" "${last:-$first}"; done; }
 # may_use PID NAME: the CPUs of the process' threads of that name, a line per thread.

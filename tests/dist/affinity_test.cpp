@@ -78,7 +78,7 @@ TEST(Affinity, OfAThread) {
     allow_cpus({all.back()});
     EXPECT_EQ(allowed_cpus(), Cpus{all.back()});
     std::thread([&] { EXPECT_EQ(allowed_cpus(), Cpus{all.back()}); }).join();
-    allow_all_cpus();
+    allow_cpus_of_launcher();
     EXPECT_GE(allowed_cpus().size(), all.size());
   }).join();
 }

@@ -179,7 +179,7 @@ TEST(World, EveryRankHasItsOwnCpus) {
   }
   std::sort(together.begin(), together.end());
   EXPECT_EQ(std::adjacent_find(together.begin(), together.end()), together.end()) << "a CPU belongs to two ranks";
-  allow_all_cpus();
+  allow_cpus_of_launcher();
   const std::vector<int> every = allowed_cpus();
   if (static_cast<int>(every.size()) >= group().size()) {
     EXPECT_EQ(together, every) << "CPUs are left over";
