@@ -1,31 +1,21 @@
 #include <glog/logging.h>
 
-#include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <optional>
-#include <string_view>
 
 #include "core/config/config.h"
-#include "core/config/families.h"
 #include "core/data/file.h"
-#include "core/downstream/baselines.h"
-#include "core/downstream/few_labels.h"
-#include "core/model/huggingface.h"
 #include "core/model/names.h"
-#include "core/objective/classification.h"
-#include "core/objective/image_classification.h"
 #include "core/train/logging.h"
 #include "core/train/stop_signal.h"
 #include "core/train/trainer.h"
 #include "launch/commands/commands.h"
 #include "launch/device.h"
+#include "launch/finetune_task.h"
 #include "launch/image_data.h"
-#include "launch/instruction_data.h"
-#include "launch/mask_token.h"
-#include "launch/model_folder.h"
 #include "launch/pair_data.h"
 #include "launch/run_sinks.h"
 #include "launch/run_world.h"
@@ -34,218 +24,6 @@
 
 namespace tsugi {
 namespace {
-
-struct FinetuneOptions {
-  std::string checkpoint;
-  std::string task = "classification";
-  std::string train;
-  std::string validation;
-  std::string out;
-  std::string resume = "auto";
-  bool from_scratch = false;
-  bool linear_probe = false;
-  bool baselines = false;
-  InstructionArguments instructions;
-  double validation_fraction = 0.0;
-  int64_t sequence = 0;
-  int64_t per_class = 0;
-  bool packed = false;
-  int freeze_layers = 0;
-  int lora_rank = 0;
-  double lora_alpha = 0.0;
-  std::string lora_targets;
-  int bottleneck = 0;
-  std::string bottleneck_placement = "feed-forward";
-  double epochs = 10.0;
-  int64_t batch = 16;
-  int micro_batches = 4;
-  int64_t checkpoint_every = 0;
-  int64_t evaluate_every = 0;
-  double learning_rate = 5e-4;
-  double dropout = 0.0;
-  double weight_decay = 0.1;
-  uint64_t seed = 1337;
-  int threads = 0;
-  std::string device = "AUTO";
-  std::string compute;  ///< empty until the device is known: BF16 there, FP32 on the CPU
-  bool json = false;
-};
-
-/// What fine-tuning a checkpoint on a task needs.
-struct Task {
-  RunConfig config;
-  std::unique_ptr<Objective> objective;
-  std::vector<std::string> labels;
-  std::string tokenizer;  ///< file; may be empty
-  int64_t train_examples = 0;
-  std::optional<InstructionTask> instructions;
-  double majority = 0.0;
-  double ngrams = 0.0;
-};
-
-ComputeConfig compute_config(const FinetuneOptions& options) {
-  ComputeConfig::Device device = ComputeConfig::AUTO;
-  CHECK(ComputeConfig::Device_Parse(options.device, &device)) << options.device;
-  ComputeConfig config;
-  config.set_device(device);
-  return config;
-}
-
-/// A RunConfig from the options: everything that a recipe would say.
-RunConfig make_config(const FinetuneOptions& options, ModelConfig model, int64_t sequence, int64_t samples) {
-  RunConfig config;
-  model.set_dropout(static_cast<float>(options.dropout));
-  *config.mutable_model() = model;
-  config.set_name("finetune");
-  if (model.family() == ModelConfig::VIT) {
-    config.mutable_objective()->mutable_image_classification();
-  } else if (model.bidirectional()) {
-    config.mutable_objective()->mutable_masked_lm();
-  }
-  if (has_decoder(model)) config.mutable_objective()->mutable_sequence_to_sequence();
-  config.mutable_data()->set_train(options.train);
-  config.mutable_data()->set_validation(options.validation);
-  const auto rows = static_cast<int32_t>(std::max<int64_t>(options.batch / options.micro_batches, 1));
-  config.mutable_batch()->set_sequence(static_cast<int32_t>(sequence));
-  config.mutable_batch()->set_micro_batch(rows);
-  config.mutable_batch()->set_micro_batches(options.micro_batches);
-  const double steps =
-      options.epochs * static_cast<double>(samples) / (static_cast<double>(rows) * options.micro_batches);
-  config.set_steps(std::max<int64_t>(static_cast<int64_t>(steps), 1));
-  config.set_seed(options.seed);
-  config.mutable_optimizer()->set_learning_rate(static_cast<float>(options.learning_rate));
-  config.mutable_optimizer()->set_weight_decay(static_cast<float>(options.weight_decay));
-  config.mutable_schedule()->set_warmup_steps(config.steps() / 10);
-  config.mutable_schedule()->set_final_fraction(0.0f);
-  config.mutable_evaluation()->set_every_steps(options.evaluate_every);
-  config.mutable_checkpoint()->set_every_steps(options.checkpoint_every);
-  config.mutable_dist()->set_threads(options.threads);
-  *config.mutable_compute() = compute_config(options);
-  NumericsConfig::Compute compute = NumericsConfig::FP32;
-  CHECK(NumericsConfig::Compute_Parse(options.compute, &compute)) << options.compute;
-  config.mutable_numerics()->set_compute(compute);
-  config.mutable_adapter()->set_rank(options.lora_rank);
-  config.mutable_adapter()->set_alpha(static_cast<float>(options.lora_alpha));
-  config.mutable_adapter()->set_targets(options.lora_targets);
-  config.mutable_adapter()->set_bottleneck(options.bottleneck);
-  if (options.bottleneck_placement == "both") config.mutable_adapter()->set_placement(AdapterConfig::BOTH);
-  RunConfig resolved;
-  parse_config(to_text(config), "finetune", {}, resolved);
-  validate_run(resolved);
-  return resolved;
-}
-
-std::vector<LabelledTokens> encode(const Tokenizer& tokenizer, const std::vector<LabelledText>& texts) {
-  std::vector<LabelledTokens> encoded;
-  for (const LabelledText& one : texts) encoded.push_back({tokenizer.encode(one.text), one.label});
-  return encoded;
-}
-
-/// Classes of pictures, by those that --train and --validation are labelled with.
-Task make_image_classification(const FinetuneOptions& options, const ModelConfig& model) {
-  Task task;
-  const ImageSet all = open_images(options.train, "train");
-  if (all.labels.empty()) throw Error(ExitCode::kData, all.name + " has no labels to learn");
-  ImageData data{select_images(all, require_of_each_class(all.labels, all.classes, options.per_class, all.name)),
-                 open_images(options.validation, "validation")};
-  task.train_examples = data.train.count();
-  task.config = make_config(options, model, model.context(), task.train_examples);
-  auto classifier = std::make_unique<ImageClassifier>(
-      ImageBatches(std::move(data), task.config.model(), task.config.objective().image_classification().augmentation(),
-                   options.seed),
-      ImageClassifier::Task::kLabels);
-  task.labels = classifier->classes();
-  task.objective = std::move(classifier);
-  return task;
-}
-
-Task make_classification(const FinetuneOptions& options, const ModelFolder& opened) {
-  if (has_decoder(opened.description.model)) {
-    throw Error(ExitCode::kUsage,
-                opened.path + " has an encoder and a decoder, for which --task classification is not built",
-                "--task instructions teaches it to answer with the label");
-  }
-  Task task;
-  const std::vector<LabelledText> all = read_labelled_jsonl(options.train, task.labels, true);
-  const std::vector<LabelledText> train = some_of_each_class(all, task.labels, options.per_class, options.train);
-  const std::vector<LabelledText> validation = read_labelled_jsonl(options.validation, task.labels, false);
-  const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(opened.path, "classification of text");
-  std::vector<LabelledTokens> train_tokens = encode(*tokenizer, train);
-  std::vector<LabelledTokens> validation_tokens = encode(*tokenizer, validation);
-  int64_t longest = 1;
-  for (const auto* examples : {&train_tokens, &validation_tokens}) {
-    for (const LabelledTokens& one : *examples) longest = std::max(longest, static_cast<int64_t>(one.tokens.size()));
-  }
-  const int64_t sequence = std::min<int64_t>(rounded_sequence(longest), opened.description.model.context());
-  task.train_examples = static_cast<int64_t>(train.size());
-  ModelConfig model = opened.description.model;
-  model.set_pooler(false);                                  // it is part of the classifier's head
-  if (is_bert_like(model)) model.set_head_transform(true);  // of a head that a classifier does without
-  task.config = make_config(options, model, sequence, task.train_examples);
-  task.objective = std::make_unique<Classification>(std::move(train_tokens), std::move(validation_tokens),
-                                                    static_cast<int64_t>(task.labels.size()), sequence, options.seed,
-                                                    model.bidirectional());
-  if (options.baselines) {
-    const int labels = static_cast<int>(task.labels.size());
-    task.majority = majority_accuracy(train, validation);
-    task.ngrams = ngram_accuracy(train, validation, labels);
-  }
-  return task;
-}
-
-Task make_language_task(const FinetuneOptions& options, const ModelFolder& opened) {
-  Task task;
-  const ModelConfig& model = opened.description.model;
-  DataConfig data;
-  data.set_train(options.train);
-  data.set_validation(options.validation);
-  const DataFiles files = find_data(data);
-  const int64_t windows = std::max<int64_t>((TokenFile::open(files.train).tokens() - 1) / model.context(), 1);
-  task.config = make_config(options, model, model.context(), windows);
-  if (model.bidirectional()) {
-    const std::unique_ptr<Tokenizer> tokenizer = files.tokenizer.empty() ? nullptr : load_tokenizer(files.tokenizer);
-    task.config.mutable_objective()->mutable_masked_lm()->set_mask_token(
-        checkpoint_mask_token(-1, opened.description, tokenizer.get()));
-  }
-  if (has_decoder(model)) {
-    *task.config.mutable_objective()->mutable_span_corruption() = span_corruption_of(opened.description);
-  }
-  task.objective = make_language_objective(files, task.config);
-  return task;
-}
-
-Task make_instruction_task(const FinetuneOptions& options, const ModelFolder& opened) {
-  Task task;
-  InstructionReading reading{.train = {options.train},
-                             .validation = {},
-                             .validation_fraction = options.validation_fraction,
-                             .sequence = options.sequence,
-                             .packed = options.packed,
-                             .seed = options.seed};
-  if (!options.validation.empty()) reading.validation = {options.validation};
-  task.instructions = read_instruction_task(reading, options.instructions, opened);
-  task.config =
-      make_config(options, opened.description.model, task.instructions->objective->sequence(), task.instructions->rows);
-  if (options.packed) {
-    task.config.mutable_data()->set_documents(DataConfig::APART);
-    task.config.mutable_data()->set_packing(DataConfig::WHOLE_DOCUMENTS);
-  }
-  task.objective = std::move(task.instructions->objective);
-  return task;
-}
-
-Task make_task(const FinetuneOptions& options, const ModelFolder& opened) {
-  if (opened.description.model.family() == ModelConfig::VIT) {
-    if (options.task == "classification" && !options.baselines) {
-      return make_image_classification(options, opened.description.model);
-    }
-    throw Error(ExitCode::kUsage, opened.path + " holds a model of images: " +
-                                      (options.baselines ? "--baselines are of texts"
-                                                         : "--task " + options.task + " is learnt from texts"));
-  }
-  if (options.task == "classification") return make_classification(options, opened);
-  return options.task == "instructions" ? make_instruction_task(options, opened) : make_language_task(options, opened);
-}
 
 void add_counts(const InstructionCounts& counts, const std::string& name, nlohmann::ordered_json& json) {
   json[name] = {{"examples", counts.examples},
@@ -275,7 +53,7 @@ std::function<bool(const ParameterInfo&)> frozen_tensors(const FinetuneOptions& 
   };
 }
 
-void print_result(const FinetuneOptions& options, const Task& task, const TrainerResult& result) {
+void print_result(const FinetuneOptions& options, const FinetuneTask& task, const TrainerResult& result) {
   nlohmann::ordered_json json;
   json["task"] = options.task;
   json["steps"] = result.step;
@@ -319,7 +97,7 @@ void print_result(const FinetuneOptions& options, const Task& task, const Traine
 
 int finetune(World& world, FinetuneOptions options) {
   Communicator& communicator = world.communicator();
-  Task task;
+  FinetuneTask task;
   ModelFolder opened;
   ChosenDevice chosen;
   on_all_ranks(communicator, [&] {
@@ -331,7 +109,7 @@ int finetune(World& world, FinetuneOptions options) {
       throw Error(ExitCode::kUsage, "--freeze-layers " + std::to_string(options.freeze_layers) + " but " + opened.path +
                                         " has " + std::to_string(opened.description.model.layers()) + " layers");
     }
-    task = make_task(options, opened);
+    task = make_finetune_task(options, opened);
     const std::string tokenizer = opened.path + "/tokenizer.json";
     if (std::filesystem::exists(tokenizer)) task.tokenizer = tokenizer;
     if (!options.out.empty() && world.rank() == 0) std::filesystem::create_directories(options.out);
