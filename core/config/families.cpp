@@ -102,6 +102,7 @@ void fill_family(ModelConfig& whole) {
   whole.set_position_offset(0);
   whole.set_head_transform(false);
   whole.set_pooler(false);
+  whole.set_next_sentence_head(false);
   whole.set_key_heads(whole.heads());
   whole.set_head_dim(std::max(whole.width() / std::max(whole.heads(), 1), 1));
   whole.set_sliding_window(0);
@@ -186,6 +187,7 @@ class Complaints {
 
   std::vector<std::string> all() {
     shapes();
+    require(!model_.next_sentence_head(), "next_sentence_head", "false");
     if (model_.family() == ModelConfig::VIT) {
       images();
       // The class token comes first: without bidirectional it would see itself alone.

@@ -284,6 +284,7 @@ void check_objective(RunConfig& config, std::vector<std::string>& complaints) {
   if (masked.mask_share() + masked.random_share() > 1.0) {
     complaints.push_back("objective.masked_lm.mask_share and random_share are more than 1 together");
   }
+  if (masked.next_sentence()) complaints.push_back("objective.masked_lm.next_sentence is not built");
   if (!config.evaluation().multiple_choice().empty()) {
     complaints.push_back(
         "evaluation.multiple_choice asks for the likeliest continuation, which objective.masked_lm "
