@@ -139,6 +139,26 @@ class Decoder {
   Tensor memory_end_;           // and where it ends [rows, 1]
 };
 
+/// A random time for each id, exponential with rate 1. The id with the least time / weight is drawn, each with a
+/// probability that is proportional to its weight (the Gumbel-max trick; Maddison et al. 2014). Walking along summed
+/// probabilities would draw from the same distribution, but there every sum moves when one logit is rounded otherwise,
+/// and ids with nearly equal logits change places; here only a tie of the two shortest times can turn.
+class Waits {
+ public:
+  Waits(uint64_t seed, uint64_t index) : stream_{seed, index, kSamplingSite} {}
+
+  double of(int32_t id) const {
+    const auto place = static_cast<uint32_t>(id);
+    const Philox4 words = stream_.block(place / 2);
+    const size_t first = size_t{place % 2} * 2;
+    const uint64_t bits = (uint64_t{words[first]} << 32 | words[first + 1]) >> 12;
+    return -std::log((static_cast<double>(bits) + 0.5) * 0x1p-52);
+  }
+
+ private:
+  RandomStream stream_;
+};
+
 /// Ids by falling logits, the lower id first among equals. A draw ends among the first few, so no more are put in order
 /// than are asked for.
 class Ranking {
@@ -146,6 +166,8 @@ class Ranking {
   Ranking(const float* logits, int64_t vocabulary) : logits_(logits), ids_(static_cast<size_t>(vocabulary)) {
     std::iota(ids_.begin(), ids_.end(), 0);
   }
+
+  size_t size() const { return ids_.size(); }
 
   int32_t at(size_t place) {
     if (place >= ordered_) order(place);
@@ -188,31 +210,38 @@ int32_t sample_token(const float* logits, int64_t vocabulary, const Sampling& sa
     return static_cast<int32_t>(std::max_element(logits, logits + vocabulary) - logits);
   }
   Ranking ranking(logits, vocabulary);
-  const float highest = logits[ranking.at(0)];
-  const auto weight_of = [&](int32_t id) {
-    return std::exp((static_cast<double>(logits[id]) - static_cast<double>(highest)) / sampling.temperature);
-  };
-  const auto most = static_cast<size_t>(sampling.top_k > 0 ? std::min(sampling.top_k, vocabulary) : vocabulary);
-  double total = 0.0;
-  if (most == static_cast<size_t>(vocabulary)) {
-    for (int32_t id = 0; id < vocabulary; ++id) total += weight_of(id);
-  } else {
-    for (size_t i = 0; i < most; ++i) total += weight_of(ranking.at(i));
+  double highest = -std::numeric_limits<double>::infinity();
+  for (int64_t id = 0; id < vocabulary; ++id) {
+    if (logits[id] > highest) highest = logits[id];
   }
-  double kept = total;
-  size_t size = most;
+  const auto weight_of = [&](int32_t id) {
+    return std::exp((static_cast<double>(logits[id]) - highest) / sampling.temperature);
+  };
+  auto size = static_cast<size_t>(sampling.top_k > 0 ? std::min(sampling.top_k, vocabulary) : vocabulary);
+  const bool ranked = size < static_cast<size_t>(vocabulary) || sampling.top_p < 1.0;
+  const auto candidate = [&](size_t i) { return ranked ? ranking.at(i) : static_cast<int32_t>(i); };
   if (sampling.top_p < 1.0) {
-    kept = 0.0;
+    double total = 0.0;
+    for (size_t i = 0; i < size; ++i)
+      total += weight_of(size < ranking.size() ? ranking.at(i) : static_cast<int32_t>(i));
+    const size_t most = size;
+    double kept = 0.0;
     for (size = 0; size < most && (size == 0 || kept < sampling.top_p * total); ++size) {
       kept += weight_of(ranking.at(size));
     }
   }
-  double position = kept * static_cast<double>(uniform_open(RandomStream{sampling.seed, 0, kSamplingSite}.word(index)));
-  for (size_t i = 0; i + 1 < size; ++i) {
-    position -= weight_of(ranking.at(i));
-    if (position < 0.0) return ranking.at(i);
+  const Waits waits(sampling.seed, index);
+  int32_t first = candidate(0);
+  double shortest = std::numeric_limits<double>::infinity();
+  for (size_t i = 0; i < size; ++i) {
+    const int32_t id = candidate(i);
+    const double wait = waits.of(id) / weight_of(id);
+    if (wait < shortest || (wait == shortest && id < first)) {
+      shortest = wait;
+      first = id;
+    }
   }
-  return ranking.at(size - 1);
+  return first;
 }
 
 std::vector<Continuation> generate_rows(const Context& context, const Transformer& model,

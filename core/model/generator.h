@@ -17,7 +17,9 @@ struct Sampling {
   uint64_t seed = 0;         ///< token i of a continuation draws from (seed, i)
 };
 
-/// Draws from logits [vocabulary]; `index` selects the random number. Ties are broken by the lower id.
+/// Draws from logits [vocabulary]; `index` selects the random numbers, of which each id has its own: logits that differ
+/// by rounding (those of a text continued alone and among others, or on another CPU) give the same ids but once in
+/// millions. Ties are broken by the lower id.
 int32_t sample_token(const float* logits, int64_t vocabulary, const Sampling& sampling, uint64_t index);
 
 /// A text to go on with.

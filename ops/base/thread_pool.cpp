@@ -66,6 +66,10 @@ void ThreadPool::pull(int worker) {
 }
 
 void ThreadPool::run(int64_t count, TaskRef task) {
+  if (threads_ == 1 || count <= 1) {
+    for (int64_t i = 0; i < count; ++i) task(i, 0);
+    return;
+  }
   {
     std::lock_guard lock(mutex_);
     task_ = &task;

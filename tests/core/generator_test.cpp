@@ -18,31 +18,33 @@ namespace {
 using testing::CpuContext;
 using testing::random_values;
 
-/// What sample_token() promises, done plainly: all ids in order, their probabilities added up one by one.
-int32_t plain_sample(const std::vector<float>& logits, const Sampling& sampling, double uniform) {
+/// What sample_token() promises, done plainly: all ids in order, cut where asked; to the logit of each that is left
+/// Gumbel noise of its own is added, and the largest sum wins (Maddison et al. 2014).
+int32_t plain_sample(const std::vector<float>& logits, const Sampling& sampling, uint64_t index) {
   std::vector<int32_t> ids(logits.size());
   std::iota(ids.begin(), ids.end(), 0);
-  const auto logit = [&](int32_t id) { return logits[static_cast<size_t>(id)]; };
+  const auto logit = [&](int32_t id) { return static_cast<double>(logits[static_cast<size_t>(id)]); };
   std::ranges::stable_sort(ids, [&](int32_t a, int32_t b) { return logit(a) > logit(b); });
   if (sampling.top_k > 0) ids.resize(std::min(ids.size(), static_cast<size_t>(sampling.top_k)));
   double total = 0.0;
-  const auto weight = [&](int32_t id) {
-    return std::exp((static_cast<double>(logit(id)) - static_cast<double>(logit(ids[0]))) / sampling.temperature);
-  };
+  const auto weight = [&](int32_t id) { return std::exp((logit(id) - logit(ids[0])) / sampling.temperature); };
   for (const int32_t id : ids) total += weight(id);
   double kept = 0.0;
   size_t size = 0;
   while (size < ids.size() && (size == 0 || kept < sampling.top_p * total)) kept += weight(ids[size++]);
-  double position = kept * uniform;
-  for (size_t i = 0; i + 1 < size; ++i) {
-    position -= weight(ids[i]);
-    if (position < 0.0) return ids[i];
-  }
-  return ids[size - 1];
+  constexpr uint32_t kSite = 0x53000000;  // of the generator's draws
+  const auto noise = [&](int32_t id) {
+    const RandomStream stream{sampling.seed, index, kSite};
+    const uint64_t word = 2 * static_cast<uint64_t>(id);
+    const uint64_t bits = ((uint64_t{stream.word(word)} << 32) + stream.word(word + 1)) / 4096;
+    return -std::log(-std::log((static_cast<double>(bits) + 0.5) / 4503599627370496.0));
+  };
+  const auto sum = [&](int32_t id) { return logit(id) / sampling.temperature + noise(id); };
+  ids.resize(size);
+  return std::ranges::max(ids, {}, sum);
 }
 
 TEST(Sampling, EqualsAPlainSort) {
-  constexpr uint32_t kSite = 0x53000000;  // of the generator's draws
   std::vector<float> logits;
   for (const double value : random_values(5000, 3, 2.0)) {
     logits.push_back(static_cast<float>(std::round(4.0 * value) / 4.0));  // with many equals
@@ -52,11 +54,48 @@ TEST(Sampling, EqualsAPlainSort) {
       for (const double temperature : {0.1, 1.0, 30.0}) {
         const Sampling sampling{temperature, top_k, top_p, 11};
         for (uint64_t index = 0; index < 12; ++index) {
-          const double uniform = static_cast<double>(uniform_open(RandomStream{11, 0, kSite}.word(index)));
-          EXPECT_EQ(sample_token(logits.data(), 5000, sampling, index), plain_sample(logits, sampling, uniform))
+          EXPECT_EQ(sample_token(logits.data(), 5000, sampling, index), plain_sample(logits, sampling, index))
               << top_k << " " << top_p << " " << temperature << " " << index;
         }
       }
+    }
+  }
+}
+
+/// 20,000 draws, and how often each id came: within five standard deviations of its probability.
+TEST(Sampling, DrawsWithTheProbabilitiesOfTheSoftmax) {
+  const std::vector<float> logits{0.3f, -1.0f, 2.0f, 0.3f, -4.0f, 1.1f};
+  for (const Sampling& sampling : {Sampling{1.0, 0, 1.0, 7}, Sampling{0.5, 0, 1.0, 8}, Sampling{2.0, 4, 1.0, 9}}) {
+    constexpr int kDraws = 20000;
+    std::vector<double> counts(logits.size()), probabilities(logits.size());
+    for (uint64_t index = 0; index < kDraws; ++index)
+      ++counts[static_cast<size_t>(sample_token(logits.data(), 6, sampling, index))];
+    double total = 0.0;
+    for (size_t id = 0; id < 6; ++id) {
+      const bool kept = sampling.top_k == 0 || (id != 1 && id != 4);
+      probabilities[id] = kept ? std::exp(static_cast<double>(logits[id]) / sampling.temperature) : 0.0;
+      total += probabilities[id];
+    }
+    for (size_t id = 0; id < 6; ++id) {
+      const double probability = probabilities[id] / total;
+      EXPECT_NEAR(counts[id] / kDraws, probability, 5.0 * std::sqrt(probability * (1.0 - probability) / kDraws)) << id;
+    }
+  }
+}
+
+/// Batches of other sizes and other CPUs round logits otherwise. What is drawn stays, though hundreds of ids are nearly
+/// equal.
+TEST(Sampling, RoundingChangesNoDraw) {
+  std::vector<float> logits, rounded;
+  const std::vector<double> noise = random_values(2000, 4, 1.0);
+  for (const double value : random_values(2000, 3, 0.5)) {
+    logits.push_back(static_cast<float>(value));
+    rounded.push_back(static_cast<float>(value + 1e-7 * noise[rounded.size()]));
+  }
+  for (const Sampling& sampling : {Sampling{0.9, 0, 1.0, 5}, Sampling{1.0, 50, 1.0, 5}, Sampling{1.0, 0, 0.9, 5}}) {
+    for (uint64_t index = 0; index < 2000; ++index) {
+      ASSERT_EQ(sample_token(logits.data(), 2000, sampling, index), sample_token(rounded.data(), 2000, sampling, index))
+          << index;
     }
   }
 }
