@@ -91,6 +91,7 @@ void fill_family(ModelConfig& whole) {
   whole.set_relative_distance(0);
   whole.set_decoder_start_token(0);
   whole.set_scale_outputs(false);
+  whole.set_discriminator(false);
   whole.set_image_size(0);
   whole.set_patch_size(0);
   whole.set_image_channels(0);
@@ -187,6 +188,8 @@ class Complaints {
 
   std::vector<std::string> all() {
     shapes();
+    require(model_.family() != ModelConfig::ELECTRA, "family", "another one");
+    require(!model_.discriminator(), "discriminator", "false");
     require(!model_.next_sentence_head(), "next_sentence_head", "false");
     if (model_.family() == ModelConfig::VIT) {
       images();

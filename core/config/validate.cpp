@@ -250,6 +250,10 @@ void check_pairs(const RunConfig& config, std::vector<std::string>& complaints) 
 
 void check_objective(RunConfig& config, std::vector<std::string>& complaints) {
   const ModelConfig& model = config.model();
+  const ObjectiveConfig& objective = config.objective();
+  if (objective.has_replaced_token_detection() || objective.has_dim() || objective.has_amdim()) {
+    complaints.push_back("objective." + objective_name(config) + " is not built");
+  }
   if (learns_pairs(config.objective())) return check_pairs(config, complaints);
   if (has_decoder(model)) {
     complaints.push_back("objective." + objective_name(config) +
