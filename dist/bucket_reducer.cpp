@@ -7,6 +7,7 @@
 
 #include "ops/optimizer_step/optimizer_step.h"
 #include "ops/reduce/reduce.h"
+#include "ops/tensor/profile.h"
 
 namespace tsugi {
 namespace {
@@ -132,6 +133,7 @@ struct BucketReducer::Impl {
   void wait(int bucket) {
     std::unique_ptr<Pending>& exchange = exchanges[static_cast<size_t>(bucket)];
     if (exchange == nullptr) return;
+    const ProfiledOperator work("waiting for gradients", 0, {});
     const auto start = std::chrono::steady_clock::now();
     exchange->wait();
     exchange.reset();

@@ -6,6 +6,7 @@
 #include "core/checkpoint/parameter_ranges.h"
 #include "ops/reduce/reduce.h"
 #include "ops/tensor/copy.h"
+#include "ops/tensor/profile.h"
 
 namespace tsugi {
 namespace {
@@ -127,6 +128,7 @@ void ShardedAdamW::gather(Communicator& communicator, bool frozen_too) {
         static_cast<std::byte*>(store_->working().raw()) + static_cast<size_t>(extent.begin) * chunk_bytes;
     pending.push_back(communicator.all_gather(begin, std::move(offsets)));
   }
+  const ProfiledOperator work("waiting for parameters", 0, {});
   for (const std::unique_ptr<Pending>& one : pending) one->wait();
 }
 

@@ -15,8 +15,11 @@ export OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_base_warn_component_unused=0
 
 fail() { echo "FAILED: $*" >&2; exit 1; }
 
-# ranks N COMMAND…: runs it under mpirun, whatever the number of cores.
-ranks() { local n=$1; shift; mpirun --oversubscribe -np "$n" "$@"; }
+# ranks N COMMAND…: runs it under mpirun, whatever the number of cores; a single rank by itself.
+ranks() {
+  local n=$1; shift
+  if [ "$n" = 1 ]; then "$@"; else mpirun --oversubscribe -np "$n" "$@"; fi
+}
 
 # expect_code CODE COMMAND…: runs it, keeps what it said in $WORK/said, and checks the exit code.
 expect_code() {
