@@ -28,8 +28,13 @@ void fill(const Context& context, const Tensor& matrix, uint64_t seed) {
 }  // namespace
 
 double measure_matmul_rate(const Context& context, DType type) {
-  const int64_t size = context.operators() == nullptr ? 1024 : context.operators()->busy_extent();
-  constexpr int kRuns = 12;  // the first one warms up; the best of few was 20 % low
+  // Large enough for every thread, and short: runs of a second begin with it. The first run warms up; the best of few
+  // was 20 % low.
+  constexpr int kFewThreads = 4;
+  constexpr int kRuns = 16;
+  const int64_t size = context.operators() != nullptr            ? context.operators()->busy_extent()
+                       : context.pool().threads() <= kFewThreads ? 512
+                                                                 : 1024;
   const Tensor a = context.empty({size, size}, type);
   const Tensor b = context.empty({size, size}, type);
   const Tensor out = context.empty({size, size}, type);

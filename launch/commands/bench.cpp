@@ -95,7 +95,7 @@ void print(const nlohmann::ordered_json& result) {
               result["tokens_per_second"].get<double>(), 1e3 * result["seconds_per_step"].get<double>(),
               result["steps"].get<int>(), 100 * result["mfu_palm"].get<double>(),
               100 * result["mfu_causal"].get<double>());
-  std::printf("products of 1024x1024 %.1f GFLOP/s, memory %.1f GB/s, on %d ranks of %d threads, %s\n",
+  std::printf("products of large matrices %.1f GFLOP/s, memory %.1f GB/s, on %d ranks of %d threads, %s\n",
               result["matmul_flops_per_second"].get<double>() / 1e9,
               result["memory_bytes_per_second"].get<double>() / 1e9, result["ranks"].get<int>(),
               result["threads"].get<int>(), result["device"].get<std::string>().c_str());
