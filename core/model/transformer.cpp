@@ -313,7 +313,12 @@ std::vector<KeyValueCache> Transformer::make_caches(const Context& context, int6
   const Shape shape{batch, capacity, int64_t{config_.key_heads()} * config_.head_dim()};
   std::vector<KeyValueCache> caches;
   for (size_t i = 0; i < (decoder_.blocks.empty() ? stack_ : decoder_).blocks.size(); ++i) {
-    caches.push_back({context.empty(shape, type), context.empty(shape, type), 0});
+    KeyValueCache cache{context.empty(shape, type), context.empty(shape, type), 0};
+    // Nobody sees the padding before a text, but its values are multiplied by probabilities of zero: they must be
+    // numbers.
+    fill_zero(context, cache.keys);
+    fill_zero(context, cache.values);
+    caches.push_back(std::move(cache));
   }
   return caches;
 }

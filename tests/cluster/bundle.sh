@@ -2,6 +2,7 @@
 # launch/bundle.sh: the program plans, trains and starts ranks where there is nothing but the bundle, glibc and a shell.
 # shellcheck source=tests/cluster/lib.sh
 . "$(dirname "$0")/lib.sh"
+unset OMPI_MCA_pml OMPI_MCA_btl  # as users have it
 launch=$(realpath "$(dirname "$0")/../../launch")
 unshare --map-root-user --mount --pid --fork true 2> /dev/null || { echo "skipped: no namespaces here"; exit 77; }
 

@@ -3,7 +3,7 @@
 # word of the kernel may use these and no others.
 . "$(dirname "$0")/lib.sh"
 # As users have it.
-unset OMPI_MCA_mpi_yield_when_idle
+unset OMPI_MCA_mpi_yield_when_idle OMPI_MCA_pml OMPI_MCA_btl
 make_corpus "$WORK"
 make_config "$WORK/config" "$WORK/data" 2
 sed -i 's/threads: 1//' "$WORK/config"

@@ -31,6 +31,7 @@ start_controller() { slurmctld -f "$SLURM_CONF" "$@"; }
 # start_cluster [HOSTS]: partitions "low" (default; its jobs may be preempted) and "high"; hosts of 4 CPUs, or so Slurm
 # believes.
 start_cluster() {
+  unset OMPI_MCA_pml OMPI_MCA_btl  # hosts need a network
   local hosts=${1:-2} i
   CLUSTER=$(mktemp -d "${TMPDIR:-/tmp}/tsugi-slurm.XXXXXX")  # without a space: slurm.conf knows no quotes
   export SLURM_CONF=$CLUSTER/slurm.conf

@@ -169,5 +169,27 @@ TEST(Generation, Bf16ChoosesWhatFp32ThinksNearlyBest) {
   }
 }
 
+/// Texts of several lengths, so that padding stands before most of them, in memory that is full of NaN.
+TEST(Generation, PaddingBeforeATextReachesNothing) {
+  for (const char* family :
+       {"", "family: LLAMA key_heads: 2", "family: QWEN3 key_heads: 2 head_dim: 8 sliding_window: 5"}) {
+    for (const DType type : {DType::kF32, DType::kBF16}) {
+      SCOPED_TRACE(std::string(family) + " " + std::string(name_of(type)));
+      const Decoded model(decoder_model(family), type, 1);
+      GenerationOptions options;
+      options.count = 12;
+      options.sampling.temperature = 0.0;
+      const std::vector<GenerationRow> rows{{{3}, 1},
+                                            {{3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3}, 2},
+                                            {{2, 7, 1, 8, 2}, 3},
+                                            {{1, 4, 1, 4, 2, 1, 3, 5, 6}, 4}};
+      const std::vector<Continuation> together = generate_rows(model.cpu, model.model, rows, options);
+      for (size_t row = 0; row < rows.size(); ++row) {
+        EXPECT_EQ(together[row].ids, generate_rows(model.cpu, model.model, {rows[row]}, options).front().ids) << row;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace tsugi

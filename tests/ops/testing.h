@@ -14,10 +14,20 @@
 namespace tsugi::testing {
 
 /// A CPU context with its own threads and heap memory.
+/// Memory full of NaN, in f32 and bf16: who reads what nobody wrote shows it.
+class PoisonedMemory : public HeapMemory {
+ public:
+  std::shared_ptr<Storage> allocate(size_t bytes) override {
+    std::shared_ptr<Storage> storage = HeapMemory::allocate(bytes);
+    std::memset(storage->data, 0xff, bytes);
+    return storage;
+  }
+};
+
 struct CpuContext {
   explicit CpuContext(int threads = 1) : pool(threads), context(Device{}, pool, memory) {}
   ThreadPool pool;
-  HeapMemory memory;
+  PoisonedMemory memory;
   Context context;
   operator const Context&() const { return context; }
 };
