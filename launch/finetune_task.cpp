@@ -107,7 +107,8 @@ FinetuneTask make_classification(const FinetuneOptions& options, const ModelFold
   const int64_t sequence = std::min<int64_t>(rounded_sequence(longest), opened.description.model.context());
   task.train_examples = static_cast<int64_t>(train.size());
   ModelConfig model = opened.description.model;
-  model.set_pooler(false);                                  // it is part of the classifier's head
+  model.set_pooler(false);  // it is part of the classifier's head
+  model.set_discriminator(false);
   if (is_bert_like(model)) model.set_head_transform(true);  // of a head that a classifier does without
   task.config = make_config(options, model, sequence, task.train_examples);
   task.objective = std::make_unique<Classification>(std::move(train_tokens), std::move(validation_tokens),

@@ -5,8 +5,10 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "core/objective/amdim.h"
 #include "core/objective/clip.h"
 #include "core/objective/cpc.h"
+#include "core/objective/dim.h"
 #include "core/objective/image_classification.h"
 #include "core/objective/masked_autoencoder.h"
 #include "core/objective/moco.h"
@@ -55,6 +57,10 @@ std::unique_ptr<Objective> make_contrastive_objective(const RunConfig& config, F
                                              config.model());
     case ObjectiveConfig::kCpc:
       return std::make_unique<CpcObjective>(batches(objective.cpc().augmentation()), objective.cpc());
+    case ObjectiveConfig::kDim:
+      return std::make_unique<DimObjective>(batches(objective.dim().augmentation()), objective.dim());
+    case ObjectiveConfig::kAmdim:
+      return std::make_unique<AmdimObjective>(batches(objective.amdim().augmentation()), objective.amdim());
     default:
       return nullptr;
   }

@@ -48,6 +48,18 @@ int64_t checkpoint_mask_token(int64_t id, const HuggingfaceModel& description, c
   return require_mask_token(id, tokenizer, description.model.vocabulary());
 }
 
+std::optional<MaskedLanguageModel> hiding_of(const ObjectiveConfig& objective) {
+  if (objective.has_masked_lm()) return objective.masked_lm();
+  if (!objective.has_replaced_token_detection()) return std::nullopt;
+  const ReplacedTokenDetection& replaced = objective.replaced_token_detection();
+  MaskedLanguageModel hiding;
+  hiding.set_probability(replaced.probability());
+  hiding.set_mask_share(replaced.mask_share());
+  hiding.set_random_share(0.0);
+  hiding.set_mask_token(replaced.mask_token());
+  return hiding;
+}
+
 Masking masking_of(const MaskedLanguageModel& config, const Tokenizer* tokenizer, int64_t vocabulary) {
   Masking masking{.probability = config.probability(),
                   .mask_share = config.mask_share(),

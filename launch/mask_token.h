@@ -28,6 +28,9 @@ int64_t checkpoint_mask_token(int64_t id, const HuggingfaceModel& description, c
 /// `id`, or if that is -1 the tokenizer's. Throws Error(kUsage) when there is none, or it lies outside the vocabulary.
 int64_t require_mask_token(int64_t id, const Tokenizer* tokenizer, int64_t vocabulary);
 
+/// How an objective hides tokens, in the fields of masked_lm; nothing: it hides none.
+std::optional<MaskedLanguageModel> hiding_of(const ObjectiveConfig& objective);
+
 /// The rule of `config`, whose mask_token is resolved; special are the mask token and the tokenizer's special tokens.
 Masking masking_of(const MaskedLanguageModel& config, const Tokenizer* tokenizer, int64_t vocabulary);
 

@@ -50,6 +50,10 @@ HuggingfaceModel describe_folder(const std::string& path) {
   if (description.model.pooler() && !WeightFolder(path).has(tensor_names(description.model).pooler + ".weight")) {
     description.model.set_pooler(false);
   }
+  if (description.model.discriminator() &&
+      !WeightFolder(path).has(tensor_names(description.model).discriminator + ".weight")) {
+    description.model.set_discriminator(false);
+  }
   return description;
 }
 

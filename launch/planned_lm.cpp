@@ -7,8 +7,11 @@
 
 namespace tsugi {
 
-PlannedLm::PlannedLm(const RunConfig& config) : config_(config), masked_(config.objective().has_masked_lm()) {
-  if (masked_) masking_ = masking_of(config.objective().masked_lm(), nullptr, config.model().vocabulary());
+PlannedLm::PlannedLm(const RunConfig& config) : config_(config), masked_(hiding_of(config.objective()).has_value()) {
+  if (masked_) masking_ = masking_of(*hiding_of(config.objective()), nullptr, config.model().vocabulary());
+  if (config.objective().has_replaced_token_detection()) {
+    replaced_.emplace(config.objective().replaced_token_detection(), config.model(), PlannedLm::scored_share());
+  }
   const int64_t inputs = config.batch().sequence();
   if (config.objective().has_sequence_to_sequence()) {
     const int64_t responses = config.objective().sequence_to_sequence().response_sequence();
@@ -16,6 +19,11 @@ PlannedLm::PlannedLm(const RunConfig& config) : config_(config), masked_(config.
   } else if (learns_pairs(config.objective())) {
     pairs_ = shape_of_denoising(rules_of(config.objective()), inputs);
   }
+}
+
+void PlannedLm::declare_heads(ParameterStore& store, const ModelConfig& config) {
+  (void)config;
+  if (replaced_) replaced_->declare(store);
 }
 
 double PlannedLm::scored_share() const {
@@ -33,6 +41,7 @@ Batch PlannedLm::batch_shape(int64_t rows, Documents documents) const {
 
 LossSum PlannedLm::loss(Tape& tape, const Transformer& model, const Batch& batch, const ForwardOptions& options) const {
   if (pairs_) return pair_loss(tape, model, batch, options);
+  if (replaced_) return replaced_->loss(tape, model, batch, options, 0);
   if (masked_) return masked_lm_loss(tape, model, batch, options);
   return causal_lm_loss(tape, model, batch, options, config_.objective().causal_lm());
 }

@@ -8,6 +8,7 @@
 #include "core/objective/masked_lm.h"
 #include "core/objective/objective.h"
 #include "core/objective/pair_batch.h"
+#include "core/objective/replaced_tokens.h"
 
 namespace tsugi {
 
@@ -17,6 +18,7 @@ class PlannedLm : public Objective {
   /// `config` is validated and knows its vocabulary.
   explicit PlannedLm(const RunConfig& config);
   const char* name() const override { return pairs_ ? "pairs" : masked_ ? "masked_lm" : "causal_lm"; }
+  void declare_heads(ParameterStore& store, const ModelConfig& config) override;
   int64_t sequence() const override { return config_.batch().sequence(); }
   double scored_share() const override;
   Batch batch_shape(int64_t rows, Documents documents) const override;
@@ -40,6 +42,7 @@ class PlannedLm : public Objective {
   bool masked_;
   Masking masking_;
   std::optional<PairShape> pairs_;
+  std::optional<ReplacedTokens> replaced_;  ///< beside masked_
 };
 
 /// The same with tokens drawn from the vocabulary, as functions of the sample's index.

@@ -20,6 +20,7 @@
 #include "core/nn/adapter.h"
 #include "core/objective/causal_lm.h"
 #include "core/objective/masked_lm.h"
+#include "core/objective/replaced_token_detection.h"
 #include "launch/mask_token.h"
 #include "launch/pair_data.h"
 #include "ops/base/error.h"
@@ -164,6 +165,14 @@ std::unique_ptr<Objective> make_language_objective(const DataFiles& files, RunCo
     masked.set_mask_token(require_mask_token(masked.mask_token(), tokenizer.get(), config.model().vocabulary()));
     return std::make_unique<MaskedLm>(std::move(data), config.batch().sequence(), config.seed(),
                                       masking_of(masked, tokenizer.get(), config.model().vocabulary()));
+  }
+  if (config.objective().has_replaced_token_detection()) {
+    ReplacedTokenDetection& replaced = *config.mutable_objective()->mutable_replaced_token_detection();
+    replaced.set_mask_token(require_mask_token(replaced.mask_token(), tokenizer.get(), config.model().vocabulary()));
+    return std::make_unique<ReplacedTokenObjective>(
+        std::move(data), config.batch().sequence(), config.seed(),
+        masking_of(*hiding_of(config.objective()), tokenizer.get(), config.model().vocabulary()), replaced,
+        config.model());
   }
   return std::make_unique<CausalLm>(std::move(data), config.model().vocabulary(), config.batch().sequence(),
                                     config.seed(), config.objective().causal_lm());

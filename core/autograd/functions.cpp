@@ -1,5 +1,6 @@
 #include "core/autograd/functions.h"
 
+#include "ops/binary_cross_entropy/binary_cross_entropy.h"
 #include "ops/columns/columns.h"
 #include "ops/dropout/dropout.h"
 #include "ops/embedding/embedding.h"
@@ -256,6 +257,14 @@ LossSum cross_entropy_loss(Tape& tape, const Variable& hidden, const Parameter& 
   if (hidden.requires_gradient()) {
     tape.record([context, d_hidden, slot = hidden.gradient]() { slot->add(context, d_hidden); });
   }
+  return loss;
+}
+
+LossSum binary_cross_entropy_loss(Tape& tape, const Variable& x, const Tensor& targets, float weight) {
+  const Context& context = tape.context();
+  const Tensor d_x = x.requires_gradient() ? context.empty(x.value.shape(), x.value.dtype()) : Tensor();
+  const LossSum loss = binary_cross_entropy(context, x.value, targets, weight, d_x);
+  if (x.requires_gradient()) tape.record([context, d_x, slot = x.gradient]() { slot->add(context, d_x); });
   return loss;
 }
 

@@ -70,6 +70,10 @@ LossSum cross_entropy_loss(Tape& tape, const Variable& hidden, const Parameter& 
                            int64_t vocabulary, const Tensor& row_loss = {}, const CrossEntropyOptions& options = {},
                            const Parameter& bias = {});
 
+/// Σ of the binary cross-entropies of ops/binary_cross_entropy, the end of the tape: x [R, 1]; gradients are `weight`
+/// times those of the sum.
+LossSum binary_cross_entropy_loss(Tape& tape, const Variable& x, const Tensor& targets, float weight);
+
 /// Runs `block` without keeping its activations; the backward pass runs it again (Chen et al. 2016).
 ResidualStream recompute(Tape& tape, const std::function<ResidualStream(Tape&, const ResidualStream&)>& block,
                          const ResidualStream& input);

@@ -23,6 +23,20 @@ Variable scale_pair(Tape& tape, const Variable& a, const Variable& b, double fir
   return out;
 }
 
+Variable in_f32(Tape& tape, const Variable& x) {
+  if (x.value.dtype() == DType::kF32) return x;
+  const Context& context = tape.context();
+  Variable out = tape.variable(context.empty(x.value.shape(), DType::kF32), x.requires_gradient());
+  convert(context, x.value, out.value);
+  if (!out.requires_gradient()) return out;
+  tape.record([context, x, output = out.gradient]() {
+    const Tensor d_x = context.empty(x.value.shape(), x.value.dtype());
+    convert(context, output->take(), d_x);
+    x.gradient->add(context, d_x);
+  });
+  return out;
+}
+
 Variable concatenate_rows(Tape& tape, const std::vector<Variable>& parts) {
   const Context& context = tape.context();
   const int64_t width = parts.front().value.shape()[1];

@@ -12,6 +12,9 @@ namespace tsugi {
 /// (ops/logit_scale/logit_scale.h). `offset` [1]: of ln of the scale, from its first value.
 Variable scale_pair(Tape& tape, const Variable& a, const Variable& b, double first_scale, const Parameter& offset);
 
+/// x in f32.
+Variable in_f32(Tape& tape, const Variable& x);
+
 /// Matrices of one width, one below the other: [R1, D], [R2, D], … → [R1 + R2 + …, D].
 Variable concatenate_rows(Tape& tape, const std::vector<Variable>& parts);
 

@@ -21,8 +21,8 @@ namespace {
 
 constexpr int64_t kMaxIndexBytes = 100'000'000;
 constexpr size_t kMaxFiles = 1000;  // open at the same time
-constexpr std::array<std::string_view, 6> kPrefixes{"transformer.", "model.",      "bert.",
-                                                    "roberta.",     "distilbert.", "vit."};
+constexpr std::array<std::string_view, 7> kPrefixes{"transformer.", "model.",   "bert.", "roberta.",
+                                                    "distilbert.",  "electra.", "vit."};
 
 /// Norms of folders that were converted from TensorFlow have its names.
 constexpr std::array<std::pair<std::string_view, std::string_view>, 2> kOldEndings{
@@ -38,8 +38,9 @@ bool is_buffer(const std::string& name) {
 }
 
 bool is_head(const std::string& name) {
-  constexpr std::array<std::string_view, 7> kHeads{
-      "cls.", "lm_head.", "vocab_", "classifier.", "pre_classifier.", "projector.", kObjectivePrefix};
+  constexpr std::array<std::string_view, 9> kHeads{"cls.",        "lm_head.",        "vocab_",
+                                                   "classifier.", "pre_classifier.", "discriminator_predictions.",
+                                                   "generator_",  "projector.",      kObjectivePrefix};
   return name == "score.weight" || name.ends_with("pooler.dense.weight") || name.ends_with("pooler.dense.bias") ||
          std::ranges::any_of(kHeads, [&](std::string_view start) { return name.starts_with(start); });
 }

@@ -157,6 +157,11 @@ void fill_family(ModelConfig& whole) {
       fill_bert(whole);
       whole.set_segments(0);
       return;
+    case ModelConfig::ELECTRA:  // config.json of google/electra-base-discriminator
+      fill_bert(whole);
+      whole.set_head_transform(false);
+      whole.clear_discriminator();  // as head_transform, which may be written
+      return;
     case ModelConfig::VIT:
       fill_vit(whole);
       return;
@@ -188,8 +193,6 @@ class Complaints {
 
   std::vector<std::string> all() {
     shapes();
-    require(model_.family() != ModelConfig::ELECTRA, "family", "another one");
-    require(!model_.discriminator(), "discriminator", "false");
     require(!model_.next_sentence_head(), "next_sentence_head", "false");
     if (model_.family() == ModelConfig::VIT) {
       images();
@@ -213,6 +216,7 @@ class Complaints {
       require(model_.decoder_start_token() == 0, "decoder_start_token", "0");
       require(!model_.scale_outputs(), "scale_outputs", "false");
     }
+    if (model_.family() != ModelConfig::ELECTRA) require(!model_.discriminator(), "discriminator", "false");
     if (is_bert_like(model_)) {
       require(model_.bidirectional(), "bidirectional", "true");
       require(model_.post_norm(), "post_norm", "true");
@@ -224,10 +228,12 @@ class Complaints {
         require(model_.segments() > 0, "segments", "1 or more");
       } else {
         require(model_.position_offset() == 0, "position_offset", "0");
-        const bool bert = model_.family() == ModelConfig::BERT;
-        require(bert == (model_.segments() > 0), "segments", bert ? "1 or more" : "0");
+        const bool segments = model_.family() != ModelConfig::DISTILBERT;
+        require(segments == (model_.segments() > 0), "segments", segments ? "1 or more" : "0");
       }
-      if (model_.family() == ModelConfig::DISTILBERT) require(!model_.pooler(), "pooler", "false");
+      if (model_.family() == ModelConfig::DISTILBERT || model_.family() == ModelConfig::ELECTRA) {
+        require(!model_.pooler(), "pooler", "false");
+      }
       learned_positions();
     } else {
       require(!model_.post_norm(), "post_norm", "false");
@@ -396,6 +402,7 @@ void resolve_family(ModelConfig& model) {
   fill_family(whole);
   whole.MergeFrom(model);
   if (!whole.has_scale_outputs()) whole.set_scale_outputs(whole.tied());
+  if (!whole.has_discriminator()) whole.set_discriminator(!whole.head_transform());
   fill_scaling(*whole.mutable_rope_scaling());
   if (!whole.rope_scaling().has_kind()) whole.mutable_rope_scaling()->set_kind(RopeScaling::NONE);
   if (!whole.has_dropout()) whole.set_dropout(0.0f);
@@ -409,7 +416,7 @@ void resolve_family(ModelConfig& model) {
 
 bool is_bert_like(const ModelConfig& model) {
   return model.family() == ModelConfig::BERT || model.family() == ModelConfig::ROBERTA ||
-         model.family() == ModelConfig::DISTILBERT;
+         model.family() == ModelConfig::DISTILBERT || model.family() == ModelConfig::ELECTRA;
 }
 
 bool has_decoder(const ModelConfig& model) { return model.family() == ModelConfig::T5; }

@@ -11,7 +11,7 @@ namespace tsugi {
 /// Fills the absent fields of the architecture as the family has them. Idempotent; what is written stays.
 void resolve_family(ModelConfig& model);
 
-/// Of the encoders after Devlin et al. 2019: BERT, ROBERTA or DISTILBERT.
+/// Of the encoders after Devlin et al. 2019: BERT, ROBERTA, DISTILBERT or ELECTRA.
 bool is_bert_like(const ModelConfig& model);
 
 /// An encoder and a decoder: T5.

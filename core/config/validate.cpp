@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <string>
@@ -76,6 +77,8 @@ const Augmentation* views_of(const ObjectiveConfig& objective) {
       return &objective.triplet().augmentation();
     case ObjectiveConfig::kMoco:
       return &objective.moco().augmentation();
+    case ObjectiveConfig::kAmdim:
+      return &objective.amdim().augmentation();
     default:
       return nullptr;
   }
@@ -120,7 +123,8 @@ void check_contrast(const RunConfig& config, const std::string& name, std::vecto
   const bool two_views = views_of(objective) != nullptr || objective.has_supervised_contrastive();
   if (objective.has_moco()) {
     check_queue(config, complaints);
-  } else if ((two_views || objective.has_clip() || objective.has_cpc()) && config.batch().micro_batch() < 2) {
+  } else if ((two_views || objective.has_clip() || objective.has_cpc() || objective.has_dim()) &&
+             config.batch().micro_batch() < 2) {
     complaints.push_back(with_value("batch.micro_batch", config.batch().micro_batch()) +
                          " leaves nothing to compare with: objective." + name +
                          " needs two images or more, so that a view has two negatives");
@@ -131,6 +135,9 @@ void check_contrast(const RunConfig& config, const std::string& name, std::vecto
                          with_value("objective.clip.text_heads", objective.clip().text_heads()));
   }
   if (objective.has_cpc()) check_prediction(config, complaints);
+  if (objective.has_dim() && objective.dim().global_weight() <= 0.0 && objective.dim().local_weight() <= 0.0) {
+    complaints.push_back("objective.dim.global_weight and local_weight are 0: nothing is left to learn");
+  }
   const Augmentation* const views = views_of(objective);
   if (views != nullptr && views->smallest_crop() >= 1.0f && views->flip() == 0.0f && views->brightness() == 0.0f &&
       views->contrast() == 0.0f && views->blur() == 0.0f) {
@@ -248,12 +255,34 @@ void check_pairs(const RunConfig& config, std::vector<std::string>& complaints) 
   }
 }
 
+/// Resolves the size of the generator.
+void check_replaced_tokens(RunConfig& config, std::vector<std::string>& complaints) {
+  const ModelConfig& model = config.model();
+  const std::string name = "objective.replaced_token_detection";
+  if (model.family() != ModelConfig::ELECTRA || !model.discriminator() || model.head_transform()) {
+    complaints.push_back(name +
+                         " trains a discriminator: set model.family: ELECTRA (with model.discriminator, and without "
+                         "model.head_transform)");
+    return;
+  }
+  if (!config.evaluation().multiple_choice().empty()) {
+    complaints.push_back("evaluation.multiple_choice asks for the likeliest continuation, which " + name +
+                         " does not learn");
+  }
+  ReplacedTokenDetection& replaced = *config.mutable_objective()->mutable_replaced_token_detection();
+  if (replaced.generator_width() == 0) replaced.set_generator_width(std::max(model.width() / 4, 1));
+  if (replaced.generator_heads() == 0) {
+    replaced.set_generator_heads(std::max(replaced.generator_width() / std::max(model.head_dim(), 1), 1));
+  }
+  if (replaced.generator_layers() < 0) replaced.set_generator_layers(model.layers());
+  if (replaced.generator_width() % replaced.generator_heads() != 0) {
+    complaints.push_back(with_value(name + ".generator_width", replaced.generator_width()) + " is not a multiple of " +
+                         with_value(name + ".generator_heads", replaced.generator_heads()));
+  }
+}
+
 void check_objective(RunConfig& config, std::vector<std::string>& complaints) {
   const ModelConfig& model = config.model();
-  const ObjectiveConfig& objective = config.objective();
-  if (objective.has_replaced_token_detection() || objective.has_dim() || objective.has_amdim()) {
-    complaints.push_back("objective." + objective_name(config) + " is not built");
-  }
   if (learns_pairs(config.objective())) return check_pairs(config, complaints);
   if (has_decoder(model)) {
     complaints.push_back("objective." + objective_name(config) +
@@ -267,6 +296,7 @@ void check_objective(RunConfig& config, std::vector<std::string>& complaints) {
         "model.family VIT reads images: set objective { image_classification {} }, or another one of images");
     return;
   }
+  if (config.objective().has_replaced_token_detection()) return check_replaced_tokens(config, complaints);
   if (!config.objective().has_masked_lm()) {
     if (model.bidirectional()) {
       complaints.push_back(
@@ -311,6 +341,8 @@ bool learns_from_images(const ObjectiveConfig& objective) {
     case ObjectiveConfig::kJigsaw:
     case ObjectiveConfig::kRelativePosition:
     case ObjectiveConfig::kMaskedAutoencoder:
+    case ObjectiveConfig::kDim:
+    case ObjectiveConfig::kAmdim:
       return true;
     default:
       return false;

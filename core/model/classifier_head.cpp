@@ -22,7 +22,9 @@ ClassifierHead::ClassifierHead(ParameterStore& store, const ModelConfig& model, 
   bias_ = store.add(names.classifier + ".bias", {labels}, {Initialization::Kind::kZeros}, false, padded);
   if (model.family() == ModelConfig::VIT) return;
   const bool pooler = model.family() == ModelConfig::BERT;
-  activation_ = model.family() == ModelConfig::DISTILBERT ? Activation::kRelu : Activation::kTanh;
+  activation_ = model.family() == ModelConfig::DISTILBERT ? Activation::kRelu
+                : model.family() == ModelConfig::ELECTRA  ? Activation::kGelu
+                                                          : Activation::kTanh;
   CHECK(!(pooler && model.pooler())) << "the classifier declares the pooler itself";
   dense_ = Linear::declare(store, {.names = {pooler ? names.pooler : names.classifier_dense},
                                    .in = model.width(),

@@ -10,8 +10,8 @@
 namespace tsugi {
 
 /// Decoders: a projection of the last token's output (Radford et al. 2018, section 3.2). Encoders read the first
-/// token's: BERT after its pooler (a dense layer and tanh), RoBERTa and DistilBERT after a dense layer of the
-/// classifier's own (tanh; ReLU); other bidirectional models, and ViT, as it is. Encoders after
+/// token's: BERT after its pooler (a dense layer and tanh), RoBERTa, DistilBERT and ELECTRA after a dense layer of the
+/// classifier's own (tanh; ReLU; GELU); other bidirectional models, and ViT, as it is. Encoders after
 /// BERT, and ViT, have biases.
 class ClassifierHead {
  public:

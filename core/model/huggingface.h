@@ -1,9 +1,9 @@
 // The config.json of a checkpoint folder, as transformers writes and reads it.
 //
 // A family is a preset, so it does not decide the "model_type": what the model is does. gpt2; llama; mistral (a sliding
-// window); arcee (ReLU²); qwen2 (biases on q, k, v alone); qwen3 (qk-norm); bert, roberta and distilbert, whose heads
-// "architectures" names (BertForMaskedLM, BertModel …); t5. What none of these can be (a logit soft-cap, say) is
-// written as "model_type": "tsugi", which transformers refuses instead of computing something else.
+// window); arcee (ReLU²); qwen2 (biases on q, k, v alone); qwen3 (qk-norm); bert, roberta, distilbert and electra,
+// whose heads "architectures" names (BertForMaskedLM, BertModel …); t5. What none of these can be (a logit soft-cap,
+// say) is written as "model_type": "tsugi", which transformers refuses instead of computing something else.
 #pragma once
 
 #include <map>

@@ -208,7 +208,7 @@ const std::vector<std::pair<std::string, ModelConfig::Activation>> kBertActivati
 
 void read_bert(const JsonValue& json, const std::string& type, ModelConfig& model) {
   const bool roberta = type == "roberta";
-  model.set_family(roberta ? ModelConfig::ROBERTA : ModelConfig::BERT);
+  model.set_family(roberta ? ModelConfig::ROBERTA : type == "electra" ? ModelConfig::ELECTRA : ModelConfig::BERT);
   model.set_layers(static_cast<int32_t>(json.require_int("num_hidden_layers", 1, 1024)));
   model.set_heads(static_cast<int32_t>(json.require_int("num_attention_heads", 1, 1024)));
   model.set_width(static_cast<int32_t>(json.require_int("hidden_size", 1, 65536)));
@@ -227,6 +227,10 @@ void read_bert(const JsonValue& json, const std::string& type, ModelConfig& mode
   }
   require_flag(json, "is_decoder", false, false);
   require_flag(json, "tie_word_embeddings", true, true);
+  if (type != "electra") return;
+  // transformers' default where the file says nothing.
+  const int64_t embedded = json.int_or("embedding_size", 128, 1, 65536);
+  if (embedded != model.width()) refuse(json, "embedding_size", std::to_string(embedded), "\"hidden_size\"");
 }
 
 void read_distilbert(const JsonValue& json, ModelConfig& model) {
@@ -288,6 +292,8 @@ void read_bert_heads(const JsonValue& json, ModelConfig& model) {
     const std::string name = one.as_string();
     const bool body = name == "BertModel" || name == "RobertaModel" || name == "DistilBertModel";
     if (body) model.set_head_transform(false);
+    if (name == "ElectraForMaskedLM") model.set_head_transform(true);
+    if (name == "ElectraModel") model.set_discriminator(false);
     if (name == "BertForPreTraining" || (body && model.family() != ModelConfig::DISTILBERT)) model.set_pooler(true);
   }
 }
@@ -355,7 +361,7 @@ HuggingfaceModel parse_huggingface_config(const std::string& text, const std::st
     read_own(json, model);
   } else if (type == "llama" || type == "mistral" || type == "arcee" || type == "qwen2" || type == "qwen3") {
     read_llama(json, type, model);
-  } else if (type == "bert" || type == "roberta") {
+  } else if (type == "bert" || type == "roberta" || type == "electra") {
     read_bert(json, type, model);
   } else if (type == "distilbert") {
     read_distilbert(json, model);
@@ -365,7 +371,7 @@ HuggingfaceModel parse_huggingface_config(const std::string& text, const std::st
     read_t5(json, model);
   } else {
     refuse(json, "model_type", "\"" + type + "\"",
-           "gpt2, llama, mistral, arcee, qwen2, qwen3, bert, roberta, distilbert, vit, t5");
+           "gpt2, llama, mistral, arcee, qwen2, qwen3, bert, roberta, distilbert, electra, vit, t5");
   }
   if (is_bert_like(model)) read_bert_heads(json, model);
   if (model.family() != ModelConfig::VIT) {

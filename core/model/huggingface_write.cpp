@@ -26,6 +26,7 @@ constexpr ModelType kWrittenTypes[] = {
     {"bert", "BertForMaskedLM", "BertForSequenceClassification", "BertModel"},
     {"roberta", "RobertaForMaskedLM", "RobertaForSequenceClassification", "RobertaModel"},
     {"distilbert", "DistilBertForMaskedLM", "DistilBertForSequenceClassification", "DistilBertModel"},
+    {"electra", "ElectraForMaskedLM", "ElectraForSequenceClassification", "ElectraModel"},
     {"vit", "ViTModel", "ViTForImageClassification", nullptr},
     {"t5", "T5ForConditionalGeneration", "T5ForSequenceClassification", nullptr},
     {"tsugi", "TsugiForCausalLM", "TsugiForSequenceClassification", nullptr},
@@ -67,6 +68,7 @@ void write_bert(const ModelConfig& model, const std::string& type, Json& json) {
   json["position_embedding_type"] = "absolute";
   json["type_vocab_size"] = model.segments();
   json["pad_token_id"] = type == "roberta" ? model.position_offset() - 1 : 0;
+  if (type == "electra") json["embedding_size"] = model.width();
 }
 
 void write_vit(const ModelConfig& model, Json& json) {
@@ -200,6 +202,7 @@ std::string huggingface_model_type(const ModelConfig& model) {
   if (model.logit_soft_cap() > 0.0f) return "tsugi";
   if (is_bert_like(model)) {
     if (model.family() == ModelConfig::BERT) return "bert";
+    if (model.family() == ModelConfig::ELECTRA) return "electra";
     if (model.family() == ModelConfig::ROBERTA) return model.position_offset() > 0 ? "roberta" : "tsugi";
     return model.norm_epsilon() == kDistilbertEpsilon ? "distilbert" : "tsugi";
   }
@@ -228,6 +231,7 @@ std::string to_huggingface_config(const HuggingfaceModel& description) {
     if (type != known.name) continue;
     const char* language = known.body != nullptr && !model.head_transform() ? known.body : known.language;
     if (type == "bert" && model.head_transform() && model.pooler()) language = "BertForPreTraining";
+    if (type == "electra" && model.discriminator()) language = "ElectraForPreTraining";
     json["architectures"] = {description.labels.empty() ? language : known.classifier};
   }
   json["model_type"] = type;

@@ -6,8 +6,9 @@ namespace {
 TensorNames bert_names(const ModelConfig& model) {
   const bool distil = model.family() == ModelConfig::DISTILBERT;
   const bool roberta = model.family() == ModelConfig::ROBERTA;
+  const bool electra = model.family() == ModelConfig::ELECTRA;
   TensorNames names;
-  names.body = distil ? "distilbert." : roberta ? "roberta." : "bert.";
+  names.body = distil ? "distilbert." : roberta ? "roberta." : electra ? "electra." : "bert.";
   const std::string embeddings = names.body + "embeddings.";
   names.token_table = embeddings + "word_embeddings";
   names.position_table = embeddings + "position_embeddings";
@@ -27,13 +28,21 @@ TensorNames bert_names(const ModelConfig& model) {
     names.transform_norm = "lm_head.layer_norm";
     names.output_bias = "lm_head.bias";
     names.classifier_dense = "classifier.dense";
+  } else if (electra) {
+    names.output = "generator_lm_head";
+    names.transform = "generator_predictions.dense";
+    names.transform_norm = "generator_predictions.LayerNorm";
+    names.output_bias = "generator_lm_head.bias";
+    names.discriminator_dense = "discriminator_predictions.dense";
+    names.discriminator = "discriminator_predictions.dense_prediction";
+    names.classifier_dense = "classifier.dense";
   } else {
     names.output = "cls.predictions.decoder";
     names.transform = "cls.predictions.transform.dense";
     names.transform_norm = "cls.predictions.transform.LayerNorm";
     names.output_bias = "cls.predictions.bias";
   }
-  names.classifier = roberta ? "classifier.out_proj" : "classifier";
+  names.classifier = roberta || electra ? "classifier.out_proj" : "classifier";
   return names;
 }
 
@@ -45,6 +54,7 @@ TensorNames tensor_names(const ModelConfig& model) {
     case ModelConfig::BERT:
     case ModelConfig::ROBERTA:
     case ModelConfig::DISTILBERT:
+    case ModelConfig::ELECTRA:
       return bert_names(model);
     case ModelConfig::VIT:
       names.body = "vit.";
@@ -113,6 +123,7 @@ BlockNames block_names(const std::string& block, const ModelConfig& model) {
       return {block + ".ln_1",       block + ".ln_2",          block + ".attn.c_proj",
               block + ".mlp.c_proj", {block + ".attn.c_attn"}, {block + ".mlp.c_fc"}};
     case ModelConfig::BERT:
+    case ModelConfig::ELECTRA:
     case ModelConfig::ROBERTA: {
       const std::string self = block + ".attention.self.";
       return {block + ".attention.output.LayerNorm",

@@ -22,6 +22,7 @@ struct TensorNames {
   /// Of a transformed head: dense layer, norm, and the vocabulary's bias (whole name).
   std::string transform, transform_norm, output_bias;
   std::string pooler;
+  std::string discriminator_dense, discriminator;
   /// A classifier: its projection, and the dense layer before it (empty: none, or the pooler).
   std::string classifier = "score", classifier_dense;
 

@@ -122,7 +122,20 @@ Transformer::Transformer(ModelConfig config, ParameterStore& store, bool output_
                                       .deviation = normal.standard_deviation,
                                       .layout = WeightLayout::kOutIn});
   }
-  if (output_.defined() || transform_.weight.defined() || pooler_.weight.defined()) output_unit_ = store.end_unit();
+  if (output_head && config.discriminator()) {
+    const auto declare = [&](const std::string& name, int64_t rows) {
+      return Linear::declare(store, {.names = {name},
+                                     .in = config.width(),
+                                     .rows = {rows},
+                                     .deviation = normal.standard_deviation,
+                                     .layout = WeightLayout::kOutIn});
+    };
+    discriminator_ = declare(names.discriminator, 1);
+    discriminator_dense_ = declare(names.discriminator_dense, config.width());
+  }
+  if (output_.defined() || transform_.weight.defined() || pooler_.weight.defined() || discriminator_.weight.defined()) {
+    output_unit_ = store.end_unit();
+  }
   if (has_decoder(config)) declare_stack(store, names, true, adapter);
   declare_stack(store, names, false, adapter);
 
@@ -290,6 +303,11 @@ Variable Transformer::head_input(Tape& tape, const Variable& rows) const {
   const Shape& shape = dense.value.shape();
   const Shape batch = shape.rank() == 3 ? shape : Shape{1, shape[0], shape[1]};
   return transform_norm_.forward(tape, {{dense.value.reshape(batch), dense.gradient}, {}}, Dropout{}).normed;
+}
+
+Variable Transformer::discriminated(Tape& tape, const Variable& rows) const {
+  CHECK(discriminator_.weight.defined()) << "declared without a discriminator";
+  return discriminator_.forward(tape, discriminator_dense_.forward(tape, rows, elementwise(config_.activation())));
 }
 
 Tensor Transformer::logits(const Context& context, const Tensor& hidden) const {

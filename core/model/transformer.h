@@ -72,6 +72,14 @@ class Transformer {
   /// "cls/predictions/transform"); of as many rows, in one shape or another.
   Variable head_input(Tape& tape, const Variable& rows) const;
 
+  /// The discriminator's score of each row of hidden() [B, T, width] → [B, T, 1]: whether that token was replaced
+  /// (above 0).
+  Variable discriminated(Tape& tape, const Variable& rows) const;
+
+  /// What the blocks read, with dropout: tokens i32 [B, T] → [B, T, width]. A second use of the embedding beside
+  /// hidden() must come first in the backward pass, before hidden() says that its gradient is complete.
+  Variable embedded(Tape& tape, const Tensor& tokens, const ForwardOptions& options, int64_t first_position = 0) const;
+
   /// The scores of the vocabulary, soft-capped if the model does: rows of hidden() [R, width] → f32 [R, padded
   /// vocabulary], of which the columns beyond the vocabulary mean nothing. For inference; training never holds them
   /// all.
@@ -99,8 +107,6 @@ class Transformer {
   void declare_image_embeddings(ParameterStore& store, const TensorNames& names, const Initialization& normal);
   /// Declares the decoder's blocks and norm, or the encoder's (or only ones).
   void declare_stack(ParameterStore& store, const TensorNames& names, bool decoder, const AdapterConfig& adapter);
-  /// The residual stream before the first block.
-  Variable embedded(Tape& tape, const Tensor& tokens, const ForwardOptions& options, int64_t first_position) const;
 
   /// Blocks one upon another, and the norm after the last one.
   struct Stack {
@@ -120,6 +126,8 @@ class Transformer {
   Norm transform_norm_;
   Parameter output_bias_;
   Linear pooler_;
+  Linear discriminator_dense_;  ///< undefined weight: none
+  Linear discriminator_;
   int output_unit_ = -1;  ///< of all these; none: tied and plain, or not declared
   Stack stack_;           ///< the encoder's where there are two
   Stack decoder_;         ///< no blocks: none

@@ -5,9 +5,7 @@
 #include "ops/reduce/reduce.h"
 
 namespace tsugi {
-namespace {
 
-/// Rows of all micro-batches, block by block: [S, M·B, D].
 Tensor by_block(const Context& context, const Tensor& features, int64_t blocks) {
   const int64_t leaves = features.shape()[0];
   const int64_t elements = features.shape()[1] / blocks * features.shape()[2];  // of a block of a micro-batch
@@ -19,8 +17,6 @@ Tensor by_block(const Context& context, const Tensor& features, int64_t blocks) 
   }
   return all;
 }
-
-}  // namespace
 
 FeatureLoss contrast_blocks(const Context& context, Communicator& communicator, const Tensor& features, int64_t blocks,
                             std::span<const BlockPair> pairs, std::span<const int32_t> groups) {

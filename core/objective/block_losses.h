@@ -16,6 +16,9 @@ struct BlockPair {
   int64_t keys = 0;
 };
 
+/// Rows of all micro-batches, block by block: features f32 [M, S·B, D] → [S, M·B, D].
+Tensor by_block(const Context& context, const Tensor& features, int64_t blocks);
+
 /// `features` f32 [M, S·B, D], gathered, whose products are scores. A block is the queries of at most one pair.
 /// `groups`: of the M·B samples, ≥ 0; samples of one group are not each other's negatives. Empty in a dry run.
 /// Collective.

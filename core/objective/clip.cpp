@@ -47,14 +47,14 @@ FeatureLoss clip_loss(const Context& context, Communicator& communicator, const 
   return contrast_blocks(context, communicator, features, 2, both_ways, captions);
 }
 
-ClipObjective::ClipObjective(ImageBatches batches, const Clip& config, const ModelConfig& model)
-    : batches_(std::move(batches)), config_(config) {
-  train_captions_ = number_captions(batches_.data().train);
+ClipObjective::ClipObjective(ImageBatches pictures, const Clip& config, const ModelConfig& model)
+    : FeatureObjective(std::move(pictures)), config_(config) {
+  train_captions_ = number_captions(batches().data().train);
   if (numbers_.size() < 2) {
-    throw Error(ExitCode::kData, batches_.data().train.name +
+    throw Error(ExitCode::kData, batches().data().train.name +
                                      ": all captions are the same, so that there is nothing to tell a picture's from");
   }
-  if (batches_.data().validation) validation_captions_ = number_captions(*batches_.data().validation);
+  if (batches().data().validation) validation_captions_ = number_captions(*batches().data().validation);
   text_config_.set_family(ModelConfig::GPT2);
   text_config_.set_layers(config_.text_layers());
   text_config_.set_heads(config_.text_heads());
@@ -105,14 +105,14 @@ void ClipObjective::declare_heads(ParameterStore& store, const ModelConfig& conf
 
 Batch ClipObjective::batch_shape(int64_t rows, Documents documents) const {
   (void)documents;
-  Batch batch = batches_.shape(rows);
+  Batch batch = batches().shape(rows);
   batch.tokens = Tensor::view(nullptr, {rows, int64_t{config_.text_context()}}, DType::kI32);
   batch.positions = Tensor::view(nullptr, {rows}, DType::kI32);
   return batch;
 }
 
 void ClipObjective::fill_pair(const Batch& batch, int64_t row, const ImageView& view, int32_t caption) const {
-  batches_.fill(batch, row, view);
+  batches().fill(batch, row, view);
   const std::string& text = view.set->captions[static_cast<size_t>(view.image)];
   const int64_t context = config_.text_context();
   int32_t* const tokens = batch.tokens.data<int32_t>() + row * context;
@@ -124,32 +124,27 @@ void ClipObjective::fill_pair(const Batch& batch, int64_t row, const ImageView& 
 }
 
 Batch ClipObjective::training_batch(uint64_t first_sample, int64_t count) const {
-  Batch batch = batches_.empty(count);
+  Batch batch = batches().empty(count);
   batch.tokens = host_integers({count, int64_t{config_.text_context()}});
   batch.positions = host_integers({count});
   batch.first_sample = first_sample;
   for (int64_t row = 0; row < count; ++row) {
     const uint64_t sample = first_sample + static_cast<uint64_t>(row);
-    const int64_t image = batches_.training_image(sample);
-    fill_pair(batch, row, {&batches_.data().train, image, sample, 0, true, 0},
+    const int64_t image = batches().training_image(sample);
+    fill_pair(batch, row, {&batches().data().train, image, sample, 0, true, 0},
               train_captions_[static_cast<size_t>(image)]);
   }
   return batch;
 }
 
-int64_t ClipObjective::validation_batches(int64_t count, int64_t limit) const {
-  const auto all = static_cast<int64_t>(validation_captions_.size());
-  return (limit > 0 ? std::min(limit, all) : all) / count;
-}
-
 Batch ClipObjective::validation_batch(int64_t index, int64_t count, int64_t limit) const {
   (void)limit;
-  Batch batch = batches_.empty(count);
+  Batch batch = batches().empty(count);
   batch.tokens = host_integers({count, int64_t{config_.text_context()}});
   batch.positions = host_integers({count});
   for (int64_t row = 0; row < count; ++row) {
     const int64_t image = index * count + row;
-    fill_pair(batch, row, {&*batches_.data().validation, image, 0, 0, false, 0},
+    fill_pair(batch, row, {&*batches().data().validation, image, 0, 0, false, 0},
               validation_captions_[static_cast<size_t>(image)]);
   }
   return batch;
@@ -167,44 +162,14 @@ Variable ClipObjective::features(Tape& tape, const Transformer& model, const Bat
   return scale_pair(tape, z_image, z_text, 1.0 / static_cast<double>(config_.temperature()), scale_offset_);
 }
 
-FeatureLoss ClipObjective::compare(const Context& context, Communicator& communicator, const Tensor& all,
-                                   uint64_t first_sample) const {
-  std::vector<int32_t> captions;
-  const auto pairs = static_cast<uint64_t>(all.shape()[0] * all.shape()[1] / 2);
-  for (uint64_t i = 0; i < pairs && !context.meta(); ++i) {
-    captions.push_back(train_captions_[static_cast<size_t>(batches_.training_image(first_sample + i))]);
-  }
-  return clip_loss(context, communicator, all, captions);
-}
-
-namespace {
-
-FeatureLoss clip_loss_alone(const Context& context, const Tensor& features, const Tensor& captions) {
-  const std::unique_ptr<Communicator> alone = make_local_communicator();
-  std::span<const int32_t> numbers;
-  if (!context.meta()) numbers = {captions.data<int32_t>(), static_cast<size_t>(captions.elements())};
-  const Shape& shape = features.shape();
-  return clip_loss(context, *alone, features.reshape({1, shape[0], shape[1]}), numbers);
-}
-
-}  // namespace
-
-LossSum ClipObjective::loss(Tape& tape, const Transformer& model, const Batch& batch,
-                            const ForwardOptions& options) const {
-  const Variable both = features(tape, model, batch, options);
-  const FeatureLoss loss = clip_loss_alone(tape.context(), both.value, batch.targets);
-  if (both.requires_gradient()) both.gradient->add(tape.context(), loss.gradient.reshape(both.value.shape()));
-  return loss.losses.front();
-}
-
 EvaluationSum ClipObjective::evaluate(Tape& tape, const Transformer& model, const Batch& batch) const {
   const Variable both = features(tape, model, batch, {});
-  const LossSum loss = clip_loss_alone(tape.context(), both.value, batch.targets).losses.front();
+  const LossSum loss = compare_alone(tape.context(), both.value, batch).losses.front();
   return {loss, retrieved(tape.context(), both.value, batch.targets)};
 }
 
 std::map<std::string, std::string> ClipObjective::fingerprint() const {
-  std::map<std::string, std::string> facts = batches_.fingerprint();
+  std::map<std::string, std::string> facts = FeatureObjective::fingerprint();
   Hash64 hash;
   const auto add = [&](const ImageSet& set) {
     for (const std::string& caption : set.captions) {
@@ -212,8 +177,8 @@ std::map<std::string, std::string> ClipObjective::fingerprint() const {
       hash.update(std::as_bytes(std::span("\n", 1)));
     }
   };
-  add(batches_.data().train);
-  if (batches_.data().validation) add(*batches_.data().validation);
+  add(batches().data().train);
+  if (batches().data().validation) add(*batches().data().validation);
   facts["captions"] = std::to_string(hash.value());
   return facts;
 }

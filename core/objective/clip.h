@@ -7,9 +7,7 @@
 // leaves out captions that are equal to its own, and a caption the pictures of such captions.
 #pragma once
 
-#include <span>
-
-#include "core/objective/image_batches.h"
+#include "core/objective/feature_objective.h"
 #include "core/objective/leaf_comparison.h"
 
 namespace tsugi {
@@ -19,19 +17,15 @@ namespace tsugi {
 FeatureLoss clip_loss(const Context& context, Communicator& communicator, const Tensor& features,
                       std::span<const int32_t> captions);
 
-class ClipObjective : public Objective {
+class ClipObjective : public FeatureObjective {
  public:
   /// `model` is a resolved VIT. Throws Error(kData) for pictures without captions, captions that are too long, and
   /// pictures that all have the same one.
   ClipObjective(ImageBatches batches, const Clip& config, const ModelConfig& model);
 
   const char* name() const override { return "clip"; }
-  int64_t sequence() const override { return batches_.tokens(); }
   /// The projections of both, the scale and the captions' transformer.
   void declare_heads(ParameterStore& store, const ModelConfig& config) override;
-  bool uses_output_head() const override { return false; }
-  /// Retrieval within a batch, both ways: how often what is nearest has the right caption.
-  bool has_accuracy() const override { return true; }
   int64_t feature_width() const override { return config_.projection_width(); }
   /// A picture and its caption.
   int64_t feature_rows() const override { return 2; }
@@ -39,25 +33,26 @@ class ClipObjective : public Objective {
   Batch batch_shape(int64_t rows, Documents documents) const override;
   /// Pictures, their captions as tokens, the places of their ends as positions, and which caption it is as targets.
   Batch training_batch(uint64_t first_sample, int64_t count) const override;
-  /// Pictures that do not fill a batch are left out.
-  int64_t validation_batches(int64_t count, int64_t limit) const override;
   Batch validation_batch(int64_t index, int64_t count, int64_t limit) const override;
 
   Variable features(Tape& tape, const Transformer& model, const Batch& batch,
                     const ForwardOptions& options) const override;
-  FeatureLoss compare(const Context& context, Communicator& communicator, const Tensor& all,
-                      uint64_t first_sample) const override;
-  /// Within the batch.
-  LossSum loss(Tape& tape, const Transformer& model, const Batch& batch, const ForwardOptions& options) const override;
+  /// Right is what has the right caption, both ways.
   EvaluationSum evaluate(Tape& tape, const Transformer& model, const Batch& batch) const override;
   std::map<std::string, std::string> fingerprint() const override;
+
+ protected:
+  FeatureLoss compare_features(const Context& context, Communicator& communicator, const Tensor& features,
+                               std::span<const int32_t> numbers) const override {
+    return clip_loss(context, communicator, features, numbers);
+  }
+  int32_t number_of(int64_t image) const override { return train_captions_[static_cast<size_t>(image)]; }
 
  private:
   /// Which caption each picture of a set has.
   std::vector<int32_t> number_captions(const ImageSet& set);
   void fill_pair(const Batch& batch, int64_t row, const ImageView& view, int32_t caption) const;
 
-  ImageBatches batches_;
   Clip config_;
   ModelConfig text_config_;
   std::map<std::string, int32_t> numbers_;  ///< of the captions

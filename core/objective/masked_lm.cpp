@@ -72,6 +72,7 @@ Batch MaskedLm::hide(Batch batch, uint64_t seed, uint64_t first_sample) const {
   const int64_t rows = batch.tokens.shape()[0];
   const int64_t room = masking_.count(sequence_);
   const Tensor next = batch.targets;
+  batch.first_sample = first_sample;
   batch.targets = host_integers({rows * room});
   batch.positions = host_integers({rows * room});
   if (padded_ || documents_ == Documents::kApart) batch.end_key = host_integers({rows, sequence_});

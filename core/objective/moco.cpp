@@ -167,9 +167,9 @@ int64_t MoCoObjective::state_bytes() const {
   return static_cast<int64_t>(key_weights_.bytes() + queue_.bytes() + fresh_.bytes());
 }
 
-FeatureLoss MoCoObjective::compare_views(const Context& context, Communicator& communicator, const Tensor& features,
-                                         std::span<const int32_t> classes) const {
-  (void)context, (void)communicator, (void)features, (void)classes;
+FeatureLoss MoCoObjective::compare_features(const Context& context, Communicator& communicator, const Tensor& features,
+                                            std::span<const int32_t> numbers) const {
+  (void)context, (void)communicator, (void)features, (void)numbers;
   LOG(FATAL) << "keys come from the queue";
 }
 

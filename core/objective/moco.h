@@ -42,8 +42,8 @@ class MoCoObjective : public TwoViews {
   const Tensor& key_weights() const { return key_weights_; }
 
  protected:
-  FeatureLoss compare_views(const Context& context, Communicator& communicator, const Tensor& features,
-                            std::span<const int32_t> classes) const override;
+  FeatureLoss compare_features(const Context& context, Communicator& communicator, const Tensor& features,
+                               std::span<const int32_t> numbers) const override;
 
  private:
   /// Unit rows of the second encoder, without gradient.

@@ -15,10 +15,21 @@
 
 namespace tsugi {
 
+/// Of a quantity whose mean is reported: its sum, and over how much.
+struct Average {
+  double sum = 0.0;
+  double count = 0.0;
+  void add(double value, double weight) {
+    sum += value;
+    count += weight;
+  }
+};
+
 /// Sums over a validation batch.
 struct EvaluationSum {
   LossSum loss;
-  int64_t correct = 0;  ///< right predictions, where the objective predicts classes
+  int64_t correct = 0;               ///< right predictions, where the objective predicts classes
+  std::vector<Average> scores = {};  ///< as score_names() has them
 };
 
 /// What a comparison of features gives for a rank's own micro-batches.
@@ -44,6 +55,9 @@ class Objective {
   virtual bool uses_output_head() const { return true; }
   /// True when evaluate() counts right predictions.
   virtual bool has_accuracy() const { return false; }
+
+  /// What evaluate() tells beside: shares between 0 and 1, and losses, whose names end in "_loss".
+  virtual std::vector<std::string> score_names() const { return {}; }
 
   /// The part of a sequence's outputs that the vocabulary is scored for, to count FLOPs.
   virtual double scored_share() const { return 1.0; }

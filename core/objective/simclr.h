@@ -15,9 +15,9 @@ class SimClrObjective : public TwoViews {
   const char* name() const override { return "simclr"; }
 
  protected:
-  FeatureLoss compare_views(const Context& context, Communicator& communicator, const Tensor& features,
-                            std::span<const int32_t> classes) const override {
-    (void)classes;
+  FeatureLoss compare_features(const Context& context, Communicator& communicator, const Tensor& features,
+                               std::span<const int32_t> numbers) const override {
+    (void)numbers;
     return nt_xent(context, communicator, features, temperature_);
   }
 

@@ -18,9 +18,9 @@ class SupervisedContrastiveObjective : public TwoViews {
   const char* name() const override { return "supervised_contrastive"; }
 
  protected:
-  FeatureLoss compare_views(const Context& context, Communicator& communicator, const Tensor& features,
-                            std::span<const int32_t> classes) const override {
-    return supervised_contrastive(context, communicator, features, classes, temperature_);
+  FeatureLoss compare_features(const Context& context, Communicator& communicator, const Tensor& features,
+                               std::span<const int32_t> numbers) const override {
+    return supervised_contrastive(context, communicator, features, numbers, temperature_);
   }
 
  private:

@@ -15,9 +15,9 @@ class TripletObjective : public TwoViews {
   const char* name() const override { return "triplet"; }
 
  protected:
-  FeatureLoss compare_views(const Context& context, Communicator& communicator, const Tensor& features,
-                            std::span<const int32_t> classes) const override {
-    (void)classes;
+  FeatureLoss compare_features(const Context& context, Communicator& communicator, const Tensor& features,
+                               std::span<const int32_t> numbers) const override {
+    (void)numbers;
     // Half: differences of products of unit rows as differences of squared distances.
     if (config_.form() == Triplet::MARGIN) {
       return view_triplets(context, communicator, features, TripletForm::kMargin, config_.margin(), 0.5f);

@@ -42,6 +42,7 @@ ParameterCount count_parameters(const ModelConfig& model) {
   if (has_decoder(model)) count.total += int64_t{2} * model.relative_buckets() * model.heads();
   if (model.family() == ModelConfig::VIT) count.total += width;  // the class token
   if (model.pooler()) count.total += width * width + width;
+  if (model.discriminator()) count.total += width * width + width + width + 1;
   return count;
 }
 

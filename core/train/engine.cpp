@@ -278,6 +278,8 @@ EvaluationReport Engine::evaluate() {
   const int64_t limit = config_.evaluation().sequences();
   const int64_t batches = objective_->validation_batches(rows, limit);
   const int ranks = communicator_->size();
+  const std::vector<std::string> names = objective_->score_names();
+  const auto numbers = static_cast<int64_t>(3 + 2 * names.size());  // of each batch
   std::vector<double> mine;
   for (int64_t index = communicator_->rank(); index < batches; index += ranks) {
     const Batch batch = objective_->validation_batch(index, rows, limit);
@@ -285,6 +287,8 @@ EvaluationReport Engine::evaluate() {
     Tape tape(Context(device_, heap_context_.pool(), *evaluation_arena_), false);
     const EvaluationSum sum = objective_->evaluate(tape, model_, on_device(tape.context(), batch));
     mine.insert(mine.end(), {sum.loss.sum, static_cast<double>(sum.loss.count), static_cast<double>(sum.correct)});
+    CHECK_EQ(sum.scores.size(), names.size());
+    for (const Average& score : sum.scores) mine.insert(mine.end(), {score.sum, score.count});
   }
   const std::vector<std::string> all = communicator_->all_gather_strings(pack(mine));
   std::vector<std::vector<double>> by_rank;
@@ -292,11 +296,16 @@ EvaluationReport Engine::evaluate() {
 
   EvaluationReport report;
   double loss = 0.0;
+  std::vector<Average> scores(names.size());
   for (int64_t index = 0; index < batches; ++index) {
-    const double* sums = by_rank[static_cast<size_t>(index % ranks)].data() + 3 * (index / ranks);
+    const double* sums = by_rank[static_cast<size_t>(index % ranks)].data() + numbers * (index / ranks);
     loss += sums[0];
     report.targets += static_cast<int64_t>(sums[1]);
     report.correct += static_cast<int64_t>(sums[2]);
+    for (size_t i = 0; i < scores.size(); ++i) scores[i].add(sums[3 + 2 * i], sums[4 + 2 * i]);
+  }
+  for (size_t i = 0; i < scores.size(); ++i) {
+    if (scores[i].count > 0.0) report.scores.emplace_back(names[i], scores[i].sum / scores[i].count);
   }
   report.loss = loss / static_cast<double>(std::max<int64_t>(report.targets, 1));
   return report;

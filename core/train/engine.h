@@ -35,6 +35,7 @@ struct EvaluationReport {
   double loss = 0.0;
   int64_t targets = 0;
   int64_t correct = 0;
+  std::vector<std::pair<std::string, double>> scores = {};  ///< Objective::score_names() and their means
 };
 
 class Engine {

@@ -290,7 +290,11 @@ void TrainingRun::saved() {
 void TrainingRun::evaluate() {
   evaluation_due_ = false;
   result_.evaluation = engine_.evaluate();
-  if (options_.score) result_.scores = options_.score(communicator_, engine_.context(), engine_.model());
+  result_.scores = result_.evaluation.scores;
+  if (options_.score) {
+    const Scores asked = options_.score(communicator_, engine_.context(), engine_.model());
+    result_.scores.insert(result_.scores.end(), asked.begin(), asked.end());
+  }
   if (result_.evaluation.targets == 0) return;
   result_.evaluated = true;
   EvaluationMetrics metrics{result_.step, result_.evaluation.loss, std::nullopt, result_.scores};

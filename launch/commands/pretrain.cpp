@@ -21,6 +21,7 @@
 #include "launch/device.h"
 #include "launch/image_data.h"
 #include "launch/machine.h"
+#include "launch/mask_token.h"
 #include "launch/model_folder.h"
 #include "launch/pair_data.h"
 #include "launch/run_sinks.h"
@@ -152,8 +153,8 @@ int pretrain(World& world, const PretrainOptions& options) {
   description.model = config.model();
   description.labels = images.labels;
   description.dtype = "float32";
-  if (config.objective().has_masked_lm()) {
-    description.token_ids["mask_token_id"] = std::to_string(config.objective().masked_lm().mask_token());
+  if (const auto hiding = hiding_of(config.objective())) {
+    description.token_ids["mask_token_id"] = std::to_string(hiding->mask_token());
   }
   add_pair_tokens(config.objective(), description);
   trainer.texts = checkpoint_texts(description, files.tokenizer, initial, config.adapter());

@@ -24,6 +24,10 @@ const std::string kClipSmall =
 
 const std::string kCpcSmall = "cpc { steps: 2 projection_width: 8 augmentation { smallest_crop: 0.6 } }";
 
+const std::string kDimSmall = "dim { projection_width: 8 augmentation { smallest_crop: 0.6 } }";
+const std::string kDimNce = "dim { bound: NCE projection_width: 8 augmentation { smallest_crop: 0.6 } }";
+const std::string kAmdimSmall = "amdim { projection_width: 8 augmentation { smallest_crop: 0.5 brightness: 0.4 } }";
+
 RunConfig contrastive_config(const std::string& objective, std::vector<std::string> overrides = {}) {
   if (objective.starts_with("cpc")) overrides.emplace_back("model.bidirectional=false");
   return image_config(objective, overrides);
@@ -47,13 +51,15 @@ TEST_P(ContrastiveBits, DoNotDependOnRanksOrThreads) {
 }
 
 std::string contrast_name(const ::testing::TestParamInfo<std::string>& parameter) {
-  constexpr std::array kNames{"supervised", "triplet_margin", "triplet_logistic", "moco", "clip", "cpc"};
+  constexpr std::array kNames{"supervised", "triplet_margin", "triplet_logistic", "moco", "clip", "cpc",
+                              "dim",        "amdim"};
   return kNames[parameter.index];
 }
 
 INSTANTIATE_TEST_SUITE_P(Objectives, ContrastiveBits,
                          ::testing::Values("supervised_contrastive { " + kViews, "triplet { " + kViews,
-                                           "triplet { form: LOGISTIC " + kViews, kMoCo, kClipSmall, kCpcSmall),
+                                           "triplet { form: LOGISTIC " + kViews, kMoCo, kClipSmall, kCpcSmall, kDimNce,
+                                           kAmdimSmall),
                          contrast_name);
 
 TEST(SupervisedContrastive, FindsTheClass) {
@@ -74,6 +80,25 @@ TEST(Cpc, ForeseesPatches) {
   EXPECT_LT(outcome.validation, std::log(4.0) - 0.2);
   EXPECT_GT(outcome.accuracy, 0.4);
   EXPECT_NEAR(outcome.losses[0], std::log(16.0), 0.3);
+}
+
+// Of 4 patches and the picture, among those of 4 pictures; the loss is less than that of knowing nothing, 0.
+TEST(Dim, TellsPicturesApart) {
+  const ImageOutcome outcome = train_images(image_config(kDimSmall, {"steps=150"}), 1, 1);
+  EXPECT_EQ(outcome.targets, 16 * 2);
+  EXPECT_NEAR(outcome.losses[0], 0.0, 0.05);
+  EXPECT_LT(outcome.validation, -0.15);
+  EXPECT_GT(outcome.accuracy, 0.35) << "of pictures of which many are alike";
+  const ImageOutcome found = train_images(image_config(kDimNce, {"steps=60"}), 1, 1);
+  EXPECT_LT(found.validation, found.losses[0] - 1.0);
+}
+
+TEST(Amdim, FindsTheOtherView) {
+  // Two wholes of each of two views, among the 4 patches of 16 pictures; of 4 in validation.
+  const ImageOutcome outcome = train_images(image_config(kAmdimSmall, {"steps=60"}), 1, 1);
+  EXPECT_EQ(outcome.targets, 16 * 4);
+  EXPECT_NEAR(outcome.losses[0], std::log(1.0 + 15.0 * 4.0), 0.1);
+  EXPECT_GT(outcome.accuracy, 0.4) << "of pictures of which many are alike";
 }
 
 /// A rank that trains.
@@ -192,13 +217,16 @@ TEST(ContrastiveConfig, WhatCannotBeIsRefusedBeforeTraining) {
     EXPECT_NE(text.find(part), std::string::npos) << text;
   };
   expect(contrastive_refusal("triplet {}"), "objective.triplet.augmentation changes nothing");
+  expect(contrastive_refusal("amdim {}"), "objective.amdim.augmentation changes nothing");
+  expect(contrastive_refusal("dim { global_weight: 0 local_weight: 0 }"), "nothing is left to learn");
   expect(contrastive_refusal("moco {}"), "objective.moco.augmentation changes nothing");
   expect(contrastive_refusal("moco { queue: 30 " + kViews),
          "is not a multiple of the global batch, 16 (batch.micro_batch · batch.micro_batches), whose keys replace the "
          "oldest ones: set it to 32");
   expect(contrastive_refusal(kMoCo, {"numerics.compute=BF16"}), "objective.moco needs numerics.compute FP32");
   expect(contrastive_refusal(kMoCo, {"adapter.rank=2"}), "leave out adapter");
-  for (const std::string& objective : {"triplet { " + kViews, "supervised_contrastive { " + kViews, kClipSmall}) {
+  for (const std::string& objective :
+       {"triplet { " + kViews, "supervised_contrastive { " + kViews, kClipSmall, kDimSmall, kAmdimSmall}) {
     expect(contrastive_refusal(objective, {"batch.micro_batch=1"}), "two negatives");
     expect(contrastive_refusal(objective, {"model.family=GPT2", "model.context=8"}), "set model.family: VIT");
   }

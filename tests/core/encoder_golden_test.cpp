@@ -1,5 +1,5 @@
-// Tiny BERT, RoBERTa and DistilBERT against Hugging Face transformers in float64: logits, loss, every gradient, padding
-// and segments. Values: tests/golden/make_encoders.py.
+// Tiny BERT, RoBERTa, DistilBERT and ELECTRA against Hugging Face transformers in float64: logits, loss, every
+// gradient, padding and segments. Values: tests/golden/make_encoders.py.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -13,6 +13,7 @@
 #include "core/model/classifier_head.h"
 #include "core/model/huggingface.h"
 #include "core/objective/masked_lm.h"
+#include "ops/base/error.h"
 #include "ops/reduce/reduce.h"
 
 namespace tsugi {
@@ -64,14 +65,23 @@ class GoldenEncoder {
     return result;
   }
 
+  /// Of what hidden tokens were, or of a discriminator's answers.
+  LossSum loss(Tape& tape) {
+    if (!description.model.discriminator()) return masked_lm_loss(tape, model, batch, options);
+    ForwardOptions how = options;
+    how.end_key = batch.end_key;
+    return binary_cross_entropy_loss(tape, model.discriminated(tape, model.hidden(tape, batch.tokens, how)),
+                                     batch.targets, 1.0f);
+  }
+
   LossSum backward() {
     gradients = context.empty({store.chunks() * kChunkElements}, DType::kF32);
     fill_zero(context, gradients);
     store.bind_gradients(gradients);
     Tape tape(context);
-    const LossSum loss = masked_lm_loss(tape, model, batch, options);
+    const LossSum sum = loss(tape);
     tape.backward();
-    return loss;
+    return sum;
   }
 
   std::vector<float> logits(const Tensor& tokens, const Tensor& segments, const Tensor& end_key) {
@@ -152,8 +162,7 @@ TEST_P(EncoderGolden, EveryTokenSeesTheLastOne) {
   }
 }
 
-TEST_P(EncoderGolden, LossAndEveryGradient) {
-  GoldenEncoder golden(GetParam());
+void expect_gradients(GoldenEncoder& golden) {
   const LossSum loss = golden.backward();
   EXPECT_EQ(loss.count, 6);
   EXPECT_NEAR(loss.sum / 6.0, golden.values<float>("loss")[0], 2e-6);
@@ -174,6 +183,11 @@ TEST_P(EncoderGolden, LossAndEveryGradient) {
   }
   // Two blocks of 16 tensors, three tables at most, the norm after them, the head.
   EXPECT_GE(compared, 2 * 16 + 2 + 2 + 5);
+}
+
+TEST_P(EncoderGolden, LossAndEveryGradient) {
+  GoldenEncoder golden(GetParam());
+  expect_gradients(golden);
 }
 
 TEST_P(EncoderGolden, RecomputationAndSkippedPlacesChangeNoBit) {
@@ -227,7 +241,32 @@ TEST_P(EncoderGolden, GradientsWithDropoutAreSlopes) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Encoders, EncoderGolden, ::testing::Values("bert", "roberta", "distilbert"),
+TEST(ElectraDiscriminator, LogitsLossAndEveryGradient) {
+  GoldenEncoder golden("electra_discriminator");
+  Tape tape(golden.context, false);
+  ForwardOptions how = golden.options;
+  how.end_key = golden.batch.end_key;
+  const Tensor scores = golden.model.discriminated(tape, golden.model.hidden(tape, golden.batch.tokens, how)).value;
+  const std::vector<float> theirs = golden.values<float>("logits");
+  const size_t used = static_cast<size_t>(kEncoderLength + golden.values<int32_t>("lengths")[1]);
+  EXPECT_LT(farthest({scores.data<float>(), used}, std::span(theirs).first(used)), 2e-5);
+  expect_gradients(golden);
+}
+
+TEST(ElectraDiscriminator, ConfigSaysWhichHead) {
+  const std::string text = read_file(encoder_golden_path("electra_discriminator.json"), 1 << 16);
+  HuggingfaceModel model = parse_huggingface_config(text, "golden");
+  EXPECT_TRUE(model.model.discriminator());
+  EXPECT_NE(to_huggingface_config(model).find("ElectraForPreTraining"), std::string::npos);
+  model.model.set_discriminator(false);
+  EXPECT_NE(to_huggingface_config(model).find("ElectraModel"), std::string::npos);
+  EXPECT_FALSE(parse_huggingface_config(to_huggingface_config(model), "written").model.discriminator());
+  std::string narrow = text;
+  narrow.replace(narrow.find("\"embedding_size\": 16"), 20, "\"embedding_size\": 12");
+  EXPECT_THROW(parse_huggingface_config(narrow, "narrow"), Error);
+}
+
+INSTANTIATE_TEST_SUITE_P(Encoders, EncoderGolden, ::testing::Values("bert", "roberta", "distilbert", "electra"),
                          [](const auto& parameter) { return std::string(parameter.param); });
 
 }  // namespace

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include "core/config/config.h"
+#include "core/objective/amdim.h"
 #include "core/objective/clip.h"
 #include "core/objective/cpc.h"
+#include "core/objective/dim.h"
 #include "core/objective/image_classification.h"
 #include "core/objective/masked_autoencoder.h"
 #include "core/objective/moco.h"
@@ -80,6 +82,10 @@ inline std::unique_ptr<Objective> image_objective(const RunConfig& config) {
                                              config.model());
     case ObjectiveConfig::kCpc:
       return std::make_unique<CpcObjective>(batches(objective.cpc().augmentation()), objective.cpc());
+    case ObjectiveConfig::kDim:
+      return std::make_unique<DimObjective>(batches(objective.dim().augmentation()), objective.dim());
+    case ObjectiveConfig::kAmdim:
+      return std::make_unique<AmdimObjective>(batches(objective.amdim().augmentation()), objective.amdim());
     case ObjectiveConfig::kJigsaw:
       return std::make_unique<ImageClassifier>(batches(objective.jigsaw().augmentation()),
                                                ImageClassifier::Task::kJigsaw, objective.jigsaw());

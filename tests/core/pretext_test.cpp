@@ -51,13 +51,30 @@ RunConfig pretext_config(const std::string& objective, const std::vector<std::st
   return config;
 }
 
-std::unique_ptr<Objective> pretext_objective(const RunConfig& config, bool noise) {
+/// Relative positions whose answers in training are anything.
+class ShuffledPositions : public RelativePositionObjective {
+ public:
+  using RelativePositionObjective::RelativePositionObjective;
+  Batch training_batch(uint64_t first_sample, int64_t count) const override {
+    Batch batch = RelativePositionObjective::training_batch(first_sample, count);
+    for (int64_t row = 0; row < count; ++row) {
+      const RandomStream stream{99, first_sample + static_cast<uint64_t>(row), 0};
+      batch.targets.data<int32_t>()[row] = static_cast<int32_t>(stream.word(0) % 8);
+    }
+    return batch;
+  }
+};
+
+std::unique_ptr<Objective> pretext_objective(const RunConfig& config, bool noise, bool shuffled = false) {
   const ObjectiveConfig& objective = config.objective();
   const Augmentation& none = objective.has_relative_position()    ? objective.relative_position().augmentation()
                              : objective.has_masked_autoencoder() ? objective.masked_autoencoder().augmentation()
                                                                   : objective.jigsaw().augmentation();
   ImageBatches batches({pretext_images(noise ? 2000 : 300, noise, 1), pretext_images(noise ? 800 : 200, noise, 2)},
                        config.model(), none, config.seed());
+  if (shuffled) {
+    return std::make_unique<ShuffledPositions>(std::move(batches), objective.relative_position(), config.model());
+  }
   if (objective.has_relative_position()) {
     return std::make_unique<RelativePositionObjective>(std::move(batches), objective.relative_position(),
                                                        config.model());
@@ -99,11 +116,11 @@ struct PretextModel {
   Tensor gradients;
 };
 
-EvaluationReport after_training(const RunConfig& config, bool noise) {
+EvaluationReport after_training(const RunConfig& config, bool noise, bool shuffled = false) {
   EvaluationReport report;
   testing::run_ranks(1, [&](Communicator& communicator) {
     ThreadPool pool(1);
-    const std::unique_ptr<Objective> objective = pretext_objective(config, noise);
+    const std::unique_ptr<Objective> objective = pretext_objective(config, noise, shuffled);
     Engine engine(pool, communicator, config, *objective, {});
     engine.optimizer().initialize(config.seed());
     for (int64_t step = 0; step < config.steps(); ++step) {
@@ -213,6 +230,7 @@ TEST(RelativePosition, PatchesAreThoseOfTheirPlaces) {
 TEST(Pretext, IsLearntWhereThereIsSomethingToLearn) {
   const RunConfig place = pretext_config("relative_position { gap: 0.4 }", {"steps=150"});
   EXPECT_GT(share_right(after_training(place, false)), 0.6);
+  EXPECT_LT(share_right(after_training(place, false, true)), 0.125 + 4.0 * std::sqrt(0.125 * 0.875 / 200.0));
   const EvaluationReport of_noise = after_training(place, true);
   EXPECT_EQ(of_noise.targets, 800);
   EXPECT_LT(share_right(of_noise), 0.125 + 4.0 * std::sqrt(0.125 * 0.875 / 800.0));

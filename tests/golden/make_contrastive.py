@@ -105,3 +105,24 @@ with open(sys.argv[1], "w") as sys.stdout:
         value.backward()
         line(f"{kind}.value", value)
         line(f"{kind}.d_scores", s.grad)
+
+    # Three wholes and the six parts of each, as cortex_DIM's infonce_loss and fenchel_dual_loss have them: a part of its own
+    # against all parts of others. With Bachman et al.'s clip and penalty, too.
+    for name, clip, penalty in (("jsd", 0, 0), ("nce", 0, 0), ("amdim", 2, 0.05)):
+        wholes = lcg(141, 3, 5).requires_grad_()
+        parts = lcg(142, 3, 6, 5).requires_grad_()
+        products = torch.einsum("id,jpd->ijp", wholes, parts) / math.sqrt(5)
+        u = clip * torch.tanh(products / clip) if clip else products
+        own = torch.eye(3, dtype=torch.bool)
+        positives = u[own]  # [3, 6]
+        negatives = u[~own].reshape(3, 12)
+        if name == "jsd":
+            loss = (F.softplus(-positives) - math.log(2)).mean() + (F.softplus(negatives) - math.log(2)).mean()
+        else:
+            logits = torch.cat([positives.unsqueeze(2), negatives.unsqueeze(1).expand(-1, 6, -1)], 2)
+            loss = -logits.log_softmax(2)[:, :, 0].mean()
+        loss = loss + penalty * (products**2).mean()
+        loss.backward()
+        line(f"parts.{name}.loss", loss)
+        line(f"parts.{name}.d_wholes", wholes.grad)
+        line(f"parts.{name}.d_parts", parts.grad)

@@ -1,12 +1,14 @@
-"""Golden values of the encoders: tiny seeded BERT, RoBERTa and DistilBERT models of Hugging Face transformers, in float64.
+"""Golden values of the encoders: tiny seeded BERT, RoBERTa, DistilBERT and ELECTRA models of Hugging Face transformers, in
+float64.
 
 Writes encoder_NAME.safetensors and encoder_NAME.json (config.json as transformers saves it) for each: weights under their
 names, tokens, segments, lengths (tokens before the padding) and targets (I32, -1 is ignored), logits, the mean loss over
 valid targets and the gradient of that mean for every parameter ("gradient/NAME"). The second row is shorter: attention
-must not see its padding.
-Needs torch, transformers, safetensors. Run: python make_encoders.py
+must not see its padding. Of the discriminator targets are 0 and 1, and logits one per token.
+Needs torch, transformers, safetensors. Run: python make_encoders.py [NAME …]
 """
 import os
+import sys
 
 import torch
 import transformers
@@ -23,9 +25,16 @@ models = {
     "distilbert": (transformers.DistilBertConfig, transformers.DistilBertForMaskedLM,
                    dict(vocab_size=VOCABULARY, dim=16, hidden_dim=24, n_layers=2, n_heads=4, max_position_embeddings=16,
                         dropout=0.0, attention_dropout=0.0)),
+    "electra": (transformers.ElectraConfig, transformers.ElectraForMaskedLM,
+                dict(**common, embedding_size=16, max_position_embeddings=16)),
+    "electra_discriminator": (transformers.ElectraConfig, transformers.ElectraForPreTraining,
+                              dict(**common, embedding_size=16, max_position_embeddings=16)),
 }
+segmented = ("bert", "electra", "electra_discriminator")
 folder = os.path.dirname(os.path.abspath(__file__))
 for index, (name, (Config, Model, special)) in enumerate(models.items()):
+    if sys.argv[1:] and name not in sys.argv[1:]:
+        continue
     torch.manual_seed(20261123 + index)
     config = Config(**special)
     config._attn_implementation = "eager"
@@ -37,16 +46,20 @@ for index, (name, (Config, Model, special)) in enumerate(models.items()):
                 value += 1.0
             parameter.copy_(value.float().double())
     tokens = torch.randint(2, VOCABULARY, (BATCH, LENGTH))
-    segments = torch.randint(0, 2, (BATCH, LENGTH)) if name == "bert" else torch.zeros(BATCH, LENGTH, dtype=torch.long)
+    segments = torch.randint(0, 2, (BATCH, LENGTH)) if name in segmented else torch.zeros(BATCH, LENGTH, dtype=torch.long)
     targets = torch.full((BATCH, LENGTH), -1)
+    discriminator = Model is transformers.ElectraForPreTraining
     for row, places in enumerate([[0, 3, 4, 11], [2, 6]]):
-        targets[row, places] = torch.randint(0, VOCABULARY, (len(places),))
+        targets[row, places] = torch.randint(0, 2 if discriminator else VOCABULARY, (len(places),))
     mask = torch.ones(BATCH, LENGTH, dtype=torch.long)
     mask[1, SHORT:] = 0
     tokens[1, SHORT:] = PAD
-    more = {"token_type_ids": segments} if name == "bert" else {}
+    more = {"token_type_ids": segments} if name in segmented else {}
     logits = model(input_ids=tokens, attention_mask=mask, **more).logits
-    loss = torch.nn.functional.cross_entropy(logits.reshape(-1, VOCABULARY), targets.reshape(-1), ignore_index=-1)
+    if discriminator:
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits[targets >= 0], targets[targets >= 0].double())
+    else:
+        loss = torch.nn.functional.cross_entropy(logits.reshape(-1, VOCABULARY), targets.reshape(-1), ignore_index=-1)
     loss.backward()
     out = {"tokens": tokens.int(), "segments": segments.int(), "targets": targets.int(), "lengths": mask.sum(1).int(),
            "logits": logits.detach().float(), "loss": loss.detach().float().reshape(1)}

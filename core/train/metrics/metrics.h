@@ -23,7 +23,7 @@ struct StepMetrics {
   double exposed_seconds = 0.0;  ///< of this step: waiting for gradients of other ranks
 };
 
-/// Named results between 0 and 1, in the order in which they are shown.
+/// Named results, in the order in which they are shown: shares between 0 and 1, and losses, whose names end in "_loss".
 using Scores = std::vector<std::pair<std::string, double>>;
 
 /// One evaluation on the validation data.
@@ -31,7 +31,7 @@ struct EvaluationMetrics {
   int64_t step = 0;
   double loss = 0.0;               ///< nats per target
   std::optional<double> accuracy;  ///< where the objective predicts classes
-  Scores scores = {};              ///< of the tasks that the model is asked on the way
+  Scores scores = {};              ///< of the objective's parts, and of the tasks that the model is asked on the way
 };
 
 /// Takes what a run reports. Reporting never ends a run: sinks warn once and go on.

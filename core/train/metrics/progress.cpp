@@ -141,7 +141,9 @@ void Progress::evaluation(const EvaluationMetrics& metrics) {
   std::string line = steps_ > 0 ? counter(metrics.step, steps_) : "step " + std::to_string(metrics.step);
   line += print("  validation loss %.4f", metrics.loss);
   if (metrics.accuracy) line += print("  accuracy %.1f %%", 100.0 * *metrics.accuracy);
-  for (const auto& [name, score] : metrics.scores) line += "  " + name + print(" %.1f %%", 100.0 * score);
+  for (const auto& [name, score] : metrics.scores) {
+    line += "  " + name + (name.ends_with("_loss") ? print(" %.4f", score) : print(" %.1f %%", 100.0 * score));
+  }
   put((live_.empty() ? "" : "\r\x1b[K") + line + "\n" + live_);
 }
 
