@@ -67,7 +67,8 @@ for i in $(seq 1 "$kills"); do
   sleep "0.$((RANDOM % 9 + 1))"
   kill -9 "$launcher" 2> /dev/null || true
   wait "$launcher" 2> /dev/null || true
-  find "$WORK/killed/runs" -name result.json -printf '%h\n' > "$WORK/ended-$i"
+  # Not deeper: a run that is dying may still take files away.
+  find "$WORK/killed/runs" -maxdepth 2 -name result.json -printf '%h\n' > "$WORK/ended-$i"
   while read -r run; do starts "$run"; done < "$WORK/ended-$i" > "$WORK/starts-$i"
 done
 sweep run --out "$WORK/killed" > "$WORK/said" || { cat "$WORK/said" >&2; fail "the sweep after $kills kills"; }
@@ -81,7 +82,7 @@ done
 
 # Asked to stop: code 75, and the rest afterwards. Two launchers share what is left.
 "$TSUGI" sweep run --config "$WORK/sweep.textproto" --out "$WORK/shared" --jobs 1 > /dev/null 2>&1 & launcher=$!
-sleep 0.7
+for _ in $(seq 1 600); do grep -qs '"step":[0-9]' "$WORK"/shared/runs/*/train/metrics.jsonl && break; sleep 0.02; done
 kill -TERM "$launcher"
 code=0; wait "$launcher" || code=$?
 [ "$code" = 75 ] || fail "exit code $code instead of 75"
