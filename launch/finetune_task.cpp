@@ -109,6 +109,7 @@ FinetuneTask make_classification(const FinetuneOptions& options, const ModelFold
   ModelConfig model = opened.description.model;
   model.set_pooler(false);  // it is part of the classifier's head
   model.set_discriminator(false);
+  model.set_next_sentence_head(false);
   if (is_bert_like(model)) model.set_head_transform(true);  // of a head that a classifier does without
   task.config = make_config(options, model, sequence, task.train_examples);
   task.objective = std::make_unique<Classification>(std::move(train_tokens), std::move(validation_tokens),

@@ -1,6 +1,7 @@
 #include "launch/mask_token.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 #include "ops/base/error.h"
@@ -60,6 +61,52 @@ std::optional<MaskedLanguageModel> hiding_of(const ObjectiveConfig& objective) {
   return hiding;
 }
 
+namespace {
+
+int64_t require_mark(int64_t id, const char* name, const std::string& field, const Tokenizer* tokenizer,
+                     int64_t vocabulary) {
+  if (id < 0) {
+    const std::optional<int32_t> known = tokenizer == nullptr ? std::nullopt : tokenizer->find_token(name);
+    if (!known || !tokenizer->is_special(*known)) {
+      throw Error(ExitCode::kUsage, field + ": the tokenizer has no special token \"" + name + "\"",
+                  "give an id: of the tokenizer's, or, if model.vocabulary is made larger, one beside them");
+    }
+    id = *known;
+  }
+  if (id >= vocabulary) {
+    throw Error(ExitCode::kUsage,
+                field + ": " + std::to_string(id) + " is not below the vocabulary of " + std::to_string(vocabulary),
+                "raise model.vocabulary");
+  }
+  return id;
+}
+
+}  // namespace
+
+void resolve_tokens(MaskedLanguageModel& config, const Tokenizer* tokenizer, int64_t vocabulary) {
+  config.set_mask_token(require_mask_token(config.mask_token(), tokenizer, vocabulary));
+  if (!config.next_sentence()) return;
+  const std::string path = "objective.masked_lm.";
+  config.set_cls_token(require_mark(config.cls_token(), "[CLS]", path + "cls_token", tokenizer, vocabulary));
+  config.set_sep_token(require_mark(config.sep_token(), "[SEP]", path + "sep_token", tokenizer, vocabulary));
+}
+
+PairRule pair_rule_of(const MaskedLanguageModel& config, const Tokenizer* tokenizer, int64_t vocabulary) {
+  constexpr std::array<std::string_view, 6> kEnds = {".", "!", "?", "\u3002", "\uFF01", "\uFF1F"};
+  PairRule rule{.short_share = config.short_share(),
+                .cls_token = static_cast<int32_t>(config.cls_token()),
+                .sep_token = static_cast<int32_t>(config.sep_token()),
+                .sentence_ends = {}};
+  std::string text;
+  for (int64_t id = 0; tokenizer != nullptr && id < std::min(tokenizer->vocabulary(), vocabulary); ++id) {
+    text.clear();
+    tokenizer->append_token(static_cast<int32_t>(id), text);
+    text.erase(0, text.find_first_not_of(' '));
+    if (std::ranges::find(kEnds, text) != kEnds.end()) rule.sentence_ends.push_back(static_cast<int32_t>(id));
+  }
+  return rule;
+}
+
 Masking masking_of(const MaskedLanguageModel& config, const Tokenizer* tokenizer, int64_t vocabulary) {
   Masking masking{.probability = config.probability(),
                   .mask_share = config.mask_share(),
@@ -67,6 +114,10 @@ Masking masking_of(const MaskedLanguageModel& config, const Tokenizer* tokenizer
                   .mask_token = static_cast<int32_t>(config.mask_token()),
                   .vocabulary = vocabulary,
                   .special = {static_cast<int32_t>(config.mask_token())}};
+  if (config.next_sentence()) {
+    masking.special.push_back(static_cast<int32_t>(config.cls_token()));
+    masking.special.push_back(static_cast<int32_t>(config.sep_token()));
+  }
   for (int64_t id = 0; tokenizer != nullptr && id < std::min(tokenizer->vocabulary(), vocabulary); ++id) {
     if (tokenizer->is_special(static_cast<int32_t>(id))) masking.special.push_back(static_cast<int32_t>(id));
   }

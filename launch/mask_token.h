@@ -9,6 +9,7 @@
 #include "core/data/tokenizer/tokenizer.h"
 #include "core/model/huggingface.h"
 #include "core/objective/masking.h"
+#include "core/objective/next_sentence.h"
 
 namespace tsugi {
 
@@ -31,7 +32,16 @@ int64_t require_mask_token(int64_t id, const Tokenizer* tokenizer, int64_t vocab
 /// How an objective hides tokens, in the fields of masked_lm; nothing: it hides none.
 std::optional<MaskedLanguageModel> hiding_of(const ObjectiveConfig& objective);
 
-/// The rule of `config`, whose mask_token is resolved; special are the mask token and the tokenizer's special tokens.
+/// Fills in what `config` leaves to the tokenizer (may be null): the mask token, and for next_sentence the tokens
+/// around pieces. Throws Error(kUsage) when there is none, or it lies outside the vocabulary.
+void resolve_tokens(MaskedLanguageModel& config, const Tokenizer* tokenizer, int64_t vocabulary);
+
+/// How pairs of pieces are made, of a `config` that is resolved; pieces begin behind what ends a sentence in the
+/// tokenizer (may be null).
+PairRule pair_rule_of(const MaskedLanguageModel& config, const Tokenizer* tokenizer, int64_t vocabulary);
+
+/// The rule of `config`, whose mask_token is resolved; special are the mask token, those around pieces, and the
+/// tokenizer's special tokens.
 Masking masking_of(const MaskedLanguageModel& config, const Tokenizer* tokenizer, int64_t vocabulary);
 
 }  // namespace tsugi

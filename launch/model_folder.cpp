@@ -47,13 +47,13 @@ std::string resolve_checkpoint(const std::string& folder) {
 
 HuggingfaceModel describe_folder(const std::string& path) {
   HuggingfaceModel description = load_huggingface_config(path);
-  if (description.model.pooler() && !WeightFolder(path).has(tensor_names(description.model).pooler + ".weight")) {
-    description.model.set_pooler(false);
-  }
-  if (description.model.discriminator() &&
-      !WeightFolder(path).has(tensor_names(description.model).discriminator + ".weight")) {
-    description.model.set_discriminator(false);
-  }
+  ModelConfig& model = description.model;
+  if (!model.pooler() && !model.discriminator()) return description;
+  const WeightFolder weights(path);
+  const TensorNames names = tensor_names(model);
+  if (model.pooler() && !weights.has(names.pooler + ".weight")) model.set_pooler(false);
+  if (!model.pooler() || !weights.has(names.next_sentence + ".weight")) model.set_next_sentence_head(false);
+  if (model.discriminator() && !weights.has(names.discriminator + ".weight")) model.set_discriminator(false);
   return description;
 }
 

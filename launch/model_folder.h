@@ -34,8 +34,8 @@ struct ModelFolder {
   Context context() const { return Context(Device{}, *pool, *memory); }
 };
 
-/// What config.json says of a folder, less a pooler and a discriminator that its weights do not have (one class
-/// name stands for both).
+/// What config.json says of a folder, less a pooler, a head for pairs and a discriminator that its weights do not have
+/// (one class name stands for all).
 HuggingfaceModel describe_folder(const std::string& path);
 
 /// Loads config.json and the weights of `folder` (see resolve_checkpoint), verifying the manifest if there is one, and

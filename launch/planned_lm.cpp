@@ -1,5 +1,7 @@
 #include "launch/planned_lm.h"
 
+#include <algorithm>
+
 #include "core/config/config.h"
 #include "core/objective/causal_lm.h"
 #include "core/objective/denoising_lm.h"
@@ -29,12 +31,16 @@ void PlannedLm::declare_heads(ParameterStore& store, const ModelConfig& config) 
 double PlannedLm::scored_share() const {
   if (pairs_) return static_cast<double>(pairs_->targets) / static_cast<double>(pairs_->inputs);
   if (!masked_) return 1.0;
+  if (next_sentence()) {
+    return static_cast<double>(hidden_tokens_of_pair(sequence(), masking_)) / static_cast<double>(sequence());
+  }
   return static_cast<double>(masking_.count(sequence())) / static_cast<double>(sequence());
 }
 
 Batch PlannedLm::batch_shape(int64_t rows, Documents documents) const {
   if (pairs_) return shape_of_pair_batch(rows, *pairs_);
   if (!masked_) return shape_of_batch(rows, sequence(), documents);
+  if (next_sentence()) return shape_of_next_sentence_batch(rows, sequence(), masking_);
   const bool padded = config_.data().packing() != DataConfig::CONTINUOUS;
   return shape_of_masked_batch(rows, sequence(), documents, padded, masking_);
 }
@@ -42,12 +48,14 @@ Batch PlannedLm::batch_shape(int64_t rows, Documents documents) const {
 LossSum PlannedLm::loss(Tape& tape, const Transformer& model, const Batch& batch, const ForwardOptions& options) const {
   if (pairs_) return pair_loss(tape, model, batch, options);
   if (replaced_) return replaced_->loss(tape, model, batch, options, 0);
+  if (next_sentence()) return next_sentence_loss(tape, model, batch, options);
   if (masked_) return masked_lm_loss(tape, model, batch, options);
   return causal_lm_loss(tape, model, batch, options, config_.objective().causal_lm());
 }
 
 Batch RandomTokensLm::training_batch(uint64_t first_sample, int64_t count) const {
   if (pairs()) return random_pairs(first_sample, count);
+  if (next_sentence()) return random_sentences(first_sample, count);
   const int64_t length = sequence();
   Batch batch;
   batch.tokens = host_integers({count, length});
@@ -67,6 +75,30 @@ Batch RandomTokensLm::training_batch(uint64_t first_sample, int64_t count) const
       if (masking() != nullptr) {
         batch.positions.data<int32_t>()[row * scored + i] = static_cast<int32_t>(row * length + i);
       }
+    }
+  }
+  return batch;
+}
+
+Batch RandomTokensLm::random_sentences(uint64_t first_sample, int64_t count) const {
+  const int64_t length = sequence();
+  const int64_t room = hidden_tokens_of_pair(length, *masking());
+  Batch batch = empty_next_sentence_batch(count, length, *masking());
+  batch.first_sample = first_sample;
+  std::fill_n(batch.end_key.data<int32_t>(), count * length, static_cast<int32_t>(length));
+  for (int64_t row = 0; row < count; ++row) {
+    const RandomStream stream{0, first_sample + static_cast<uint64_t>(row), 0};
+    int32_t* const tokens = batch.tokens.data<int32_t>() + row * length;
+    for (int64_t t = 0; t < length; ++t) {
+      tokens[t] = static_cast<int32_t>(stream.word(static_cast<uint64_t>(t)) %
+                                       static_cast<uint64_t>(config().model().vocabulary()));
+      batch.segments.data<int32_t>()[row * length + t] = 2 * t < length ? 0 : 1;
+    }
+    batch.answers.data<int32_t>()[row] = static_cast<int32_t>(row % 2);
+    for (int64_t i = row * room; i < (row + 1) * room; ++i) {
+      batch.targets.data<int32_t>()[i] = tokens[i - row * room];
+      batch.positions.data<int32_t>()[i] = static_cast<int32_t>(row * length + i - row * room);
+      batch.votes.data<int32_t>()[i] = static_cast<int32_t>(row % 2);
     }
   }
   return batch;

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/objective/masked_lm.h"
+#include "core/objective/next_sentence.h"
 #include "core/objective/objective.h"
 #include "core/objective/pair_batch.h"
 #include "core/objective/replaced_tokens.h"
@@ -34,6 +35,8 @@ class PlannedLm : public Objective {
   const RunConfig& config() const { return config_; }
   /// Null: causal, or pairs.
   const Masking* masking() const { return masked_ ? &masking_ : nullptr; }
+  /// Masked, with pairs of pieces of text.
+  bool next_sentence() const { return masked_ && config_.objective().masked_lm().next_sentence(); }
   /// Nothing: causal, or masked.
   const std::optional<PairShape>& pairs() const { return pairs_; }
 
@@ -53,6 +56,7 @@ class RandomTokensLm : public PlannedLm {
 
  private:
   Batch random_pairs(uint64_t first_sample, int64_t count) const;
+  Batch random_sentences(uint64_t first_sample, int64_t count) const;
 };
 
 }  // namespace tsugi

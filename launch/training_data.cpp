@@ -162,9 +162,15 @@ std::unique_ptr<Objective> make_language_objective(const DataFiles& files, RunCo
   if (learns_pairs(config.objective())) return make_denoising_objective(std::move(data), tokenizer.get(), config);
   if (config.objective().has_masked_lm()) {
     MaskedLanguageModel& masked = *config.mutable_objective()->mutable_masked_lm();
-    masked.set_mask_token(require_mask_token(masked.mask_token(), tokenizer.get(), config.model().vocabulary()));
-    return std::make_unique<MaskedLm>(std::move(data), config.batch().sequence(), config.seed(),
-                                      masking_of(masked, tokenizer.get(), config.model().vocabulary()));
+    const int64_t vocabulary = config.model().vocabulary();
+    resolve_tokens(masked, tokenizer.get(), vocabulary);
+    Masking masking = masking_of(masked, tokenizer.get(), vocabulary);
+    if (masked.next_sentence()) {
+      return std::make_unique<NextSentence>(std::move(data.train.front().file), std::move(data.validation),
+                                            config.batch().sequence(), config.seed(), std::move(masking),
+                                            pair_rule_of(masked, tokenizer.get(), vocabulary));
+    }
+    return std::make_unique<MaskedLm>(std::move(data), config.batch().sequence(), config.seed(), std::move(masking));
   }
   if (config.objective().has_replaced_token_detection()) {
     ReplacedTokenDetection& replaced = *config.mutable_objective()->mutable_replaced_token_detection();

@@ -25,8 +25,8 @@ struct DataFiles {
 DataFiles find_data(const DataConfig& config);
 
 /// Opens the data, fills in config.model.vocabulary (0: the tokenizer's or the file's, and what the objective's own ids
-/// need) and, for masked_lm, the mask token, for span_corruption and denoising the end token, and returns the
-/// objective.
+/// need) and, for masked_lm, the mask token and those around pieces, for span_corruption and denoising the end token,
+/// and returns the objective.
 std::unique_ptr<Objective> make_language_objective(const DataFiles& files, RunConfig& config);
 
 /// Sequences that a whole run takes.

@@ -193,7 +193,12 @@ class Complaints {
 
   std::vector<std::string> all() {
     shapes();
-    require(!model_.next_sentence_head(), "next_sentence_head", "false");
+    if (model_.next_sentence_head()) {
+      require(model_.family() == ModelConfig::BERT, "next_sentence_head", "false");
+      if (!model_.pooler()) add("model.next_sentence_head reads the pooled output: set model.pooler: true");
+      if (!model_.head_transform())
+        add("model.next_sentence_head needs model.head_transform: transformers has no class for it alone");
+    }
     if (model_.family() == ModelConfig::VIT) {
       images();
       // The class token comes first: without bidirectional it would see itself alone.

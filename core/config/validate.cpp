@@ -281,6 +281,27 @@ void check_replaced_tokens(RunConfig& config, std::vector<std::string>& complain
   }
 }
 
+void check_next_sentence(const RunConfig& config, std::vector<std::string>& complaints) {
+  const std::string name = "objective.masked_lm.next_sentence";
+  const ModelConfig& model = config.model();
+  if (model.family() != ModelConfig::BERT) {
+    complaints.push_back(name + " needs model.family: BERT");
+  } else if (!model.next_sentence_head()) {
+    complaints.push_back(name +
+                         " needs what tells pairs apart: set model.pooler: true and model.next_sentence_head: true");
+  } else if (model.segments() < 2) {
+    complaints.push_back(name + " needs " + with_value("model.segments", model.segments()) + " to be 2 or more");
+  }
+  if (config.batch().sequence() < 5) {
+    complaints.push_back(with_value("batch.sequence", config.batch().sequence()) +
+                         " has no room for [CLS], two pieces of text and a [SEP] behind each: " + name + " needs 5");
+  }
+  if (config.data().mixture_size() > 0) complaints.push_back(name + " takes one data.train, and no data.mixture");
+  if (config.data().packing() != DataConfig::CONTINUOUS || config.data().documents() != DataConfig::JOINED) {
+    complaints.push_back(name + " makes rows of pairs: leave out data.packing and data.documents");
+  }
+}
+
 void check_objective(RunConfig& config, std::vector<std::string>& complaints) {
   const ModelConfig& model = config.model();
   if (learns_pairs(config.objective())) return check_pairs(config, complaints);
@@ -318,7 +339,7 @@ void check_objective(RunConfig& config, std::vector<std::string>& complaints) {
   if (masked.mask_share() + masked.random_share() > 1.0) {
     complaints.push_back("objective.masked_lm.mask_share and random_share are more than 1 together");
   }
-  if (masked.next_sentence()) complaints.push_back("objective.masked_lm.next_sentence is not built");
+  if (masked.next_sentence()) check_next_sentence(config, complaints);
   if (!config.evaluation().multiple_choice().empty()) {
     complaints.push_back(
         "evaluation.multiple_choice asks for the likeliest continuation, which objective.masked_lm "

@@ -48,7 +48,8 @@ Batch shape_of_batch(int64_t rows, int64_t sequence, Documents documents) {
 Batch on_device(const Context& context, const Batch& batch) {
   Batch there = batch;
   for (Tensor* tensor : {&there.tokens, &there.targets, &there.positions, &there.first_key, &there.end_key,
-                         &there.patches, &there.decoder_tokens, &there.memory_end}) {
+                         &there.patches, &there.decoder_tokens, &there.memory_end, &there.segments, &there.first_places,
+                         &there.answers, &there.vote_rows, &there.votes}) {
     *tensor = on_device(context, *tensor);
   }
   return there;

@@ -26,6 +26,14 @@ struct Batch {
   /// for each of these what lies behind the last token of the encoder's that it sees; undefined: the end.
   Tensor decoder_tokens;
   Tensor memory_end;
+  /// Rows of two pieces of text (core/objective/next_sentence.h): the piece of each token, i32 [B, T]; where each row's
+  /// first token is, i32 [B], as in `positions`; whether the second piece is from elsewhere, i32 [B]; and for each of
+  /// `positions` its row, and that row's answer, i32 [N] (kIgnoreIndex where there is no target).
+  Tensor segments;
+  Tensor first_places;
+  Tensor answers;
+  Tensor vote_rows;
+  Tensor votes;
   uint64_t first_sample = 0;  ///< global index of row 0: the key of its random numbers
 };
 

@@ -21,7 +21,8 @@ inline constexpr const char* kFirstSentinelField = "first_sentinel_token_id";
 struct HuggingfaceModel {
   ModelConfig model;                ///< resolved
   std::vector<std::string> labels;  ///< of a classification head
-  /// "bos_token_id", "eos_token_id", "pad_token_id" and (ours) "mask_token_id" and "first_sentinel_token_id" as JSON
+  /// "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id" and (ours) "mask_token_id", "cls_token_id" and
+  /// "first_sentinel_token_id" as JSON
   /// text: a number, a list of numbers or null.
   std::map<std::string, std::string> token_ids;
   std::string dtype = "float32";  ///< of the stored weights, in PyTorch's words

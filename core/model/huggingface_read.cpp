@@ -294,6 +294,7 @@ void read_bert_heads(const JsonValue& json, ModelConfig& model) {
     if (body) model.set_head_transform(false);
     if (name == "ElectraForMaskedLM") model.set_head_transform(true);
     if (name == "ElectraModel") model.set_discriminator(false);
+    if (name == "BertForPreTraining") model.set_next_sentence_head(true);
     if (name == "BertForPreTraining" || (body && model.family() != ModelConfig::DISTILBERT)) model.set_pooler(true);
   }
 }
@@ -334,7 +335,8 @@ std::vector<std::string> read_labels(const JsonValue& json) {
 }
 
 void read_token_ids(const JsonValue& json, HuggingfaceModel& result) {
-  for (const char* field : {"bos_token_id", "eos_token_id", "pad_token_id", "mask_token_id", kFirstSentinelField}) {
+  for (const char* field : {"bos_token_id", "eos_token_id", "pad_token_id", "mask_token_id", "cls_token_id",
+                            "sep_token_id", kFirstSentinelField}) {
     if (!json.has(field)) continue;
     const JsonValue value = json.require(field);
     if (value.is_array()) {

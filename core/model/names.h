@@ -22,6 +22,8 @@ struct TensorNames {
   /// Of a transformed head: dense layer, norm, and the vocabulary's bias (whole name).
   std::string transform, transform_norm, output_bias;
   std::string pooler;
+  /// Behind it: whether a second piece of text follows the first.
+  std::string next_sentence = "cls.seq_relationship";
   std::string discriminator_dense, discriminator;
   /// A classifier: its projection, and the dense layer before it (empty: none, or the pooler).
   std::string classifier = "score", classifier_dense;

@@ -115,6 +115,12 @@ Transformer::Transformer(ModelConfig config, ParameterStore& store, bool output_
   const Shape table{config.vocabulary(), config.width()};
   const int64_t padded = padded_vocabulary(config);
   if (output_head && !images) declare_head(store);
+  if (config.next_sentence_head()) {
+    next_sentence_bias_ =
+        store.add(names.next_sentence + ".bias", {2}, {Initialization::Kind::kZeros}, false, kVocabularyPadding);
+    next_sentence_weight_ =
+        store.add(names.next_sentence + ".weight", {2, config.width()}, normal, true, kVocabularyPadding);
+  }
   if (config.pooler()) {
     pooler_ = Linear::declare(store, {.names = {names.pooler},
                                       .in = config.width(),
@@ -308,6 +314,11 @@ Variable Transformer::head_input(Tape& tape, const Variable& rows) const {
 Variable Transformer::discriminated(Tape& tape, const Variable& rows) const {
   CHECK(discriminator_.weight.defined()) << "declared without a discriminator";
   return discriminator_.forward(tape, discriminator_dense_.forward(tape, rows, elementwise(config_.activation())));
+}
+
+Variable Transformer::pooler_output(Tape& tape, const Variable& rows) const {
+  CHECK(pooler_.weight.defined()) << "a model without a pooler";
+  return pooler_.forward(tape, rows, Activation::kTanh);
 }
 
 Tensor Transformer::logits(const Context& context, const Tensor& hidden) const {

@@ -80,6 +80,10 @@ class Transformer {
   /// hidden() must come first in the backward pass, before hidden() says that its gradient is complete.
   Variable embedded(Tape& tape, const Tensor& tokens, const ForwardOptions& options, int64_t first_position = 0) const;
 
+  /// What stands for whole texts: rows of hidden() of their first tokens [R, width] through BERT's pooler, a dense
+  /// layer and tanh. Needs model.pooler.
+  Variable pooler_output(Tape& tape, const Variable& rows) const;
+
   /// The scores of the vocabulary, soft-capped if the model does: rows of hidden() [R, width] → f32 [R, padded
   /// vocabulary], of which the columns beyond the vocabulary mean nothing. For inference; training never holds them
   /// all.
@@ -97,6 +101,10 @@ class Transformer {
   const Parameter& output_weight() const { return config_.tied() ? token_embedding_ : output_; }
   /// [padded vocabulary]; undefined: none.
   const Parameter& output_bias() const { return output_bias_; }
+  /// [padded 2, width] and [padded 2], behind pooler_output(): scores of 0, the second piece of text follows the first,
+  /// and 1, it is from elsewhere (transformers' BertForPreTraining). Undefined without model.next_sentence_head.
+  const Parameter& next_sentence_weight() const { return next_sentence_weight_; }
+  const Parameter& next_sentence_bias() const { return next_sentence_bias_; }
   /// Undefined in rotary models.
   const Parameter& position_embedding() const { return position_embedding_; }
   const std::vector<Block>& blocks() const { return stack_.blocks; }
@@ -128,6 +136,9 @@ class Transformer {
   Linear pooler_;
   Linear discriminator_dense_;  ///< undefined weight: none
   Linear discriminator_;
+
+  Parameter next_sentence_weight_;
+  Parameter next_sentence_bias_;
   int output_unit_ = -1;  ///< of all these; none: tied and plain, or not declared
   Stack stack_;           ///< the encoder's where there are two
   Stack decoder_;         ///< no blocks: none

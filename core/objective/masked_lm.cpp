@@ -35,14 +35,7 @@ void fill_ends(const int32_t* first_key, int64_t used, int64_t sequence, int32_t
 Variable scored_rows(Tape& tape, const Transformer& model, const Batch& batch, ForwardOptions options) {
   options.first_key = batch.first_key;
   options.end_key = batch.end_key;
-  return model.head_input(tape, select_rows(tape, model.hidden(tape, batch.tokens, options), batch.positions));
-}
-
-LossSum loss_of_rows(Tape& tape, const Transformer& model, const Variable& rows, const Tensor& targets) {
-  CrossEntropyOptions options;
-  options.soft_cap = model.config().logit_soft_cap();
-  return cross_entropy_loss(tape, rows, model.output_weight(), targets, model.config().vocabulary(), {}, options,
-                            model.output_bias());
+  return masked_rows(tape, model, model.hidden(tape, batch.tokens, options), batch.positions);
 }
 
 }  // namespace
@@ -124,9 +117,8 @@ LossSum MaskedLm::loss(Tape& tape, const Transformer& model, const Batch& batch,
 EvaluationSum MaskedLm::evaluate(Tape& tape, const Transformer& model, const Batch& batch) const {
   const Variable rows = scored_rows(tape, model, batch, {});
   EvaluationSum sum;
-  sum.loss = loss_of_rows(tape, model, rows, batch.targets);
-  sum.correct = count_right(tape.context(), as_matrix(rows.value), model.output_weight(), model.output_bias(),
-                            batch.targets, model.config().vocabulary());
+  sum.loss = masked_rows_loss(tape, model, rows, batch.targets);
+  sum.correct = masked_rows_right(tape.context(), model, rows, batch.targets);
   return sum;
 }
 
@@ -146,7 +138,24 @@ Batch shape_of_masked_batch(int64_t rows, int64_t sequence, Documents documents,
 }
 
 LossSum masked_lm_loss(Tape& tape, const Transformer& model, const Batch& batch, ForwardOptions options) {
-  return loss_of_rows(tape, model, scored_rows(tape, model, batch, std::move(options)), batch.targets);
+  return masked_rows_loss(tape, model, scored_rows(tape, model, batch, std::move(options)), batch.targets);
+}
+
+Variable masked_rows(Tape& tape, const Transformer& model, const Variable& hidden, const Tensor& positions) {
+  return model.head_input(tape, select_rows(tape, hidden, positions));
+}
+
+LossSum masked_rows_loss(Tape& tape, const Transformer& model, const Variable& rows, const Tensor& targets) {
+  CrossEntropyOptions options;
+  options.soft_cap = model.config().logit_soft_cap();
+  return cross_entropy_loss(tape, rows, model.output_weight(), targets, model.config().vocabulary(), {}, options,
+                            model.output_bias());
+}
+
+int64_t masked_rows_right(const Context& context, const Transformer& model, const Variable& rows,
+                          const Tensor& targets) {
+  return count_right(context, as_matrix(rows.value), model.output_weight(), model.output_bias(), targets,
+                     model.config().vocabulary());
 }
 
 }  // namespace tsugi

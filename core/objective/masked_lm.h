@@ -51,4 +51,11 @@ Batch shape_of_masked_batch(int64_t rows, int64_t sequence, Documents documents,
 /// Σ of the losses of batch.targets at batch.positions; on meta contexts too.
 LossSum masked_lm_loss(Tape& tape, const Transformer& model, const Batch& batch, ForwardOptions options);
 
+/// The outputs of hidden() at `positions`, ready for the projection to the vocabulary; Σ of the losses of `targets`
+/// there; and how many of these are the likeliest token.
+Variable masked_rows(Tape& tape, const Transformer& model, const Variable& hidden, const Tensor& positions);
+LossSum masked_rows_loss(Tape& tape, const Transformer& model, const Variable& rows, const Tensor& targets);
+int64_t masked_rows_right(const Context& context, const Transformer& model, const Variable& rows,
+                          const Tensor& targets);
+
 }  // namespace tsugi

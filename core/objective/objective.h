@@ -63,6 +63,8 @@ class Objective {
   virtual double scored_share() const { return 1.0; }
   /// The token files that it learns from; null where it learns from something else.
   virtual const TrainingData* training_data() const { return nullptr; }
+  /// What it learns from in words, where that is nothing of the above.
+  virtual std::string describe_data() const { return {}; }
 
   /// A batch of `rows` without content, as those below are: what a dry run needs. `documents`: what the run's
   /// configuration says of them.

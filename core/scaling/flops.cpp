@@ -43,6 +43,7 @@ ParameterCount count_parameters(const ModelConfig& model) {
   if (model.family() == ModelConfig::VIT) count.total += width;  // the class token
   if (model.pooler()) count.total += width * width + width;
   if (model.discriminator()) count.total += width * width + width + width + 1;
+  if (model.next_sentence_head()) count.total += 2 * width + 2;
   return count;
 }
 
@@ -54,6 +55,11 @@ FlopsPerToken flops_per_token(const ModelConfig& model, int64_t sequence, double
   const double per_key = 12.0 * model.heads() * model.head_dim();
   const auto length = static_cast<double>(sequence);
   FlopsPerToken flops{products, products};
+  if (model.next_sentence_head()) {  // a row of each text
+    const auto width = static_cast<double>(model.width());
+    flops.palm += 6.0 * (width + 2.0) * width / length;
+    flops.causal = flops.palm;
+  }
   for (int64_t layer = 0; layer < model.layers(); ++layer) {
     const auto window = static_cast<double>(attention_window(model, layer));
     const double keys = window > 0.0 ? std::min(window, length) : length;

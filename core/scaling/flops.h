@@ -23,6 +23,7 @@ ParameterCount count_parameters(const ModelConfig& model);
 /// layers of H query heads of width Q. Only `scored_share` of the tokens take part in the products of the head. Fewer
 /// key heads save memory, no FLOPs. In a layer with a sliding window w < T the keys of a query are w instead of T, and
 /// w - w²/(2T) on average instead of T/2. In a bidirectional model all keys are seen, and the conventions agree.
+/// With a head for pairs of texts, the pooler and it once in T tokens.
 /// Encoder–decoders: for one token of the input, with `scored_share` tokens of a target to each, which go through the
 /// decoder and the head, see those before them and all of the input.
 struct FlopsPerToken {

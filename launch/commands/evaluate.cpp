@@ -46,6 +46,8 @@ struct EvaluateOptions {
   double mask_share = 0.8;
   double random_share = 0.1;
   double mean_span = 3.0;
+  bool next_sentence = false;
+  double short_share = 0.1;
   int threads = 0;
   bool json = false;
 };
@@ -174,6 +176,7 @@ class LogitsFile {
     ForwardOptions options;
     options.first_key = batch.first_key;
     options.end_key = batch.end_key;
+    options.segments = batch.segments;
     Variable hidden = batch.decoder_tokens.defined() ? decoded_pairs(tape, *opened_.model, batch, {})
                                                      : opened_.model->hidden(tape, batch.tokens, options);
     if (batch.positions.defined()) hidden = select_rows(tape, hidden, batch.positions);
@@ -212,10 +215,16 @@ EvaluationSum evaluate_objective(const EvaluateOptions& options, ModelFolder& op
     total.loss.sum += sum.loss.sum;
     total.loss.count += sum.loss.count;
     total.correct += sum.correct;
+    total.scores.resize(sum.scores.size());
+    for (size_t i = 0; i < sum.scores.size(); ++i) {
+      total.scores[i].add(sum.scores[i].sum, sum.scores[i].count);
+    }
   }
   if (logits) logits->commit();
   return total;
 }
+
+double mean_of(const Average& score) { return score.sum / std::max(score.count, 1.0); }
 
 void check_sequence(const EvaluateOptions& options, const ModelConfig& model) {
   if (options.sequence <= model.context()) return;
@@ -223,8 +232,9 @@ void check_sequence(const EvaluateOptions& options, const ModelConfig& model) {
                                     " is longer than the model's context of " + std::to_string(model.context()));
 }
 
-/// How well hidden tokens were restored.
-void print_restored(const EvaluateOptions& options, const EvaluationSum& total, const char* unit) {
+/// How well hidden tokens were restored, and what else `objective` counts.
+void print_restored(const EvaluateOptions& options, const Objective& objective, const EvaluationSum& total,
+                    const char* unit) {
   const auto count = static_cast<double>(std::max<int64_t>(total.loss.count, 1));
   const double loss = total.loss.sum / count;
   const double share = static_cast<double>(total.correct) / count;
@@ -234,11 +244,35 @@ void print_restored(const EvaluateOptions& options, const EvaluationSum& total, 
     json["perplexity"] = std::exp(loss);
     json["accuracy"] = share;
     json["tokens"] = total.loss.count;
+    for (size_t i = 0; i < total.scores.size(); ++i) {
+      json[objective.score_names()[i]] = mean_of(total.scores[i]);
+      json["pairs"] = static_cast<int64_t>(total.scores[i].count);
+    }
     std::cout << json.dump() << std::endl;
   } else {
     std::cout << "loss " << loss << " " << unit << ", accuracy " << share << ", over " << total.loss.count
               << " tokens of " << options.tokens << std::endl;
+    for (size_t i = 0; i < total.scores.size(); ++i) {
+      std::cout << objective.score_names()[i] << " " << mean_of(total.scores[i]) << ", over " << total.scores[i].count
+                << " pairs of pieces" << std::endl;
+    }
   }
+}
+
+/// What an encoder restores of pairs of pieces of text, and whether it knows which of them follow each other. `masked`
+/// knows all but the tokens around pieces.
+int evaluate_pieces(const EvaluateOptions& options, ModelFolder& opened, const TokenFile& file, int64_t sequence,
+                    MaskedLanguageModel masked, const Tokenizer* tokenizer) {
+  const int64_t vocabulary = opened.description.model.vocabulary();
+  masked.set_short_share(options.short_share);
+  masked.set_cls_token(said_token(opened.description, "cls_token_id"));
+  masked.set_sep_token(said_token(opened.description, "sep_token_id"));
+  resolve_tokens(masked, tokenizer, vocabulary);
+  const NextSentence objective(file, file, sequence, 0, masking_of(masked, tokenizer, vocabulary),
+                               pair_rule_of(masked, tokenizer, vocabulary));
+  print_restored(options, objective, evaluate_objective(options, opened, objective, nullptr),
+                 "nats per hidden token and pair");
+  return 0;
 }
 
 /// What an encoder restores.
@@ -250,15 +284,17 @@ int evaluate_masked(const EvaluateOptions& options, ModelFolder& opened, const T
   masked.set_mask_share(options.mask_share);
   masked.set_random_share(options.random_share);
   masked.set_mask_token(checkpoint_mask_token(options.mask_token, opened.description, tokenizer.get()));
+  masked.set_next_sentence(options.next_sentence);
   if (options.mask_share + options.random_share > 1.0) {
     throw Error(ExitCode::kUsage, "--mask-share and --random-share are more than 1 together");
   }
+  if (options.next_sentence) return evaluate_pieces(options, opened, file, sequence, masked, tokenizer.get());
   LanguageData data;
   data.train.push_back({file, 1.0});
   data.validation = file;
   const MaskedLm objective(std::move(data), sequence, 0,
                            masking_of(masked, tokenizer.get(), opened.description.model.vocabulary()));
-  print_restored(options, evaluate_objective(options, opened, objective, nullptr), "nats per hidden token");
+  print_restored(options, objective, evaluate_objective(options, opened, objective, nullptr), "nats per hidden token");
   return 0;
 }
 
@@ -278,7 +314,7 @@ int evaluate_spans(const EvaluateOptions& options, ModelFolder& opened, const To
   data.validation = file;
   const std::unique_ptr<Objective> objective = make_denoising_objective(std::move(data), tokenizer.get(), config);
   const EvaluationSum total = evaluate_objective(options, opened, *objective, nullptr);
-  print_restored(options, total, "nats per token of the targets");
+  print_restored(options, *objective, total, "nats per token of the targets");
   return 0;
 }
 
@@ -286,6 +322,10 @@ int evaluate_tokens(const EvaluateOptions& options) {
   ModelFolder opened = open_model(options.checkpoint, options.threads);
   opened.require_language_model();
   check_sequence(options, opened.description.model);
+  if (options.next_sentence && !opened.description.model.next_sentence_head()) {
+    throw Error(ExitCode::kData, opened.path + " has no head that tells whether texts follow each other",
+                "transformers calls a model that has one BertForPreTraining; leave out --next-sentence");
+  }
   const int64_t vocabulary = opened.description.model.vocabulary();
   const int64_t sequence = options.sequence > 0 ? options.sequence : opened.description.model.context();
   const TokenFile file = TokenFile::open(options.tokens);
@@ -347,9 +387,10 @@ void add_evaluate(Command app) {
       "evaluate", "Loss, perplexity and bits per byte on a token file; accuracy on questions or labelled texts");
   command.option("--checkpoint", options->checkpoint, "checkpoint folder, or run directory (newest)").required();
   Command what = command.group("data", "What to evaluate on");
-  what.option("--tokens", options->tokens,
-              "token file (.bin): loss, perplexity, and bits per byte of text where the checkpoint has a tokenizer; of "
-              "an encoder, loss and accuracy of hidden tokens, with a decoder of spans");
+  const Option tokens = what.option(
+      "--tokens", options->tokens,
+      "token file (.bin): loss, perplexity, and bits per byte of text where the checkpoint has a tokenizer; of an "
+      "encoder, loss and accuracy of hidden tokens, with a decoder of spans");
   Option questions =
       what.option("--multiple-choice", options->questions,
                   "JSONL of questions as in HellaSwag (ctx, endings, label): accuracy of the likeliest ending");
@@ -388,6 +429,14 @@ void add_evaluate(Command app) {
       .show_default()
       .range(1.0, 1e6);
   command.option("--random-share", options->random_share, "and the share that becomes any token")
+      .show_default()
+      .range(0.0, 1.0);
+  Option pairs = command.flag(
+      "--next-sentence", options->next_sentence,
+      "encoders with a head for it: in pairs of pieces of documents, and how many it knows to follow each other");
+  pairs.needs(tokens);
+  command.option("--short-share", options->short_share, "of these pairs, those shorter than the sequence")
+      .needs(pairs)
       .show_default()
       .range(0.0, 1.0);
   command.option("--threads", options->threads, "0: all CPUs").show_default().range(0, 4096);

@@ -62,8 +62,12 @@ int plan(const PlanOptions& options) {
   } else if (config.model().vocabulary() == 0 || config.data().mixture_size() > 0 ||
              config.data().packing() != DataConfig::CONTINUOUS) {
     const auto language = make_language_objective(find_data(config.data()), config);
-    shares = language->training_data()->shares(samples_of_run(config));
-    data = describe_data(*language->training_data(), config);
+    if (const TrainingData* const known = language->training_data(); known != nullptr) {
+      shares = known->shares(samples_of_run(config));
+      data = describe_data(*known, config);
+    } else {
+      data = language->describe_data() + "\n";
+    }
   }
   if (options.ranks > config.batch().micro_batches()) {
     throw Error(ExitCode::kUsage, "--ranks " + std::to_string(options.ranks) + " is more than batch.micro_batches, " +

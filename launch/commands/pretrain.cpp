@@ -97,6 +97,10 @@ int pretrain(World& world, const PretrainOptions& options) {
       throw Error(ExitCode::kUsage, "the configuration has an adapter, but there are no weights to adapt",
                   "name them with --init-from");
     }
+    if (options.graphs && config.objective().masked_lm().next_sentence()) {
+      throw Error(ExitCode::kUsage, "CUDA graphs are built for one loss, and objective.masked_lm.next_sentence has two",
+                  "leave out --graphs");
+    }
     chosen = choose_device(config.compute(), world);
     if (options.graphs) recorder = make_recorder(chosen);
     if (learns_from_images(config.objective())) {
@@ -110,6 +114,7 @@ int pretrain(World& world, const PretrainOptions& options) {
     } else {
       files = find_data(config.data());
       objective = make_language_objective(files, config);
+      data_description = objective->describe_data();
     }
     if (!config.evaluation().multiple_choice().empty()) {
       questions = read_multiple_choice_jsonl(config.evaluation().multiple_choice());
@@ -155,6 +160,10 @@ int pretrain(World& world, const PretrainOptions& options) {
   description.dtype = "float32";
   if (const auto hiding = hiding_of(config.objective())) {
     description.token_ids["mask_token_id"] = std::to_string(hiding->mask_token());
+    if (config.objective().masked_lm().next_sentence()) {
+      description.token_ids["cls_token_id"] = std::to_string(hiding->cls_token());
+      description.token_ids["sep_token_id"] = std::to_string(hiding->sep_token());
+    }
   }
   add_pair_tokens(config.objective(), description);
   trainer.texts = checkpoint_texts(description, files.tokenizer, initial, config.adapter());

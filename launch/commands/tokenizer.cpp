@@ -133,6 +133,9 @@ struct TrainOptions {
   std::vector<std::string> text;
   std::string out;
   std::string pattern = "llama3";
+  std::string model = "bpe";
+  bool cased = false;
+  int64_t alphabet = 1000;
   std::string field = "text";
   BpeTrainingOptions training;
   PieceCounter::Options pieces;
@@ -218,6 +221,12 @@ void train(TrainOptions options) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };
   options.pieces.pattern = *pattern_of_name(options.pattern);
+  const BertNormalizer bert{.lowercase = !options.cased};
+  const bool words = options.model == "wordpiece";
+  if (words) {
+    options.pieces.bert = bert;
+    options.training.wordpiece_alphabet = options.alphabet;
+  }
   ThreadPool pool(options.threads > 0 ? options.threads : static_cast<int>(allowed_cpus().size()));
   PieceCounter counter(pool, options.pieces);
   count_files(options, counter);
@@ -226,7 +235,8 @@ void train(TrainOptions options) {
   const BpeVocabulary vocabulary = train_bpe(counter, options.training);
   std::filesystem::create_directories(options.out);
   write_file_durably((std::filesystem::path(options.out) / "tokenizer.json").string(),
-                     bpe_tokenizer_json(vocabulary, options.training, options.pieces));
+                     words ? wordpiece_tokenizer_json(vocabulary, options.training, bert)
+                           : bpe_tokenizer_json(vocabulary, options.training, options.pieces));
   const double total = seconds();
   if (options.json) {
     std::cout << dump({{"vocabulary", vocabulary.names.size()},
@@ -255,7 +265,7 @@ void train(TrainOptions options) {
 
 void add_train(Command tokenizer) {
   const auto options = std::make_shared<TrainOptions>();
-  Command command = tokenizer.subcommand("train", "A byte-level BPE vocabulary from text");
+  Command command = tokenizer.subcommand("train", "A vocabulary from text: byte-level BPE, or WordPiece");
   command
       .option("--text", options->text,
               "what prepare reads: text files, each a document; .jsonl, an object a line; .gz and .zst of both; "
@@ -264,14 +274,22 @@ void add_train(Command tokenizer) {
   command.option("--field", options->field, "of JSON lines: the member that is the text").show_default();
   command.option("--out", options->out, "folder to write tokenizer.json to; made if it is not there").required();
   command.option("--vocabulary", options->training.vocabulary, "tokens in all").show_default();
-  command.option("--pattern", options->pattern, "how text is cut before pairs are merged")
+  command.option("--model", options->model, "bpe: of bytes; wordpiece: of characters, as BERT's")
       .show_default()
-      .one_of({"gpt2", "llama3", "qwen2", "o200k"});
-  command.option("--special", options->training.special_tokens, "special tokens; they have the first ids")
-      .show_default();
+      .one_of({"bpe", "wordpiece"});
+  const Option cased = command.flag("--cased", options->cased, "wordpiece: keep capital letters and accents");
+  const Option alphabet =
+      command.option("--alphabet", options->alphabet, "wordpiece: so many characters, the most frequent, are no [UNK]");
+  Option(alphabet).show_default().range(int64_t{1}, int64_t{1} << 21);
+  const Option pattern = command.option("--pattern", options->pattern, "how text is cut before pairs are merged");
+  Option(pattern).show_default().one_of({"gpt2", "llama3", "qwen2", "o200k"});
+  const Option special =
+      command.option("--special", options->training.special_tokens,
+                     "special tokens; they have the first ids (wordpiece: [PAD] [UNK] [CLS] [SEP] [MASK])");
+  Option(special).show_default();
   command.option("--min-frequency", options->training.min_frequency, "pairs that occur less often are not merged")
       .show_default();
-  command.flag("--nfc", options->pieces.nfc, "compose characters first (Unicode NFC)");
+  const Option nfc = command.flag("--nfc", options->pieces.nfc, "compose characters first (Unicode NFC)");
   command.flag("--lines", options->lines, "each line is a document, as Hugging Face's train() has it");
   command
       .option("--most-pieces", options->pieces.most_pieces,
@@ -280,7 +298,15 @@ void add_train(Command tokenizer) {
       .range(int64_t{1} << 10, int64_t{1} << 30);
   command.option("--threads", options->threads, "0: all CPUs").show_default().range(0, 1024);
   command.flag("--json", options->json, "print the result as one JSON object, and nothing else");
-  command.run([options] { return train(*options), 0; });
+  command.run([=] {
+    const bool words = options->model == "wordpiece";
+    for (const Option& other : words ? std::vector{pattern, nfc} : std::vector{cased, alphabet}) {
+      if (!other.given()) continue;
+      throw Error(ExitCode::kUsage, other.name() + " has no meaning with --model " + options->model);
+    }
+    if (words && !special.given()) options->training.special_tokens = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
+    return train(*options), 0;
+  });
 }
 
 Command add_codec(Command tokenizer, const char* name, const char* description,

@@ -38,6 +38,44 @@ train DISTILBERT distilbert 2 1
 run=$WORK/one-FP32
 grep -q '"validation_accuracy":' "$run.json" || fail "no accuracy"
 
+echo "- pairs of pieces of documents, and whether they follow each other"
+marks="mask_token: $vocabulary cls_token: $((vocabulary + 1)) sep_token: $((vocabulary + 2))"
+sed -E "s/^model .*/model { family: BERT pooler: true next_sentence_head: true layers: 2 heads: 2 width: 32 context: 32 dropout: 0.1 vocabulary: $((vocabulary + 3)) }/" \
+  "$WORK/config" > "$WORK/PAIRS"
+echo "objective { masked_lm { next_sentence: true $marks } }" >> "$WORK/PAIRS"
+train PAIRS pairs-1 1 1
+train PAIRS pairs-2 2 2
+same_run "$WORK/pairs-1" "$WORK/pairs-2"
+rm -r "$WORK/pairs-2/checkpoints/step-00000008"
+train PAIRS pairs-2 3 1
+same_run "$WORK/pairs-1" "$WORK/pairs-2"
+grep -q '"next_sentence_accuracy":' "$WORK/pairs-1/metrics.jsonl" || fail "pairs are not reported"
+"$TSUGI" evaluate --checkpoint "$WORK/pairs-1" --tokens "$WORK/data/validation.bin" --next-sentence --sequences 20 --json > "$WORK/said"
+expect_said '"pairs":20'
+[ "$(grep -oE '"next_sentence_accuracy":[0-9.]+' "$WORK/said")" = "$(grep -oE '"next_sentence_accuracy":[0-9.]+' "$WORK/pairs-1.json")" ] ||
+  fail "evaluate and training differ about pairs"
+"$TSUGI" export --checkpoint "$WORK/pairs-1" --out "$WORK/pairs-out" --json > /dev/null
+grep -q BertForPreTraining "$WORK/pairs-out/config.json" || fail "exported without its heads"
+"$TSUGI" import --from "$WORK/pairs-out" --out "$WORK/pairs-in" --json > /dev/null
+cmp "$WORK/pairs-in/model.safetensors" "$(last_checkpoint "$WORK/pairs-1")/model.safetensors" || fail "export and import changed weights"
+train PAIRS pairs-more 1 1 steps=2 --init-from "$WORK/pairs-out"
+expect_code 3 "$TSUGI" evaluate --checkpoint "$run" --tokens "$WORK/data/validation.bin" --next-sentence
+expect_said 'no head that tells'
+expect_code 2 "$TSUGI" pretrain --config "$WORK/PAIRS" --set objective.masked_lm.cls_token=-1 --out "$WORK/no"
+expect_said 'no special token "\[CLS\]"'
+expect_code 0 "$TSUGI" plan --config "$WORK/PAIRS" --json
+expect_code 0 "$TSUGI" bench step --config "$WORK/PAIRS" --steps 1 --warm-up 0 --json
+# With a vocabulary that has all these tokens, they need not be said.
+"$TSUGI" tokenizer train --model wordpiece --text "$WORK/text" --out "$WORK/wordpiece" --vocabulary 120 --json > /dev/null
+expect_code 2 "$TSUGI" tokenizer train --model wordpiece --nfc --text "$WORK/text" --out "$WORK/no"
+expect_said 'nfc has no meaning'
+"$TSUGI" prepare --text "$WORK/text" --tokenizer "$WORK/wordpiece" --out "$WORK/pieces" --json > /dev/null 2>&1
+train PAIRS pieces 1 1 steps=2 "data.train=$WORK/pieces" model.vocabulary=0 objective.masked_lm.mask_token=-1 \
+  objective.masked_lm.cls_token=-1 objective.masked_lm.sep_token=-1
+expect_code 0 "$TSUGI" fill-mask --checkpoint "$WORK/pieces" --text "The quick brown [MASK] jumps" --json
+expect_code 0 "$TSUGI" evaluate --checkpoint "$WORK/pieces" --tokens "$WORK/pieces/validation.bin" --next-sentence --json
+expect_said '"next_sentence_accuracy":'
+
 echo "- evaluation, as in training"
 value() { grep -oE "\"$1\":[0-9.e-]+" "$2" | head -n 1 | cut -d: -f2; }
 "$TSUGI" evaluate --checkpoint "$run" --tokens "$WORK/data/validation.bin" --sequence 32 --sequences 20 --json > "$WORK/evaluated"

@@ -60,7 +60,8 @@ TEST(Families, PublishedEncoderSizes) {
   EXPECT_EQ(size("family: DISTILBERT vocabulary: 30522 layers: 6 heads: 12 width: 768 context: 512 "
                  "head_transform: false"),
             66362880);
-  // BertForPreTraining has 2·768 + 2 more: whether the second segment follows the first.
+  // BertForPreTraining, with 2·768 + 2 for whether the second segment follows the first, and without.
+  EXPECT_EQ(size("family: BERT vocabulary: 30522 pooler: true next_sentence_head: true" + base), 110106428);
   EXPECT_EQ(size("family: BERT vocabulary: 30522 pooler: true" + base), 110106428 - 1538);
 }
 

@@ -166,6 +166,27 @@ put("tokenizer", "replace_grows", tokenizer(normalizer={"type": "Sequence", "nor
 put("tokenizer", "replace_empty", tokenizer(normalizer={"type": "Replace", "pattern": {"String": ""}, "content": "x"}))
 put("tokenizer", "sequence_deep", tokenizer(normalizer=json.loads('{"type":"Sequence","normalizers":[' * 30 + "]}" * 30)))
 put("tokenizer", "unknown_normalizer", tokenizer(normalizer={"type": "Lowercase"}))
+
+def wordpiece(model=None, **changes):
+    document = json.loads(tokenizer())
+    document |= {"normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None, "lowercase": True},
+                 "pre_tokenizer": {"type": "BertPreTokenizer"}, "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+                 "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
+                           "vocab": {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "un": 3, "##a": 4, "##ff": 5, "##able": 6, ".": 7, "é": 8}} | (model or {}),
+                 "added_tokens": [added(name, id) for id, name in enumerate(["[UNK]", "[CLS]", "[SEP]"])]}
+    document |= changes
+    return json.dumps(document)
+
+
+put("tokenizer", "wordpiece_valid", wordpiece())
+put("tokenizer", "wordpiece_processing", wordpiece(post_processor={"type": "BertProcessing", "sep": ["[SEP]", 2], "cls": ["[CLS]", 1]}))
+put("tokenizer", "wordpiece_without_unknown", wordpiece({"unk_token": "<unk>"}))
+put("tokenizer", "wordpiece_long_words", wordpiece({"max_input_chars_per_word": 2**62}))
+put("tokenizer", "wordpiece_no_words", wordpiece({"max_input_chars_per_word": 0}))
+put("tokenizer", "wordpiece_no_prefix", wordpiece({"continuing_subword_prefix": ""}, decoder={"type": "WordPiece", "prefix": "", "cleanup": False}))
+put("tokenizer", "wordpiece_long_token", wordpiece({"max_input_chars_per_word": 10000, "vocab": {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "a": 3, "##" + "a" * 5000: 4}},
+                                                   pre_tokenizer=None, normalizer=None))
+put("tokenizer", "wordpiece_odd_normalizer", wordpiece(normalizer={"type": "BertNormalizer", "clean_text": 1}))
 put("tokenizer", "bad_utf8", tokenizer().encode().replace(b'"a b"', b'"\xff \xfe"'))
 
 # --- text

@@ -2,10 +2,10 @@
 """Our BPE against Hugging Face `tokenizers`: the same ids for the same tokenizer.json, the same text back, and
 the same merges from the same text.
 
-    check_tokenizer.py TSUGI [--lines 20000] [--seed 0] [--text FILE…] [--write]
+    check_tokenizer.py TSUGI [--lines 20000] [--seed 0] [--text FILE…] [--write] [--only-wordpiece]
 
 For each pre-tokenizer (GPT-2, Llama 3, Qwen 2, o200k and files with every other element that is read) a vocabulary is
-trained by `tokenizers` and one by `tsugi tokenizer train`; both encode the same lines of mixed Unicode in both programs.
+trained by `tokenizers` and one by `tsugi tokenizer train`, of BPE and of WordPiece; both encode the same lines of mixed Unicode in both programs.
 --write stores a small sample as the golden files of tests/core/data/bpe_tokenizer_test.cpp. Run by hand.
 
 Made with tokenizers 0.23.3 and transformers 5.23.0.
@@ -158,6 +158,81 @@ def check_fallback(tsugi, folder, corpus, lines, seed):
         for one, got in zip(ids, texts):
             assert got == tokenizer.decode(one, skip_special_tokens=False), (name, one, got)
         print(f"{name}: {len(ids)} lists of random ids decoded alike")
+
+
+BERT_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def wordpiece_forms():
+    """Name → a tokenizer without a vocabulary: BERT's two, and one with every option another."""
+    plain = {
+        "uncased": (normalizers.BertNormalizer(), decoders.WordPiece(), 100),
+        "cased": (normalizers.BertNormalizer(lowercase=False, strip_accents=False), decoders.WordPiece(cleanup=False), 100),
+        "accents": (normalizers.BertNormalizer(clean_text=False, handle_chinese_chars=False, strip_accents=False),
+                    decoders.WordPiece(), 12),
+    }
+    result = {}
+    for name, (normalizer, decoder, longest) in plain.items():
+        tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=longest))
+        tokenizer.normalizer = normalizer
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.decoder = decoder
+        result[name] = tokenizer
+    return result
+
+
+def train_wordpiece(name, tokenizer, lines, size, characters, finished=True):
+    trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=BERT_SPECIAL, show_progress=False,
+                                        limit_alphabet=characters)
+    tokenizer.train_from_iterator(lines, trainer)
+    document = json.loads(tokenizer.to_str())
+    document["model"]["max_input_chars_per_word"] = 12 if name == "accents" else 100  # training forgets it
+    tokenizer = Tokenizer.from_str(json.dumps(document))
+    ids = {token: tokenizer.token_to_id(token) for token in BERT_SPECIAL}
+    if name == "cased":
+        tokenizer.post_processor = processors.BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
+    else:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+            special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])])
+    if name == "accents":
+        tokenizer.add_tokens([AddedToken("tokeñ", normalized=True, single_word=True), AddedToken("<mask>", lstrip=True)])
+    return tokenizer
+
+
+def check_wordpiece(tsugi, folder, corpus, lines, seed):
+    rng = random.Random(seed)
+    for name, tokenizer in wordpiece_forms().items():
+        tokenizer = train_wordpiece(name, tokenizer, corpus, 4000, 1500)
+        path = folder / f"wordpiece_{name}.json"
+        tokenizer.save(str(path))
+        compare(tsugi, f"WordPiece {name} (their vocabulary)", path, lines)
+        size = tokenizer.get_vocab_size()
+        ids = [[rng.randrange(size) for _ in range(rng.randrange(1, 12))] for _ in range(3000)]
+        # A text that begins with a token that goes on with a word: theirs begins with ##.
+        ids = [one for one in ids if not tokenizer.id_to_token(one[0]).startswith("##")]
+        texts = [value["text"] for value in run(tsugi, "decode", path, [{"ids": one} for one in ids])]
+        for one, got in zip(ids, texts):
+            assert got == tokenizer.decode(one, skip_special_tokens=False), (name, one, got)
+        print(f"WordPiece {name}: {len(ids)} lists of random ids decoded alike")
+    for cased in (False, True):
+        text = folder / "wordpiece.txt"
+        text.write_bytes("".join(corpus).encode())
+        out = folder / f"wordpiece_trained_{cased}"
+        subprocess.run([tsugi, "tokenizer", "train", "--model", "wordpiece", "--text", str(text), "--out", str(out), "--lines",
+                        "--vocabulary", "6000", "--alphabet", "1500", *(["--cased"] if cased else []), "--json"], check=True,
+                       stdout=subprocess.DEVNULL)
+        ours = out / "tokenizer.json"
+        theirs = wordpiece_forms()["uncased"]
+        if cased:
+            theirs.normalizer = normalizers.BertNormalizer(lowercase=False)
+        trainer = trainers.WordPieceTrainer(vocab_size=6000, special_tokens=BERT_SPECIAL, show_progress=False, limit_alphabet=1500)
+        theirs.train_from_iterator("".join(corpus).split("\n"), trainer)
+        a, b = json.loads(ours.read_text())["model"]["vocab"], json.loads(theirs.to_str())["model"]["vocab"]
+        # Theirs is another one at every call: ids of ## and a character, which decide ties, come out of a hash table.
+        print(f"WordPiece {'cased' if cased else 'uncased'} training: {len(a)} and {len(b)} tokens, {len(set(a) & set(b))} in common")
+        assert len(a) == len(b) and len(set(a) & set(b)) > 0.97 * len(a)
+        compare(tsugi, "WordPiece (our vocabulary)", ours, lines)
 
 
 def lines_of(count, seed, files):
@@ -319,11 +394,11 @@ def check_transformers(tsugi, folder, corpus, lines):
     print(f"transformers' AutoTokenizer: {len(PATTERNS)} vocabularies in {len(MODELS)} types of models: {len(lines)} lines equal")
 
 
-def write_golden(files):
+def write_golden(files, only=False):
     """Files for the C++ tests: texts, and for each form a vocabulary trained on them with the ids of other texts."""
     corpus = lines_of(300, 7, files)
     (HERE / "tokenizer_bpe_text.json").write_text(json.dumps(corpus) + "\n")
-    for name in (*PATTERNS, "deepseek", "digits", "next", "removed", "llama2", "metaspace"):
+    for name in () if only else (*PATTERNS, "deepseek", "digits", "next", "removed", "llama2", "metaspace"):
         if name in fallback_forms():
             tokenizer = train_fallback(fallback_forms()[name], corpus, 600, 150)
         else:
@@ -332,9 +407,17 @@ def write_golden(files):
             finish(name, tokenizer)
         (HERE / f"tokenizer_bpe_{name}.json").write_text(tokenizer.to_str() + "\n")
         texts = lines_of(60, 8, files)
-        cases = [{"text": text, "ids": tokenizer.encode(text).ids, "decoded": tokenizer.decode(
-            tokenizer.encode(text).ids, skip_special_tokens=False)} for text in texts]
-        (HERE / f"tokenizer_bpe_{name}_cases.json").write_text(json.dumps(cases) + "\n")
+        write_cases(tokenizer, HERE / f"tokenizer_bpe_{name}_cases.json", texts)
+    for name, tokenizer in wordpiece_forms().items():
+        tokenizer = train_wordpiece(name, tokenizer, corpus, 700, 200)
+        (HERE / f"tokenizer_wordpiece_{name}.json").write_text(tokenizer.to_str() + "\n")
+        write_cases(tokenizer, HERE / f"tokenizer_wordpiece_{name}_cases.json", lines_of(60, 8, files))
+
+
+def write_cases(tokenizer, path, texts):
+    cases = [{"text": text, "ids": tokenizer.encode(text).ids, "decoded": tokenizer.decode(
+        tokenizer.encode(text).ids, skip_special_tokens=False)} for text in texts]
+    path.write_text(json.dumps(cases) + "\n")
 
 
 def main():
@@ -344,19 +427,23 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--text", nargs="*", default=[])
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--only-wordpiece", action="store_true")
     arguments = parser.parse_args()
     corpus = lines_of(20000, arguments.seed + 1, arguments.text)
     lines = lines_of(arguments.lines, arguments.seed, arguments.text)
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         if arguments.write:
-            return write_golden(arguments.text)
+            return write_golden(arguments.text, arguments.only_wordpiece)
+        if arguments.only_wordpiece:
+            return check_wordpiece(arguments.tsugi, folder, corpus, lines, arguments.seed)
         for name, tokenizer in forms().items():
             train_theirs(tokenizer, corpus, 3000)
             finish(name, tokenizer)
             path = folder / f"{name}.json"
             tokenizer.save(str(path))
             compare(arguments.tsugi, f"{name} (their vocabulary)", path, lines)
+        check_wordpiece(arguments.tsugi, folder, corpus, lines, arguments.seed)
         check_fallback(arguments.tsugi, folder, corpus, lines, arguments.seed)
         check_training(arguments.tsugi, folder, corpus[:5000], lines)
         check_transformers(arguments.tsugi, folder, corpus, lines[:200])

@@ -1,9 +1,7 @@
-#include <algorithm>
-#include <limits>
 #include <list>
 #include <mutex>
 #include <nlohmann/json.hpp>
-#include <set>
+#include <optional>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -11,16 +9,12 @@
 #include "core/data/tokenizer/byte_fallback.h"
 #include "core/data/tokenizer/byte_level.h"
 #include "core/data/tokenizer/forms.h"
-#include "core/data/tokenizer/normalizer.h"
-#include "core/data/tokenizer/pre_tokenizer.h"
-#include "core/data/tokenizer/tokenizer_template.h"
-#include "core/data/utf8.h"
+#include "core/data/tokenizer/pipeline_tokenizer.h"
 
 namespace tsugi {
 namespace {
 
-constexpr int64_t kMaxTokens = int64_t{1} << 24;
-constexpr size_t kMaxAddedBytes = 4096;
+constexpr int64_t kMaxMerges = int64_t{1} << 24;
 
 /// `tokens` by content → id, and the merges of the model, from its JSON.
 struct Vocabulary {
@@ -31,28 +25,10 @@ struct Vocabulary {
 
 /// With `fallback` names are texts; else they are byte-level.
 void read_vocabulary(const JsonValue& element, bool fallback, Vocabulary& vocabulary) {
-  const int64_t size = element.size();
-  if (size == 0) throw element.error("is empty");
-  if (size > kMaxTokens) throw element.error("has more than " + std::to_string(kMaxTokens) + " tokens");
-  // Not through members(): a value with its way for each of some 100,000 tokens would cost more than all the rest.
-  std::vector<const std::string*> names(static_cast<size_t>(size));
-  vocabulary.ids.reserve(static_cast<size_t>(size) * 2);
-  for (const auto& [name, value] : element.raw().get_ref<const nlohmann::json::object_t&>()) {
-    if (!value.is_number_integer() || value < 0 || value >= size) {
-      // Fails with the reason and the way.
-      element.require(name).as_int(0, size - 1);
-    }
-    const auto id = value.get<int32_t>();
-    const std::string*& place = names[static_cast<size_t>(id)];
-    if (place != nullptr) {
-      throw element.require(name).error("has the id of \"" + place->substr(0, 80) + "\" too: " + std::to_string(id));
-    }
-    place = &name;
-    if (name.empty()) throw element.require(name).error("a token is empty");
-    vocabulary.ids.emplace(name, id);
-  }
-  vocabulary.tokens.reserve(names.size());
-  for (const std::string* name : names) {
+  NamedTokens named = read_named_tokens(element);
+  vocabulary.ids = std::move(named.ids);
+  vocabulary.tokens.reserve(named.names.size());
+  for (const std::string* name : named.names) {
     std::optional<std::string> bytes = fallback ? *name : from_byte_names(*name);
     const bool text = bytes.has_value();
     vocabulary.tokens.push_back({text ? *std::move(bytes) : *name, text});
@@ -75,7 +51,7 @@ std::pair<std::string, std::string> read_merge(const JsonValue& merges, int64_t 
 
 void read_merges(const JsonValue& merges, Vocabulary& vocabulary) {
   const int64_t count = merges.size();
-  if (count > kMaxTokens) throw merges.error("has more than " + std::to_string(kMaxTokens) + " merges");
+  if (count > kMaxMerges) throw merges.error("has more than " + std::to_string(kMaxMerges) + " merges");
   std::unordered_set<uint64_t> seen;
   seen.reserve(static_cast<size_t>(count) * 2);
   vocabulary.merges.reserve(static_cast<size_t>(count));
@@ -134,38 +110,6 @@ BpeModel read_model(const JsonValue& model, bool fallback, Vocabulary& vocabular
   return result;
 }
 
-std::vector<AddedToken> read_added_tokens(const JsonValue& list, const Vocabulary& vocabulary, int64_t size) {
-  std::vector<AddedToken> tokens;
-  std::unordered_set<std::string> contents;
-  int64_t next = size;
-  for (const JsonValue& element : list.elements()) {
-    element.require_only({"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"});
-    AddedToken token;
-    token.id = static_cast<int32_t>(element.require_int("id", 0, size + list.size() - 1));
-    token.content = element.require_string("content");
-    token.single_word = element.require_bool("single_word");
-    token.lstrip = element.require_bool("lstrip");
-    token.rstrip = element.require_bool("rstrip");
-    token.normalized = element.require_bool("normalized");
-    token.special = element.require_bool("special");
-    if (token.content.empty()) throw element.require("content").error("is empty");
-    if (token.content.size() > kMaxAddedBytes) {
-      throw element.require("content").error("has more than " + std::to_string(kMaxAddedBytes) + " bytes");
-    }
-    if (!contents.insert(token.content).second) throw element.require("content").error("stands in the list before");
-    const auto found = vocabulary.ids.find(token.content);
-    const int64_t expected = found == vocabulary.ids.end() ? next++ : found->second;
-    if (token.id != expected) {
-      throw element.require("id").error(
-          "is " + std::to_string(token.id) + ", where the vocabulary says " + std::to_string(expected),
-          "ids have no holes, and a token that the model has keeps its id");
-    }
-    tokens.push_back(std::move(token));
-  }
-  std::ranges::sort(tokens, {}, &AddedToken::id);
-  return tokens;
-}
-
 void check_decoder(const JsonValue& element) {
   const std::string type = element.is_null() ? "null" : element.require_string("type");
   if (type == "ByteLevel") {
@@ -185,16 +129,13 @@ void check_decoder(const JsonValue& element) {
   }
 }
 
-class BpeTokenizer : public Tokenizer {
+class BpeTokenizer : public PipelineTokenizer {
  public:
   BpeTokenizer(const JsonValue& document, std::string text)
-      : text_(std::move(text)),
-        fallback_(document.require_object("model").bool_or("byte_fallback", false)),
-        normalizer_(document.require("normalizer")),
-        pre_tokenizer_(document.require("pre_tokenizer"), !fallback_),
-        pattern_(pre_tokenizer_.only_pattern()),
-        model_(read_model(document.require_object("model"), fallback_, vocabulary_)),
-        added_(read_added_tokens(document.require_array("added_tokens"), vocabulary_, model_.vocabulary())) {
+      : PipelineTokenizer(document, std::move(text), !has_fallback(document)),
+        fallback_(has_fallback(document)),
+        pattern_(pre_tokenizer().only_pattern()),
+        model_(read_model(document.require_object("model"), fallback_, vocabulary_)) {
     std::optional<FallbackDecoder> decoder;
     if (fallback_) {
       decoder.emplace(document.require("decoder"));
@@ -203,116 +144,28 @@ class BpeTokenizer : public Tokenizer {
     } else {
       check_decoder(document.require("decoder"));
     }
-    std::vector<AddedToken> original;
-    std::vector<AddedToken> normalized;
-    std::set<std::string> contents;
-    size_ = model_.vocabulary();
-    for (const AddedToken& token : added_) {
-      size_ = std::max(size_, int64_t{token.id} + 1);
-      decoded_.push_back(token.normalized ? normalizer_.apply(token.content) : token.content);
-      if (!token.normalized) {
-        original.push_back(token);
-        continue;
-      }
-      normalized.push_back(token);
-      normalized.back().content = decoded_.back();
-      if (normalized.back().content.empty() || !contents.insert(normalized.back().content).second) {
-        throw document.require("added_tokens")
-            .error("\"" + token.content.substr(0, 80) + "\" is empty or another token's when normalized");
-      }
-    }
-    if (decoder) {
-      for (std::string& one : decoded_) one = decoder->apply(one);
-    }
-    original_ = AddedTokenFinder(std::move(original));
-    normalized_ = AddedTokenFinder(std::move(normalized));
-    template_ = read_template(document.require("post_processor"), *this);
-    by_id_.assign(static_cast<size_t>(size_), -1);
-    for (size_t i = 0; i < added_.size(); ++i) by_id_[static_cast<size_t>(added_[i].id)] = static_cast<int32_t>(i);
+    read_tokens(document, vocabulary_.ids, model_.vocabulary(),
+                [&](const std::string& content) { return decoder ? decoder->apply(content) : content; });
     vocabulary_ = {};
   }
 
-  int64_t vocabulary() const override { return size_; }
-
   std::vector<int32_t> encode(std::string_view text, const EncodeOptions& options) const override {
-    Work work{lease_cache(), {}, !options.special_tokens};
-    work.ids.reserve(text.size() / 4 + 16);
-    if (options.template_tokens) work.ids = template_.before;
-    for (size_t at = 0; at < text.size();) {
-      const size_t valid = valid_utf8_prefix(text.substr(at));
-      if (valid > 0) encode_valid(text.substr(at, valid), at == 0, work);
-      at += valid;
-      // What is no UTF-8 is a piece of its own.
-      size_t end = at;
-      while (end < text.size() && code_point_at(text, end).bytes == 0) ++end;
-      if (end > at) model_.encode(text.substr(at, end - at), *work.cache, work.ids);
-      at = end;
-    }
-    if (options.template_tokens) work.ids.insert(work.ids.end(), template_.after.begin(), template_.after.end());
-    return_cache(std::move(work.cache));
+    std::unique_ptr<BpeCache> cache = lease_cache();
+    Work work;
+    work.cache = cache.get();
+    encode_whole(text, options, work);
+    return_cache(std::move(cache));
     return std::move(work.ids);
-  }
-
-  void append_token(int32_t id, std::string& text) const override {
-    const int32_t added = by_id_[static_cast<size_t>(id)];
-    if (added >= 0) {
-      text += decoded_[static_cast<size_t>(added)];
-    } else {
-      text += fallback_ ? texts_[static_cast<size_t>(id)] : model_.bytes(id);
-    }
   }
 
   size_t leading_spaces() const override { return leading_spaces_; }
 
-  std::optional<int32_t> find_token(std::string_view content) const override {
-    for (const AddedToken& token : added_) {
-      if (token.content == content) return token.id;
-    }
-    return model_.find(content);
-  }
-
-  std::span<const AddedToken> added_tokens() const override { return added_; }
-
-  bool is_special(int32_t id) const override {
-    const int32_t added = by_id_[static_cast<size_t>(id)];
-    return added >= 0 && added_[static_cast<size_t>(added)].special;
-  }
-
-  std::string to_json() const override { return text_; }
-
  private:
-  struct Work {
-    std::unique_ptr<BpeCache> cache;
-    std::vector<int32_t> ids;
-    bool skip_special;
-  };
-
-  /// `start`: nothing stands before `text`.
-  void encode_valid(std::string_view text, bool start, Work& work) const {
-    const auto on_token = [&work](int32_t id) { work.ids.push_back(id); };
-    const auto normalize = [&](std::string_view section) {
-      const std::string changed = normalizer_.empty() ? "" : normalizer_.apply(section);
-      const std::string_view normal = normalizer_.empty() ? section : changed;
-      const bool first = start && section.data() == text.data();
-      const auto plain = [&](std::string_view part) {
-        encode_plain(part, first && part.data() == normal.data(), work);
-      };
-      find(normalized_, normal, work, plain, on_token);
-    };
-    find(original_, text, work, normalize, on_token);
+  static bool has_fallback(const JsonValue& document) {
+    return document.require_object("model").bool_or("byte_fallback", false);
   }
 
-  template <class OnText, class OnToken>
-  static void find(const AddedTokenFinder& finder, std::string_view text, const Work& work, const OnText& on_text,
-                   const OnToken& on_token) {
-    if (finder.empty()) {
-      on_text(text);
-    } else {
-      finder.find(text, work.skip_special, on_text, on_token);
-    }
-  }
-
-  void encode_plain(std::string_view text, bool start, Work& work) const {
+  void encode_plain(std::string_view text, bool start, Work& work) const override {
     if (pattern_) {
       const char* const end = text.data() + text.size();
       for (const char* p = text.data(); p < end;) {
@@ -323,10 +176,20 @@ class BpeTokenizer : public Tokenizer {
       return;
     }
     std::list<std::string> store;
-    for (const std::string_view piece : pre_tokenizer_.split(text, start, store)) {
+    for (const std::string_view piece : pre_tokenizer().split(text, start, store)) {
       model_.encode(piece, *work.cache, work.ids);
     }
   }
+
+  void encode_invalid(std::string_view bytes, Work& work) const override {
+    model_.encode(bytes, *work.cache, work.ids);
+  }
+
+  void append_model_token(int32_t id, std::string& text) const override {
+    text += fallback_ ? texts_[static_cast<size_t>(id)] : model_.bytes(id);
+  }
+
+  std::optional<int32_t> find_model_token(std::string_view content) const override { return model_.find(content); }
 
   // A cache belongs to one call at a time. There are as many as there were calls at once.
   std::unique_ptr<BpeCache> lease_cache() const {
@@ -341,22 +204,12 @@ class BpeTokenizer : public Tokenizer {
     caches_.push_back(std::move(cache));
   }
 
-  std::string text_;  // the file
   bool fallback_;
   Vocabulary vocabulary_;  // while reading
-  Normalizer normalizer_;
-  PreTokenizer pre_tokenizer_;
   std::optional<SplitPattern> pattern_;
   BpeModel model_;
-  std::vector<AddedToken> added_;     // ascending by id
-  std::vector<std::string> decoded_;  // of added_: their contents, normalized where they are met so
-  std::vector<int32_t> by_id_;        // index in added_, or -1
-  std::vector<std::string> texts_;    // with fallback_: what the model's tokens are decoded to
+  std::vector<std::string> texts_;  // with fallback_: what the model's tokens are decoded to
   size_t leading_spaces_ = 0;
-  AddedTokenFinder original_;
-  AddedTokenFinder normalized_;
-  TokenTemplate template_;
-  int64_t size_ = 0;
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<BpeCache>> caches_;
 };

@@ -4,17 +4,22 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <queue>
 #include <ranges>
+#include <set>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "core/data/tokenizer/byte_level.h"
 #include "core/data/tokenizer/forms.h"
+#include "core/data/utf8.h"
 
 namespace tsugi {
 namespace {
+
+constexpr const char* kWordPiecePrefix = "##";
 
 using Ids = std::unordered_map<std::string, int32_t>;
 using PairKey = uint64_t;
@@ -30,8 +35,12 @@ struct PairHash {
 class Trainer {
  public:
   Trainer(const PieceCounter& pieces, const BpeTrainingOptions& options) : options_(options) {
-    add_first_tokens();
-    read_words(pieces);
+    if (options.wordpiece_alphabet > 0) {
+      read_characters(pieces);
+    } else {
+      add_first_tokens();
+      read_words(pieces);
+    }
     count_pairs();
   }
 
@@ -98,6 +107,48 @@ class Trainer {
     }
   }
 
+  /// Special tokens, characters ascending, then those inside words in the order of the words, and the words.
+  void read_characters(const PieceCounter& pieces) {
+    const auto all = pieces.sorted();
+    const auto for_each = [](std::string_view word, const auto& visit) {
+      for (size_t at = 0; at < word.size();) {
+        const auto bytes = static_cast<size_t>(code_point_at(word, at).bytes);
+        visit(word.substr(at, bytes), at == 0);
+        at += bytes;
+      }
+    };
+    std::map<std::string, int64_t, std::less<>> counts;
+    for (const auto& [word, count] : all) {
+      for_each(word, [&, count = count](std::string_view character, bool /*first*/) {
+        const auto place = counts.find(character);
+        if (place != counts.end()) {
+          place->second += count;
+        } else {
+          counts.emplace(character, count);
+        }
+      });
+    }
+    std::vector<std::pair<int64_t, std::string_view>> order;  // the most frequent first
+    for (const auto& [character, count] : counts) order.emplace_back(-count, character);
+    std::ranges::sort(order);
+    order.resize(std::min(order.size(), static_cast<size_t>(options_.wordpiece_alphabet)));
+    std::set<std::string_view> alphabet;
+    for (const auto& [count, character] : order) alphabet.insert(character);
+
+    for (const std::string& special : options_.special_tokens) add_token(special);
+    for (const std::string_view character : alphabet) add_token(std::string(character));
+    for (const auto& [word, count] : all) {
+      Word one{symbols_.size(), 0};
+      for_each(word, [&](std::string_view character, bool first) {
+        if (!alphabet.contains(character)) return;
+        symbols_.push_back(add_token((first ? "" : kWordPiecePrefix) + std::string(character)));
+        ++one.size;
+      });
+      words_.push_back(one);
+      counts_.push_back(count);
+    }
+  }
+
   void count_pairs() {
     for (size_t w = 0; w < words_.size(); ++w) {
       const int32_t* symbols = &symbols_[words_[w].begin];
@@ -134,8 +185,9 @@ class Trainer {
   void merge(const Candidate& top) {
     const auto left = static_cast<int32_t>(top.pair >> 32);
     const auto right = static_cast<int32_t>(top.pair & 0xFFFFFFFFu);
-    const int32_t joined =
-        add_token(result_.names[static_cast<size_t>(left)] + result_.names[static_cast<size_t>(right)]);
+    const std::string& end = result_.names[static_cast<size_t>(right)];
+    const size_t prefix = options_.wordpiece_alphabet > 0 ? std::string_view(kWordPiecePrefix).size() : 0;
+    const int32_t joined = add_token(result_.names[static_cast<size_t>(left)] + end.substr(prefix));
     result_.merges.emplace_back(left, right);
     for (const uint32_t word : top.places) merge_in(word, left, right, joined);
     queue_touched();
@@ -190,19 +242,45 @@ class Trainer {
 };
 
 void check_options(const BpeTrainingOptions& options) {
+  const int64_t first = options.wordpiece_alphabet > 0 ? 1 : 256;
   std::unordered_set<std::string> seen;
   for (const std::string& special : options.special_tokens) {
     if (special.empty()) throw Error(ExitCode::kUsage, "a special token is empty");
     if (!seen.insert(special).second)
       throw Error(ExitCode::kUsage, "the special token \"" + special + "\" is given twice");
   }
-  const auto least = static_cast<int64_t>(256 + options.special_tokens.size());
+  const auto least = first + static_cast<int64_t>(options.special_tokens.size());
   if (options.vocabulary < least || options.vocabulary > int64_t{1} << 24) {
     throw Error(ExitCode::kUsage,
                 "a vocabulary of " + std::to_string(options.vocabulary) + " tokens; must be in [" +
                     std::to_string(least) + ", 16777216]",
-                "256 bytes and the special tokens are always in it");
+                first > 1 ? "256 bytes and the special tokens are always in it"
+                          : "the special tokens are always in it, and as many characters as --alphabet says");
   }
+}
+
+using Json = nlohmann::ordered_json;
+
+Json vocabulary_json(const BpeVocabulary& vocabulary) {
+  Json::object_t entries;  // filled without a search for each key
+  for (size_t id = 0; id < vocabulary.names.size(); ++id) {
+    static_cast<Json::object_t::Container&>(entries).emplace_back(vocabulary.names[id], id);
+  }
+  return entries;
+}
+
+Json special_tokens_json(const BpeTrainingOptions& options) {
+  Json list = Json::array();
+  for (size_t id = 0; id < options.special_tokens.size(); ++id) {
+    list.push_back({{"id", id},
+                    {"content", options.special_tokens[id]},
+                    {"single_word", false},
+                    {"lstrip", false},
+                    {"rstrip", false},
+                    {"normalized", false},
+                    {"special", true}});
+  }
+  return list;
 }
 
 }  // namespace
@@ -214,13 +292,8 @@ BpeVocabulary train_bpe(const PieceCounter& pieces, const BpeTrainingOptions& op
 
 std::string bpe_tokenizer_json(const BpeVocabulary& vocabulary, const BpeTrainingOptions& options,
                                const PieceCounter::Options& pieces) {
-  using Json = nlohmann::ordered_json;
   Json model = bpe_element(false);
-  Json::object_t entries;  // filled without a search for each key
-  for (size_t id = 0; id < vocabulary.names.size(); ++id) {
-    static_cast<Json::object_t::Container&>(entries).emplace_back(vocabulary.names[id], id);
-  }
-  model["vocab"] = std::move(entries);
+  model["vocab"] = vocabulary_json(vocabulary);
   model["merges"] = Json::array();
   for (const auto& [left, right] : vocabulary.merges) {
     model["merges"].push_back(
@@ -238,16 +311,49 @@ std::string bpe_tokenizer_json(const BpeVocabulary& vocabulary, const BpeTrainin
   }
   Json frame =
       Json::parse(frame_tokenizer_json(std::move(pre_tokenizer), byte_level_element(true, true), std::move(model)));
-  for (size_t id = 0; id < options.special_tokens.size(); ++id) {
-    frame["added_tokens"].push_back({{"id", id},
-                                     {"content", options.special_tokens[id]},
-                                     {"single_word", false},
-                                     {"lstrip", false},
-                                     {"rstrip", false},
-                                     {"normalized", false},
-                                     {"special", true}});
-  }
+  frame["added_tokens"] = special_tokens_json(options);
   if (pieces.nfc) frame["normalizer"] = {{"type", "NFC"}};
+  return frame.dump(2) + "\n";
+}
+
+std::string wordpiece_tokenizer_json(const BpeVocabulary& vocabulary, const BpeTrainingOptions& options,
+                                     const BertNormalizer& normalizer) {
+  const auto id_of = [&](const char* name) {
+    const auto found = std::ranges::find(options.special_tokens, name);
+    return found == options.special_tokens.end() ? -1 : static_cast<int>(found - options.special_tokens.begin());
+  };
+  if (id_of("[UNK]") < 0) throw Error(ExitCode::kUsage, "WordPiece needs a special token \"[UNK]\" (--special)");
+  Json model{{"type", "WordPiece"},
+             {"unk_token", "[UNK]"},
+             {"continuing_subword_prefix", kWordPiecePrefix},
+             {"max_input_chars_per_word", 100}};
+  model["vocab"] = vocabulary_json(vocabulary);
+  Json frame = Json::parse(
+      frame_tokenizer_json(Json::object({{"type", "BertPreTokenizer"}}),
+                           {{"type", "WordPiece"}, {"prefix", kWordPiecePrefix}, {"cleanup", true}}, std::move(model)));
+  frame["added_tokens"] = special_tokens_json(options);
+  frame["normalizer"] = {
+      {"type", "BertNormalizer"},
+      {"clean_text", normalizer.clean_text},
+      {"handle_chinese_chars", normalizer.handle_chinese_chars},
+      {"strip_accents", normalizer.strip_accents ? Json(*normalizer.strip_accents) : Json()},
+      {"lowercase", normalizer.lowercase},
+  };
+  if (id_of("[CLS]") < 0 || id_of("[SEP]") < 0) return frame.dump(2) + "\n";
+  const auto piece = [](const char* kind, const char* id, int segment) {
+    return Json::object({{kind, {{"id", id}, {"type_id", segment}}}});
+  };
+  Json& around = frame["post_processor"];
+  around["type"] = "TemplateProcessing";
+  around["single"] =
+      Json::array({piece("SpecialToken", "[CLS]", 0), piece("Sequence", "A", 0), piece("SpecialToken", "[SEP]", 0)});
+  around["pair"] = around["single"];
+  around["pair"].push_back(piece("Sequence", "B", 1));
+  around["pair"].push_back(piece("SpecialToken", "[SEP]", 1));
+  for (const char* name : {"[CLS]", "[SEP]"}) {
+    around["special_tokens"][name] = {
+        {"id", name}, {"ids", Json::array({id_of(name)})}, {"tokens", Json::array({name})}};
+  }
   return frame.dump(2) + "\n";
 }
 

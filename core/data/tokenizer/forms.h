@@ -25,6 +25,8 @@ void require_value(const JsonValue& object, std::string_view key, const nlohmann
 std::unique_ptr<Tokenizer> read_character_tokenizer(const JsonValue& document);
 /// Byte-level BPE; `text` is the document's, kept for to_json().
 std::unique_ptr<Tokenizer> read_bpe_tokenizer(const JsonValue& document, std::string text);
+/// WordPiece, as BERT has it; `text` alike.
+std::unique_ptr<Tokenizer> read_wordpiece_tokenizer(const JsonValue& document, std::string text);
 /// The byte tokenizer, if the document is exactly its own.
 std::unique_ptr<Tokenizer> read_byte_tokenizer(const JsonValue& document);
 

@@ -42,23 +42,20 @@ bool is_later_mark(char32_t c) {
   return found != std::end(kLaterMarks) && found->first <= c;
 }
 
-/// Appends what utf8proc makes of the text.
-void compose(std::string_view text, std::string& result) {
+/// Appends what utf8proc makes of the text: composed, or decomposed.
+void append_form(std::string_view text, utf8proc_option_t form, std::string& result) {
   if (text.empty()) return;
-  utf8proc_uint8_t* composed = nullptr;
+  utf8proc_uint8_t* converted = nullptr;
   const utf8proc_ssize_t size =
       utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
-                   &composed, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+                   &converted, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | form));
   CHECK_GE(size, 0) << utf8proc_errmsg(size);
-  const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(composed, &std::free);
-  result.append(reinterpret_cast<const char*>(composed), static_cast<size_t>(size));
+  const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(converted, &std::free);
+  result.append(reinterpret_cast<const char*>(converted), static_cast<size_t>(size));
 }
 
-}  // namespace
-
-std::string nfc(std::string_view text) {
-  // Below U+0300 nothing composes and nothing decomposes to something that does not compose again.
-  if (std::ranges::all_of(text, [](char c) { return static_cast<uint8_t>(c) < 0xCC; })) return std::string(text);
+/// In parts between later marks, which stay as they are.
+std::string form_of_parts(std::string_view text, utf8proc_option_t form) {
   std::string result;
   result.reserve(text.size());
   size_t begin = 0;
@@ -66,15 +63,25 @@ std::string nfc(std::string_view text) {
     const CodePoint point = code_point_at(text, at);
     const auto next = at + static_cast<size_t>(point.bytes);
     if (point.bytes > 1 && is_later_mark(point.value)) {
-      compose(text.substr(begin, at - begin), result);
+      append_form(text.substr(begin, at - begin), form, result);
       result += text.substr(at, next - at);
       begin = next;
     }
     at = next;
   }
-  compose(text.substr(begin), result);
+  append_form(text.substr(begin), form, result);
   return result;
 }
+
+}  // namespace
+
+std::string nfc(std::string_view text) {
+  // Below U+0300 nothing composes and nothing decomposes to something that does not compose again.
+  if (std::ranges::all_of(text, [](char c) { return static_cast<uint8_t>(c) < 0xCC; })) return std::string(text);
+  return form_of_parts(text, UTF8PROC_COMPOSE);
+}
+
+std::string nfd(std::string_view text) { return form_of_parts(text, UTF8PROC_DECOMPOSE); }
 
 Regex read_pattern(const JsonValue& pattern) {
   pattern.require_only({"String", "Regex"});
@@ -106,13 +113,20 @@ void Normalizer::read(const JsonValue& element) {
     step.kind = Step::Kind::kReplace;
     step.pattern.emplace(read_pattern(element.require_object("pattern")));
     step.content = element.require_string("content");
+  } else if (type == "BertNormalizer") {
+    element.require_only({"type", "clean_text", "handle_chinese_chars", "strip_accents", "lowercase"});
+    step.kind = Step::Kind::kBert;
+    step.bert.clean_text = element.require_bool("clean_text");
+    step.bert.handle_chinese_chars = element.require_bool("handle_chinese_chars");
+    if (element.has("strip_accents")) step.bert.strip_accents = element.require_bool("strip_accents");
+    step.bert.lowercase = element.require_bool("lowercase");
   } else if (type == "Prepend") {
     element.require_only({"type", "prepend"});
     step.kind = Step::Kind::kPrepend;
     step.content = element.require_string("prepend");
   } else {
     throw element.require("type").error("\"" + type.substr(0, 80) + "\" is not supported",
-                                        "tsugi reads NFC, Replace, Prepend and Sequence");
+                                        "tsugi reads NFC, Replace, Prepend, BertNormalizer and Sequence");
   }
   steps_.push_back(std::move(step));
 }
@@ -127,6 +141,9 @@ std::string Normalizer::apply(std::string_view text) const {
         break;
       case Step::Kind::kReplace:
         result = replace(*step.pattern, step.content, result, limit);
+        break;
+      case Step::Kind::kBert:
+        result = step.bert.apply(result);
         break;
       case Step::Kind::kPrepend:
         if (!result.empty()) result.insert(0, step.content);

@@ -7,14 +7,15 @@
 #include <vector>
 
 #include "core/data/json.h"
+#include "core/data/tokenizer/bert_text.h"
 #include "core/data/tokenizer/regex.h"
 
 namespace tsugi {
 
 class Normalizer {
  public:
-  /// NFC, Replace {pattern: {String|Regex}, content}, Prepend {prepend}, and Sequence of them; null is none. Anything
-  /// else is an Error(kData) that names it.
+  /// NFC, Replace {pattern: {String|Regex}, content}, Prepend {prepend}, BertNormalizer, and Sequence of them; null is
+  /// none. Anything else is an Error(kData) that names it.
   explicit Normalizer(const JsonValue& element);
 
   bool empty() const { return steps_.empty(); }
@@ -23,10 +24,11 @@ class Normalizer {
 
  private:
   struct Step {
-    enum class Kind { kNfc, kReplace, kPrepend };
+    enum class Kind { kNfc, kReplace, kPrepend, kBert };
     Kind kind = Kind::kNfc;
     std::optional<Regex> pattern;
     std::string content;
+    BertNormalizer bert;
   };
   void read(const JsonValue& element);
 
@@ -39,5 +41,7 @@ Regex read_pattern(const JsonValue& pattern);
 /// Canonical composition (Unicode NFC) of valid UTF-8, by utf8proc, with what Unicode assigned after version 9 left as
 /// it is: Hugging Face's NFC knows no more, and ids must not depend on the version of a library.
 std::string nfc(std::string_view text);
+/// The same without composition (NFD).
+std::string nfd(std::string_view text);
 
 }  // namespace tsugi

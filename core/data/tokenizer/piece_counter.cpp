@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <list>
 
 #include "core/data/hash.h"
 #include "core/data/tokenizer/normalizer.h"
@@ -55,7 +56,9 @@ void PieceTable::clear() {
 }
 
 PieceCounter::PieceCounter(ThreadPool& pool, const Options& options)
-    : pool_(pool), options_(options), workers_(static_cast<size_t>(pool.threads())) {}
+    : pool_(pool), options_(options), workers_(static_cast<size_t>(pool.threads())) {
+  if (options_.bert) words_.emplace(parse_json(R"({"type": "BertPreTokenizer"})", "words"), false);
+}
 
 void PieceCounter::add(std::span<const std::string_view> documents) {
   std::vector<std::string_view> tasks;
@@ -91,7 +94,14 @@ void PieceCounter::add(std::span<const std::string_view> documents) {
 void PieceCounter::count(std::string_view text, Worker& worker) const {
   while (!text.empty()) {
     const size_t valid = valid_utf8_prefix(text);
-    if (options_.nfc) {
+    if (words_) {
+      std::list<std::string> store;
+      const std::string normal = options_.bert->apply(text.substr(0, valid));
+      for (const std::string_view word : words_->split(normal, true, store)) {
+        const uint64_t hash = hash64_of(word);
+        worker.shards[hash >> 58].add(word, hash, 1);
+      }
+    } else if (options_.nfc) {
       count_valid(nfc(text.substr(0, valid)), worker);
     } else {
       count_valid(text.substr(0, valid), worker);

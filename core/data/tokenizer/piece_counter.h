@@ -2,12 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "core/data/tokenizer/bert_text.h"
+#include "core/data/tokenizer/pre_tokenizer.h"
 #include "core/data/tokenizer/split_pattern.h"
 #include "ops/base/thread_pool.h"
 
@@ -44,8 +47,9 @@ class PieceCounter {
  public:
   struct Options {
     SplitPattern pattern = SplitPattern::kLlama3;
-    bool nfc = false;  ///< compose the text first
+    bool nfc = false;                    ///< compose the text first
     int64_t most_pieces = 8 << 20;
+    std::optional<BertNormalizer> bert = {};  ///< instead of pattern and nfc: BERT's normalizer and its words
   };
   PieceCounter(ThreadPool& pool, const Options& options);
 
@@ -76,6 +80,7 @@ class PieceCounter {
 
   ThreadPool& pool_;
   Options options_;
+  std::optional<PreTokenizer> words_;  ///< with options.bert
   std::vector<Worker> workers_;
   std::vector<PieceTable> shards_ = std::vector<PieceTable>(kShards);  // by hash
   int64_t bytes_ = 0;

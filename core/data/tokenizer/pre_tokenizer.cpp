@@ -6,6 +6,7 @@
 #include <ranges>
 #include <utility>
 
+#include "core/data/tokenizer/bert_text.h"
 #include "core/data/tokenizer/normalizer.h"
 #include "core/data/tokenizer/unicode_categories.h"
 #include "core/data/utf8.h"
@@ -57,15 +58,23 @@ void PreTokenizer::read(const JsonValue& element) {
     read_split(element);
   } else if (type == "Digits") {
     element.require_only({"type", "individual_digits"});
-    step.digits = true;
+    step.matches = is_numeric;
     step.behaviour = element.require_bool("individual_digits") ? Behaviour::kIsolated : Behaviour::kContiguous;
+    steps_.push_back(std::move(step));
+  } else if (type == "BertPreTokenizer") {
+    element.require_only({"type"});
+    Step spaces;
+    spaces.matches = is_bert_space;
+    spaces.behaviour = Behaviour::kRemoved;
+    steps_.push_back(std::move(spaces));
+    step.matches = is_bert_punctuation;
     steps_.push_back(std::move(step));
   } else if (type == "Metaspace" && !wants_byte_level_) {
     read_metaspace(element);
   } else {
     throw element.require("type").error(
         "\"" + type.substr(0, 80) + "\" is not supported",
-        "tsugi reads Split, Digits and Sequence, ByteLevel without and Metaspace with byte_fallback");
+        "tsugi reads Split, Digits, BertPreTokenizer and Sequence, ByteLevel without and Metaspace with byte_fallback");
   }
 }
 
@@ -144,15 +153,15 @@ std::vector<PreTokenizer::Part> PreTokenizer::parts(const Step& step, std::strin
       result.push_back({at, next, true});
       at = next;
     }
-  } else if (step.digits) {
+  } else if (step.matches != nullptr) {
     while (at < text.size()) {
       const CodePoint point = code_point_at(text, at);
       const size_t next = at + static_cast<size_t>(point.bytes);
-      const bool digit = is_numeric(point.value);
-      if (!digit && !result.empty() && !result.back().match) {
+      const bool match = step.matches(point.value);
+      if (!match && !result.empty() && !result.back().match) {
         result.back().end = next;
       } else {
-        result.push_back({at, next, digit});
+        result.push_back({at, next, match});
       }
       at = next;
     }

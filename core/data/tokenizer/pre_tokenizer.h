@@ -15,8 +15,8 @@ namespace tsugi {
 
 class PreTokenizer {
  public:
-  /// Split, Digits and Sequence of them; `byte_level`: with one ByteLevel and it last; else also Metaspace, and null is
-  /// none. Anything else is an Error(kData) that names it.
+  /// Split, Digits, BertPreTokenizer and Sequence of them; `byte_level`: with one ByteLevel and it last; else also
+  /// Metaspace, and null is none. Anything else is an Error(kData) that names it.
   PreTokenizer(const JsonValue& element, bool byte_level);
 
   /// The pattern, when splitting by it is all that is done.
@@ -36,11 +36,11 @@ class PreTokenizer {
   struct Step {
     std::optional<SplitPattern> pattern;  ///< isolated matches of a known pattern
     std::optional<Regex> regex;
-    bool digits = false;            ///< matches are single digits
-    bool prefix_space = false;      ///< a space before what does not begin with one
-    std::string metaspace;          ///< if any, instead of spaces, and before what does not begin with it …
-    bool metaspace_always = false;  ///< … always
-    bool metaspace_start = false;   ///< … at the start of the text
+    bool (*matches)(char32_t) = nullptr;  ///< single characters of this kind
+    bool prefix_space = false;            ///< a space before what does not begin with one
+    std::string metaspace;                ///< if any, instead of spaces, and before what does not begin with it …
+    bool metaspace_always = false;        ///< … always
+    bool metaspace_start = false;         ///< … at the start of the text
     bool invert = false;
     Behaviour behaviour = Behaviour::kIsolated;
   };

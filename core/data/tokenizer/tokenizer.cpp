@@ -175,10 +175,11 @@ std::unique_ptr<Tokenizer> parse_tokenizer(std::string text, const std::string& 
   // GPT-2's own file has no type.
   const std::string type = model.string_or("type", "BPE");
   if (type == "WordLevel") return read_character_tokenizer(document);
+  if (type == "WordPiece") return read_wordpiece_tokenizer(document, std::move(text));
   if (type != "BPE") {
     throw model.require("type").error(
         "\"" + type.substr(0, 80) + "\" is not supported",
-        "tsugi reads BPE, byte-level or with byte_fallback, and WordLevel of single characters");
+        "tsugi reads BPE, byte-level or with byte_fallback, WordPiece, and WordLevel of single characters");
   }
   if (auto bytes = read_byte_tokenizer(document)) return bytes;
   return read_bpe_tokenizer(document, std::move(text));

@@ -84,7 +84,8 @@ std::unique_ptr<Tokenizer> make_character_tokenizer(std::string_view text);
 /// The same from the code points themselves, in the order of their ids; none twice.
 std::unique_ptr<Tokenizer> make_character_tokenizer(std::vector<char32_t> code_points);
 /// Reads tokenizer.json: as written by to_json(), and BPE as Hugging Face writes it, byte-level (GPT-2, Llama 3, Qwen 2
-/// …) or of characters with byte_fallback (Llama 2 …). What it does not know is an Error(kData) that names the element.
+/// …) or of characters with byte_fallback (Llama 2 …), and WordPiece (BERT …). What it does not know is an Error(kData)
+/// that names the element.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& path);
 /// The same from the text; errors name `origin`.
 std::unique_ptr<Tokenizer> parse_tokenizer(std::string text, const std::string& origin);
