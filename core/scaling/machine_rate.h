@@ -5,8 +5,8 @@
 
 namespace tsugi {
 
-/// FLOP/s of matmul() in `type` with the context's threads, of square matrices (512×512 on a CPU with up to four threads,
-/// 1024×1024 with more, as large as the device asks elsewhere): the best of 16 runs, less than 0.1 s.
+/// FLOP/s of matmul() in `type` with the context's threads, of square matrices (512×512 on a CPU with up to four
+/// threads, 1024×1024 with more, as large as the device asks elsewhere): the best of 16 runs, less than 0.1 s.
 double measure_matmul_rate(const Context& context, DType type);
 
 }  // namespace tsugi
