@@ -47,7 +47,7 @@ class PieceCounter {
  public:
   struct Options {
     SplitPattern pattern = SplitPattern::kLlama3;
-    bool nfc = false;                    ///< compose the text first
+    bool nfc = false;  ///< compose the text first
     int64_t most_pieces = 8 << 20;
     std::optional<BertNormalizer> bert = {};  ///< instead of pattern and nfc: BERT's normalizer and its words
   };
