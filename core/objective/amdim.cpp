@@ -17,8 +17,8 @@ AmdimObjective::AmdimObjective(ImageBatches batches, const AugmentedInfoMax& con
       patches_(FeatureObjective::sequence() - 1) {}
 
 void AmdimObjective::declare_heads(ParameterStore& store, const ModelConfig& config) {
-  whole_ = Projector::declare(store, "whole", config.width(), config.width(), config_.projection_width());
-  patch_ = Projector::declare(store, "patch", config.width(), config.width(), config_.projection_width());
+  whole_ = Projector::declare(store, "whole", config.width(), config.width(), config_.projection_width(), 0.0f);
+  patch_ = Projector::declare(store, "patch", config.width(), config.width(), config_.projection_width(), 0.0f);
   store.end_unit();
   store.add_prefix(kObjectivePrefix, 0);
 }

@@ -12,10 +12,10 @@ DimObjective::DimObjective(ImageBatches batches, const DeepInfoMax& config)
 void DimObjective::declare_heads(ParameterStore& store, const ModelConfig& config) {
   const int64_t width = config.width();
   const int64_t out = config_.projection_width();
-  global_whole_ = Projector::declare(store, "global_whole", width, width, out);
-  local_whole_ = Projector::declare(store, "local_whole", width, width, out);
-  picture_ = Projector::declare(store, "picture", patches_ * out, width, out);
-  patch_ = Projector::declare(store, "patch", width, width, out);
+  global_whole_ = Projector::declare(store, "global_whole", width, width, out, 0.0f);
+  local_whole_ = Projector::declare(store, "local_whole", width, width, out, 0.0f);
+  picture_ = Projector::declare(store, "picture", patches_ * out, width, out, 0.0f);
+  patch_ = Projector::declare(store, "patch", width, width, out, 0.0f);
   store.end_unit();
   store.add_prefix(kObjectivePrefix, 0);
 }

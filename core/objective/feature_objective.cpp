@@ -1,22 +1,20 @@
 #include "core/objective/feature_objective.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 namespace tsugi {
-namespace {
 
-constexpr float kProjectorDeviation = 0.02f;
-
-}  // namespace
-
-Projector Projector::declare(ParameterStore& store, const std::string& name, int64_t in, int64_t units, int64_t out) {
+Projector Projector::declare(ParameterStore& store, const std::string& name, int64_t in, int64_t units, int64_t out,
+                             float deviation) {
   const auto layer = [&](const char* part, int64_t from, int64_t to) {
-    return Linear::declare(store, {.names = {name + part},
-                                   .in = from,
-                                   .rows = {to},
-                                   .deviation = kProjectorDeviation,
-                                   .layout = WeightLayout::kOutIn});
+    return Linear::declare(store,
+                           {.names = {name + part},
+                            .in = from,
+                            .rows = {to},
+                            .deviation = deviation > 0.0f ? deviation : 1.0f / std::sqrt(static_cast<float>(from)),
+                            .layout = WeightLayout::kOutIn});
   };
   Projector projector;
   projector.output = layer(".out", units, out);

@@ -14,8 +14,11 @@ struct Projector {
   Linear hidden;
   Linear output;
 
-  /// `name`.hidden [hidden units, in] and `name`.out [out, hidden units], in the current unit.
-  static Projector declare(ParameterStore& store, const std::string& name, int64_t in, int64_t units, int64_t out);
+  /// `name`.hidden [hidden units, in] and `name`.out [out, hidden units], in the current unit. `deviation` of the
+  /// weights' initial values; 0: the root of 1 over their inputs, where products are scores as they are, which would be
+  /// next to nothing otherwise, and so would be their slopes.
+  static Projector declare(ParameterStore& store, const std::string& name, int64_t in, int64_t units, int64_t out,
+                           float deviation);
   Variable forward(Tape& tape, const Variable& x) const {
     return output.forward(tape, hidden.forward(tape, x, Activation::kRelu));
   }

@@ -7,6 +7,7 @@ namespace {
 
 /// Samples of validation are keyed apart from those of training.
 constexpr uint64_t kValidationSamples = uint64_t{1} << 62;
+constexpr float kProjectorDeviation = 0.02f;
 
 }  // namespace
 
@@ -14,7 +15,8 @@ TwoViews::TwoViews(ImageBatches batches, int64_t projection_width)
     : FeatureObjective(std::move(batches)), projection_width_(projection_width) {}
 
 void TwoViews::declare_heads(ParameterStore& store, const ModelConfig& config) {
-  projector_ = Projector::declare(store, "projector", config.width(), config.width(), projection_width_);
+  projector_ =
+      Projector::declare(store, "projector", config.width(), config.width(), projection_width_, kProjectorDeviation);
   store.end_unit();
 }
 

@@ -147,7 +147,7 @@ int run_electra() {
       .probability = 0.15, .mask_share = 1.0, .random_share = 0.0, .mask_token = 8, .vocabulary = 9, .special = {8}};
   ReplacedTokenObjective objective(std::move(data), kChainLength, config.seed(), masking,
                                    config.objective().replaced_token_detection(), config.model());
-  ThreadPool pool(2);
+  ThreadPool pool(1);
   const std::unique_ptr<Communicator> alone = make_local_communicator();
   Engine engine(pool, *alone, config, objective, {});
   engine.optimizer().initialize(config.seed());
