@@ -1,7 +1,7 @@
 // Replaced-token detection on a Markov chain with a generator that knows how often each token occurs and no more: who
 // knows the chain tells replaced tokens by the forward-backward algorithm, and nobody does better. Fails when the
 // trained discriminator orders pairs of a replaced and an original token less often right by more than .02 (the area
-// under the curve of hits and false alarms). Prints a table.
+// under the curve of hits and false alarms). Prints a table. Arguments change the configuration, as --set does.
 #include <unistd.h>
 
 #include <array>
@@ -127,17 +127,17 @@ TokenFile chain_file(const std::string& path, int64_t tokens, uint64_t seed) {
   return TokenFile::open(path);
 }
 
-int run_electra() {
+int run_electra(const std::vector<std::string>& overrides) {
   RunConfig config;
   parse_config(R"(
       steps: 2500
-      model { family: ELECTRA layers: 2 heads: 4 width: 64 context: 24 vocabulary: 9 }
+      model { family: ELECTRA layers: 2 heads: 4 width: 64 context: 24 vocabulary: 9 init_deviation: 0.1 }
       data { train: "made" }
       batch { micro_batch: 32 }
       optimizer { learning_rate: 1e-3 weight_decay: 0.01 }
       schedule { warmup_steps: 100 }
       objective { replaced_token_detection { mask_share: 1 mask_token: 8 generator_layers: 0 } })",
-               "program", {}, config);
+               "program", overrides, config);
   validate_run(config);
   const std::string stem = std::filesystem::temp_directory_path().string() + "/electra." + std::to_string(getpid());
   LanguageData data;
@@ -176,4 +176,4 @@ int run_electra() {
 }  // namespace
 }  // namespace tsugi
 
-int main() { return tsugi::run_electra(); }
+int main(int arguments, char** argument) { return tsugi::run_electra({argument + 1, argument + arguments}); }
