@@ -211,7 +211,8 @@ TEST(RelativePosition, PatchesAreThoseOfTheirPlaces) {
       return (sum / 9.0 + 1.0) / 2.0 * 255.0;
     };
     const int64_t cell = place < 4 ? place : place + 1;
-    const double expected = 4.0 * (8.0 * static_cast<double>(cell % 3 - 1) + 12.0 * static_cast<double>(cell / 3 - 1));
+    const double expected =
+        4.0 * (8.0 * static_cast<double>(cell % 3 - 1) + 12.0 * (std::floor(static_cast<double>(cell) / 3.0) - 1.0));
     EXPECT_NEAR(mean(1) - mean(0), expected, 7.0) << "place " << place;
     const Batch one = objective->training_batch(40 + static_cast<uint64_t>(row), 1);
     EXPECT_EQ(one.targets.data<int32_t>()[0], place);
@@ -340,8 +341,9 @@ TEST(Jigsaw, TilesAreWhereTheirOrderSays) {
       const double brightness =
           (static_cast<double>(batch.patches.data<float>()[(row * 16 + patch) * 9]) + 1.0) / 2.0 * 255.0;
       const int64_t from = orders[static_cast<size_t>(order)][static_cast<size_t>(tile)];
-      EXPECT_NEAR(brightness, 6.0 * (8.0 * static_cast<double>(from % 2) + 12.0 * static_cast<double>(from / 2)) + 3.5,
-                  3.6);
+      EXPECT_NEAR(
+          brightness,
+          6.0 * (8.0 * static_cast<double>(from % 2) + 12.0 * std::floor(static_cast<double>(from) / 2.0)) + 3.5, 3.6);
     }
   }
   EXPECT_GT(classes.size(), 20u);

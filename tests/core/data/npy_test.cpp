@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
+#include <string>
 #include <vector>
 
 namespace tsugi {
@@ -16,7 +16,7 @@ TEST(Npy, HeaderIsNumpys) {
   ASSERT_EQ(text.size(), 128u + 24u);
   EXPECT_EQ(text.substr(0, 10), std::string("\x93NUMPY\x01\x00v\x00", 10)) << "118 bytes of header";
   EXPECT_EQ(text.substr(10, 118), header + std::string(117 - header.size(), ' ') + "\n");
-  EXPECT_EQ(std::memcmp(text.data() + 128, values.data(), 24), 0);
+  EXPECT_EQ(text.substr(128), std::string(reinterpret_cast<const char*>(values.data()), 24));
   const std::vector<int32_t> labels{7, -1};
   const std::string vector = npy_text(labels);
   ASSERT_EQ(vector.size(), 128u + 8u);
