@@ -216,12 +216,14 @@ def check_wordpiece(tsugi, folder, corpus, lines, seed):
         for one, got in zip(ids, texts):
             assert got == tokenizer.decode(one, skip_special_tokens=False), (name, one, got)
         print(f"WordPiece {name}: {len(ids)} lists of random ids decoded alike")
+    # Of few characters: which of equally rare ones are left out is random in theirs.
+    few = "".join(c for c in "".join(corpus) if ord(c) < 0x250)
     for cased in (False, True):
         text = folder / "wordpiece.txt"
-        text.write_bytes("".join(corpus).encode())
+        text.write_bytes(few.encode())
         out = folder / f"wordpiece_trained_{cased}"
         subprocess.run([tsugi, "tokenizer", "train", "--model", "wordpiece", "--text", str(text), "--out", str(out), "--lines",
-                        "--vocabulary", "6000", "--alphabet", "1500", *(["--cased"] if cased else []), "--json"], check=True,
+                        "--vocabulary", "1500", *(["--cased"] if cased else []), "--json"], check=True,
                        stdout=subprocess.DEVNULL)
         ours = out / "tokenizer.json"
         theirs = wordpiece_forms()["uncased"]
@@ -229,16 +231,15 @@ def check_wordpiece(tsugi, folder, corpus, lines, seed):
             theirs.normalizer = normalizers.BertNormalizer(lowercase=False)
         vocabularies = [set(json.loads(ours.read_text())["model"]["vocab"])]
         for _ in range(3):
-            trainer = trainers.WordPieceTrainer(vocab_size=6000, special_tokens=BERT_SPECIAL, show_progress=False,
-                                                limit_alphabet=1500)
-            theirs.train_from_iterator("".join(corpus).split("\n"), trainer)
+            trainer = trainers.WordPieceTrainer(vocab_size=1500, special_tokens=BERT_SPECIAL, show_progress=False)
+            theirs.train_from_iterator(few.split("\n"), trainer)
             vocabularies.append(set(theirs.get_vocab()))
-        # Theirs is another one at every call: which of equally rare characters are in, and the ids of ## and a character,
-        # which decide between equally frequent pairs, come out of a hash table.
+        # And another one at every call: ids of ## and a character, which decide between equally frequent pairs, come out of
+        # a hash table.
         common = [len(a & b) for a, b in itertools.combinations(vocabularies, 2)]
         print(f"WordPiece {'cased' if cased else 'uncased'} training: {len(vocabularies[0])} tokens, in common with theirs "
               f"{common[:3]}, theirs with each other {common[3:]}")
-        assert len(vocabularies[0]) == len(vocabularies[1]) and min(common[:3]) > 0.97 * min(common[3:])
+        assert len(vocabularies[0]) == len(vocabularies[1]) and min(common[:3]) > 0.99 * min(common[3:])
         compare(tsugi, "WordPiece (our vocabulary)", ours, lines)
 
 
