@@ -1,4 +1,5 @@
 // tsugi prepare-images: pictures to learn from and to validate on, as IDX files.
+#include <cmath>
 #include <filesystem>
 #include <iostream>
 #include <memory>
@@ -42,7 +43,7 @@ int prepare_images(const PrepareImagesOptions& options) {
   ImageSet all = read_images(options.images);
   add_captions(options, all);
   const int64_t count = all.count();
-  const auto validation = static_cast<int64_t>(options.validation_fraction * static_cast<double>(count) + 0.5);
+  const int64_t validation = std::llround(options.validation_fraction * static_cast<double>(count));
   if (validation >= count) throw Error(ExitCode::kUsage, "--validation-fraction leaves no image to train on");
   std::vector<int64_t> order;
   for (int64_t i = 0; i < count; ++i) {

@@ -87,7 +87,7 @@ struct PieceWorkers {
   /// How many pieces may be under way.
   size_t limit() const {
     const int others = helpers == nullptr ? 0 : helpers->requests() + helpers->threads();
-    return static_cast<size_t>(2 * threads + 2 + others);
+    return 2 * static_cast<size_t>(threads) + 2 + static_cast<size_t>(others);
   }
 };
 

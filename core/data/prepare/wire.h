@@ -3,6 +3,7 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <span>
@@ -43,8 +44,8 @@ class WireReader {
   template <class T>
     requires std::is_trivially_copyable_v<T>
   T get() {
-    T value;
-    std::memcpy(&value, next(sizeof(T)).data(), sizeof(T));
+    T value{};
+    std::ranges::copy(next(sizeof(T)), reinterpret_cast<char*>(&value));
     return value;
   }
   /// Lies in the bytes that are read.

@@ -102,7 +102,8 @@ class Mine {
       tape.backward();
       AdamWStep adam;
       // Constant, then down to nothing, which averages the noise of the last steps.
-      const double left = static_cast<double>(kSteps - step) / static_cast<double>(kSteps / 2);
+      constexpr auto kDecay = kSteps / 2;
+      const double left = static_cast<double>(kSteps - step) / static_cast<double>(kDecay);
       adam.learning_rate = static_cast<float>(2e-3 * std::min(1.0, left));
       adam.beta2 = 0.999f;
       adam.step = step;
