@@ -13,7 +13,7 @@ without pretraining and two simple baselines. Stopped at any point, the same com
   --text DIR        pretrain on the *.txt files below DIR instead (then there is no labelled task to fine-tune on)
   --out DIR         where everything goes (default: runs/demo)
   --languages "L…"  of the handbook (default: "en-US ja-JP"; the task is made from the first)
-  --minutes N       about how long to pretrain (default: 4)
+  --minutes N       about how long to pretrain (default: 3.5)
   --ranks N         processes; 1, 2 and 4 give the same weights, bit for bit (default: 2)
 TEXT
 }
@@ -23,7 +23,7 @@ fail() {
   exit 2
 }
 
-text="" out="" languages="en-US ja-JP" minutes=4 ranks=2
+text="" out="" languages="en-US ja-JP" minutes=3.5 ranks=2
 while (($#)); do
   case "$1" in
     --help | -h) usage; exit 0 ;;
@@ -41,7 +41,7 @@ while (($#)); do
     *) usage >&2; fail "unknown argument '$1'" ;;
   esac
 done
-[[ $minutes =~ ^[1-9][0-9]*$ ]] || fail "--minutes $minutes: not a positive whole number"
+[[ $minutes =~ ^[0-9]*[1-9][0-9]*(\.[0-9]+)?$|^0*\.[0-9]*[1-9][0-9]*$ ]] || fail "--minutes $minutes: not a positive number"
 [[ $ranks =~ ^[1-9][0-9]*$ ]] || fail "--ranks $ranks: not a positive whole number"
 
 cd "$(dirname "$0")/.."
