@@ -23,25 +23,31 @@ run=("$TSUGI" sweep run --config "$WORK/sweep.textproto")
 # What was found, without how long it took and where.
 outcome() { cut -d, -f1-18,28-31 "$1/runs.csv"; }
 starts() { find "$1" -name 'generation-*' | sort; }
-results() { find "$WORK/killed" -name result.json -printf '%h\n' | sort; }
+# results SWEEP: what has ended. Not deeper, where files come and go.
+results() { find "$WORK/$1" -maxdepth 4 -name result.json -printf '%h\n' | sort; }
 
 milliseconds() { date +%s%3N; }
 begin=$(milliseconds)
 "${run[@]}" --out "$WORK/undisturbed" > "$WORK/said" || { cat "$WORK/said" >&2; fail "the sweep"; }
-# So that the kills spread over all of the sweep: twice its length in all, half of that on average.
-longest=$((2 * ($(milliseconds) - begin) / kills))
+length=$(($(milliseconds) - begin))
+tasks=$(results undisturbed | wc -l)
 mkdir "$WORK/killed"
 landed=0 tries=0
 while [ "$landed" -lt "$kills" ]; do
   tries=$((tries + 1))
   "${run[@]}" --out "$WORK/killed" > /dev/null 2>&1 & launcher=$!
-  wait_for=$((RANDOM % longest + 20))
+  # Not before its part of the sweep is done, so that the kills spread over all of it, on a machine of any speed; then at
+  # a random moment soon after.
+  until [ "$(results killed | wc -l)" -ge $((landed * (tasks - 2) / kills)) ] || ! readlink "/proc/$launcher/exe" > /dev/null; do
+    sleep 0.02
+  done
+  wait_for=$((RANDOM % (length / kills / 2 + 1) + 20))
   sleep "$((wait_for / 1000)).$(printf %03d $((wait_for % 1000)))"
   # Only a launcher that still has work counts; one that has ended has no program any more.
   if readlink "/proc/$launcher/exe" > /dev/null; then landed=$((landed + 1)); fi
   kill -9 "$launcher" 2> /dev/null || true
   wait "$launcher" 2> /dev/null || true
-  results > "$WORK/ended-$landed"
+  results killed > "$WORK/ended-$landed"
   while read -r one; do starts "$one/train"; done < "$WORK/ended-$landed" > "$WORK/starts-$landed"
   [ "$tries" -lt $((kills + 3)) ] || fail "the sweep ended before it was killed $kills times: only $landed times"
 done
@@ -53,7 +59,7 @@ for i in $(seq 1 "$kills"); do
   done < "$WORK/ended-$i"
 done
 # A kill costs what was not saved, never a whole task: there are no more starts than tasks and kills on two lanes.
-tasks=$(results | wc -l)
+[ "$(results killed | wc -l)" = "$tasks" ] || fail "$(results killed | wc -l) of $tasks tasks have a result"
 began=$(find "$WORK/killed" -name 'generation-*' | wc -l)
 lanes=$(nproc)
 [ "$began" -le $((tasks + kills * lanes)) ] || fail "$began starts of $tasks tasks after $kills kills"
