@@ -132,8 +132,8 @@ def check_ours(version, folder):
     special = "activation: GATED_GELU tied: false" if version == "1.1" else ""
     with open(folder + ".textproto", "w") as file:
         file.write(f"""steps: 3 seed: {rng.randrange(10**6)} objective {{ span_corruption {{ first_sentinel: 259 end_token: 1 }} }}
-            model {{ family: T5 layers: 2 heads: 4 width: 32 context: 160 vocabulary: 260 {special} }}
-            data {{ train: "{data}" }} batch {{ micro_batch: 2 micro_batches: 2 }} optimizer {{ learning_rate: 1e-2 }}
+            model {{ family: T5 layers: 2 heads: 4 width: 32 context: 512 vocabulary: 260 {special} }}
+            data {{ train: "{data}" }} batch {{ micro_batch: 2 micro_batches: 2 sequence: 48 }} optimizer {{ learning_rate: 1e-2 }}
             numerics {{ compute: {rng.choice(["FP32", "BF16"])} }} evaluation {{ sequences: 2 }}""")
     run("pretrain", "--config", folder + ".textproto", "--out", folder, "--json")
     run("export", "--checkpoint", folder, "--out", folder + "-out", "--json")
