@@ -3,7 +3,7 @@
 transformers compute our response-only loss?
 
 Usage: check_finetune.py TSUGI HANDBOOK REVIEWS WORK   (run by hand; needs torch and transformers; minutes on two cores)
-HANDBOOK: what launch/corpus.sh wrote. REVIEWS: a folder of files *_labelled.tsv, lines "SENTENCE<tab>0 or 1" (the
+HANDBOOK: what `launch/corpus.sh en-US DIR` wrote. REVIEWS: a folder of files *_labelled.tsv, lines "SENTENCE<tab>0 or 1" (the
 sentiment sentences of Kotzias et al., KDD 2015). WORK: a folder to work in; what is there already is not made again.
 
 A small Llama is trained on the handbook, loaded and saved by transformers, and read from that folder. Then, each against

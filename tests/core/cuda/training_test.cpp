@@ -17,9 +17,7 @@
 #include "tests/core/cuda/train_somewhere.h"
 #include "tests/ops/cuda/context.h"
 #include "tests/ops/cuda/low_precision.h"
-#ifndef TSUGI_ON_DEVICE
-#include "ops/cuda/emulated/machine.h"
-#endif
+#include "tests/ops/cuda/testing.h"
 
 namespace tsugi {
 namespace {
@@ -106,13 +104,6 @@ void expect_equal_to_the_cpu(DeviceOperators* device, const std::string& overrid
 
 class CudaTrainer : public testing::OnCuda {};
 
-/// Another order of execution.
-void use_order([[maybe_unused]] uint64_t seed) {
-#ifndef TSUGI_ON_DEVICE
-  emulated::options().seed = seed;
-#endif
-}
-
 TEST_F(CudaTrainer, Gpt2EqualsTheCpuWithinTheBoundOfBf16) { expect_equal_to_the_cpu(device(), kGpt2); }
 
 TEST_F(CudaTrainer, EncodersWithDropoutAndDocumentsApart) {
@@ -168,9 +159,9 @@ TEST_F(CudaTrainer, GraphsChangeNoBit) {
     config.mutable_data()->set_documents(DataConfig::APART);
     const Outcome plain = run(config, {device()});
     Counting recorder(*device());
-    use_order(7);
+    testing::use_order(7);
     const Outcome graphs = run(config, {device(), "", &recorder});
-    use_order(1);
+    testing::use_order(1);
     EXPECT_EQ(graphs.losses, plain.losses);
     EXPECT_EQ(graphs.evaluations, plain.evaluations);
     // Three micro-batches a step in two buffers; each is recorded once, after one that ran as it came.
@@ -187,9 +178,9 @@ TEST_F(CudaTrainer, ResumesBitForBit) {
   RunConfig half = config;
   half.set_steps(2);
   const Outcome first = run(half, {device(), directory});
-  use_order(5);
+  testing::use_order(5);
   const Outcome second = run(config, {device(), directory});
-  use_order(1);
+  testing::use_order(1);
   EXPECT_EQ(second.result.start_step, 2);
   std::vector<double> losses = first.losses;
   losses.insert(losses.end(), second.losses.begin(), second.losses.end());

@@ -1,10 +1,21 @@
-// main() of device_tests: without a device every test is skipped, by name.
+// main() of device_tests, and its orders of execution: without a device every test is skipped, by name.
 #include <gtest/gtest.h>
 
 #include <iostream>
 #include <string>
 
 #include "ops/cuda/runtime.h"
+#include "tests/ops/cuda/testing.h"
+
+namespace tsugi::testing {
+
+int order_count() { return 100; }
+
+void use_order(int) {}
+
+bool on_emulator() { return false; }
+
+}  // namespace tsugi::testing
 
 namespace {
 

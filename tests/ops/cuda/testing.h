@@ -1,43 +1,38 @@
-// Helpers of the kernels' tests: on the emulator, and on a device (device_tests).
+// Helpers of the kernels' tests, which are compiled once: for the emulator (on_emulator.cpp), and for a device
+// (device_main.cpp).
 #pragma once
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "ops/cuda/runtime.h"
-#ifndef TSUGI_ON_DEVICE
-#include "ops/cuda/device.cuh"
-#endif
 
 namespace tsugi::testing {
 
-#ifdef TSUGI_ON_DEVICE
-inline constexpr int kRepeats = 100;
-
-/// Runs `work` often: what depends on the order in which a device executes shows sooner or later.
-template <class F>
-void for_seeds(F&& work) {
-  for (int repeat = 0; repeat < kRepeats; ++repeat) work();
-}
-#else
-inline constexpr uint64_t kSeeds = 8;
+/// Orders of execution that tests try: seeds of the emulator; on a device, repetitions, since what depends on the order
+/// in which it executes shows sooner or later.
+int order_count();
+/// The order of what is launched from now on, 1 (that at start) to order_count(). A device chooses its own.
+void use_order(int order);
+/// Whether kernels run in the emulator, which also sees bugs that happen to do no harm.
+bool on_emulator();
 
 /// Runs `work` under several orders of execution.
 template <class F>
 void for_seeds(F&& work) {
-  const uint64_t before = emulated::options().seed;
-  for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
-    emulated::options().seed = seed;
+  for (int order = 1; order <= order_count(); ++order) {
+    use_order(order);
     work();
   }
-  emulated::options().seed = before;
+  use_order(1);
 }
 
-/// What the emulator says about `work` under the first seed that shows the bug; empty if none does.
+/// What the emulator says about `work` under the first order that shows the bug; empty if none does.
 template <class F>
 std::string fault_of(F&& work) {
   std::string message;
@@ -45,13 +40,12 @@ std::string fault_of(F&& work) {
     if (!message.empty()) return;
     try {
       work();
-    } catch (const emulated::Fault& fault) {
+    } catch (const std::runtime_error& fault) {
       message = fault.what();
     }
   });
   return message;
 }
-#endif
 
 /// Device memory that starts as a copy of `values`.
 template <class T>
