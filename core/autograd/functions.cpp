@@ -268,14 +268,13 @@ LossSum binary_cross_entropy_loss(Tape& tape, const Variable& x, const Tensor& t
   return loss;
 }
 
-ResidualStream recompute(Tape& tape, const std::function<ResidualStream(Tape&, const ResidualStream&)>& block,
-                         const ResidualStream& input) {
+ResidualStream recompute(Tape& tape, std::shared_ptr<const Rerunnable> block, const ResidualStream& input) {
   const Context& context = tape.context();
   ResidualStream output;
   {
     // Dropout must act here as it will in the second run, so this tape records too; its closures are dropped at once.
     Tape first_run(context, tape.recording());
-    output = block(first_run, input);
+    output = block->run(first_run, input);
   }
   output.residual = tape.variable(output.residual.value, output.residual.requires_gradient());
   output.branch = tape.variable(output.branch.value, output.branch.requires_gradient());
@@ -284,10 +283,10 @@ ResidualStream recompute(Tape& tape, const std::function<ResidualStream(Tape&, c
   tape.record([context, block, input, residual = output.residual.gradient, branch = output.branch.gradient]() {
     Tape inner(context);
     ResidualStream detached = input;
-    if (input.residual.requires_gradient()) detached.residual.gradient = std::make_shared<Gradient>();
-    if (input.branch.requires_gradient()) detached.branch.gradient = std::make_shared<Gradient>();
+    if (input.residual.requires_gradient()) detached.residual.gradient = make_recycled<Gradient>();
+    if (input.branch.requires_gradient()) detached.branch.gradient = make_recycled<Gradient>();
     {
-      ResidualStream again = block(inner, detached);
+      ResidualStream again = block->run(inner, detached);
       if (residual != nullptr) {
         if (Tensor d = residual->take(); d.defined()) again.residual.gradient->add(context, std::move(d));
       }

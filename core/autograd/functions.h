@@ -1,8 +1,6 @@
 // The differentiable functions: each is one operator with its backward closure.
 #pragma once
 
-#include <functional>
-
 #include "core/autograd/attention.h"
 #include "core/autograd/parameter_store.h"
 #include "core/autograd/tape.h"
@@ -74,8 +72,25 @@ LossSum cross_entropy_loss(Tape& tape, const Variable& hidden, const Parameter& 
 /// times those of the sum.
 LossSum binary_cross_entropy_loss(Tape& tape, const Variable& x, const Tensor& targets, float weight);
 
+/// A part of a model that can be run more than once.
+class Rerunnable {
+ public:
+  virtual ~Rerunnable() = default;
+  virtual ResidualStream run(Tape& tape, const ResidualStream& input) const = 0;
+};
+
 /// Runs `block` without keeping its activations; the backward pass runs it again (Chen et al. 2016).
-ResidualStream recompute(Tape& tape, const std::function<ResidualStream(Tape&, const ResidualStream&)>& block,
-                         const ResidualStream& input);
+ResidualStream recompute(Tape& tape, std::shared_ptr<const Rerunnable> block, const ResidualStream& input);
+
+/// The same for a function (Tape&, const ResidualStream&) -> ResidualStream.
+template <class F>
+ResidualStream recompute(Tape& tape, const F& function, const ResidualStream& input) {
+  struct Block : Rerunnable {
+    explicit Block(const F& function) : function(function) {}
+    ResidualStream run(Tape& tape, const ResidualStream& input) const override { return function(tape, input); }
+    F function;
+  };
+  return recompute(tape, std::shared_ptr<const Rerunnable>(make_recycled<Block>(function)), input);
+}
 
 }  // namespace tsugi

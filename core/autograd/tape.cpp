@@ -22,7 +22,7 @@ void Gradient::add(const Context& context, Tensor tensor) {
 
 void Tape::backward() {
   while (!entries_.empty()) {
-    const std::function<void()> entry = std::move(entries_.back());
+    RecycledCall entry = std::move(entries_.back());
     entries_.pop_back();
     entry();
   }

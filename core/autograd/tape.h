@@ -4,10 +4,11 @@
 // its inputs. backward() runs the closures in reverse and frees each one, with what it saved, as it goes.
 #pragma once
 
-#include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
+#include "ops/base/recycled.h"
 #include "ops/tensor/context.h"
 
 namespace tsugi {
@@ -42,10 +43,11 @@ class Tape {
 
   /// A variable for `value`, with a gradient slot if `requires_gradient` and the tape is recording.
   Variable variable(Tensor value, bool requires_gradient) const {
-    return {std::move(value), requires_gradient && recording_ ? std::make_shared<Gradient>() : nullptr};
+    return {std::move(value), requires_gradient && recording_ ? make_recycled<Gradient>() : nullptr};
   }
-  void record(std::function<void()> backward) {
-    if (recording_) entries_.push_back(std::move(backward));
+  template <class F>
+  void record(F&& backward) {
+    if (recording_) entries_.emplace_back(std::forward<F>(backward));
   }
   /// Runs all closures, last first.
   void backward();
@@ -53,7 +55,7 @@ class Tape {
  private:
   Context context_;
   bool recording_;
-  std::vector<std::function<void()>> entries_;
+  std::vector<RecycledCall, RecyclingAllocator<RecycledCall>> entries_;
 };
 
 /// `tensor` if nothing else shares it, else a copy: what may be changed in place.

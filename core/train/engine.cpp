@@ -35,11 +35,11 @@ std::unique_ptr<Memory> make_memory(const Device& device) {
   return std::make_unique<DeviceMemory>(*device.operators);
 }
 
+}  // namespace
+
 DType compute_type(const RunConfig& config) {
   return config.numerics().compute() == NumericsConfig::BF16 ? DType::kBF16 : DType::kF32;
 }
-
-}  // namespace
 
 Engine::Engine(ThreadPool& pool, Communicator& communicator, const RunConfig& config, Objective& objective,
                const std::function<bool(const ParameterInfo&)>& frozen, Device device, Communicator* of_device,

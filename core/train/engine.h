@@ -38,6 +38,9 @@ struct EvaluationReport {
   std::vector<std::pair<std::string, double>> scores = {};  ///< Objective::score_names() and their means
 };
 
+/// What numerics.compute asks for.
+DType compute_type(const RunConfig& config);
+
 class Engine {
  public:
   /// Builds everything for this rank and takes its memory. `frozen` may be empty. `config` is validated.

@@ -204,6 +204,7 @@ void add_bench(Command app) {
     return run_in_world(world_options(options->config, options->overrides),
                         [&](World& joined) { return bench_step(joined, *options); });
   });
+  add_bench_decode(bench);
 }
 
 }  // namespace tsugi

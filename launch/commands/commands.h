@@ -9,6 +9,7 @@ namespace tsugi {
 void add_commands(Command app);
 
 void add_bench(Command app);
+void add_bench_decode(Command bench);  // below bench
 void add_corpus(Command app);
 void add_embed(Command app);
 void add_evaluate(Command app);

@@ -86,8 +86,7 @@ int plan(const PlanOptions& options) {
   const int first_body_unit = store.tensors().empty() ? 0 : 1;
   const Transformer model(config.model(), store, objective.uses_output_head(), config.adapter());
   if (has_adapter(config.adapter())) freeze_all_but_adapters(store, first_body_unit);
-  store.allocate(Context(meta, pool, memory),
-                 config.numerics().compute() == NumericsConfig::BF16 ? DType::kBF16 : DType::kF32);
+  store.allocate(Context(meta, pool, memory), compute_type(config));
   objective.take_memory(Context(meta, pool, memory), store);
   // The first rank has the largest shards, the last one the most micro-batches: take the larger need.
   MemoryPlan bytes;

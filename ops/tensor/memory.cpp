@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "ops/base/error.h"
+#include "ops/base/recycled.h"
 #include "ops/tensor/device_operators.h"
 
 namespace tsugi {
@@ -25,7 +26,7 @@ struct HeapStorage : Storage {
 
 }  // namespace
 
-std::shared_ptr<Storage> HeapMemory::allocate(size_t bytes) { return std::make_shared<HeapStorage>(bytes); }
+std::shared_ptr<Storage> HeapMemory::allocate(size_t bytes) { return make_recycled<HeapStorage>(bytes); }
 
 struct PlanningMemory::Log {
   std::vector<Lifetime> lifetimes;
@@ -116,7 +117,7 @@ StaticArena::StaticArena(ArenaPlan plan) : plan_(std::move(plan)), live_(std::ma
 std::shared_ptr<Storage> StaticArena::allocate(size_t bytes) {
   CHECK_LT(next_, plan_.sizes.size()) << "the step allocates more often than its plan";
   CHECK_EQ(bytes, plan_.sizes[next_]) << "allocation " << next_ << " differs from the plan";
-  auto block = std::make_shared<Block>();
+  auto block = make_recycled<Block>();
   block->data = memory_->data + plan_.offsets[next_];
   block->bytes = bytes;
   block->device = memory_->device;

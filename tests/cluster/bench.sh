@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # `tsugi bench step`: the step that it measures is the run's, on one rank and on two, and its table accounts for it.
+# `tsugi bench decode`: what it says that a token reads is what is there.
 . "$(dirname "$0")/lib.sh"
 recipe=$(dirname "$0")/../../launch/recipes/shakespeare_char_cpu.textproto
 field() { grep -oE "\"$1\":[0-9.e+-]+" "$WORK/result" | head -n 1 | cut -d: -f2; }
@@ -28,4 +29,14 @@ expect_code 2 "$TSUGI" bench step --config "$recipe" --set model.vocabulary=65 b
 expect_said "batch.micro_bath"
 expect_code 2 "$TSUGI" bench step --config "$recipe" --set model.vocabulary=65 --steps 0
 expect_said "steps"
-echo "the table accounts for the step"
+
+# 4 layers of 12·128² + 13·128, 65·128 tokens and the last norm, of 2 bytes; keys and values of 32 + 16 / 2 tokens.
+"$TSUGI" bench decode --config "$recipe" --set model.vocabulary=65 numerics.compute=BF16 --rows 2 --tokens 16 --json > "$WORK/result" ||
+  fail "bench decode"
+[ "$(field weight_bytes)" = 1603328.0 ] || fail "the weights take $(field weight_bytes) bytes"
+[ "$(field cache_bytes)" = 163840.0 ] || fail "keys and values take $(field cache_bytes) bytes"
+awk -v rate="$(field tokens_per_second)" -v token="$(field seconds_per_token)" \
+  'BEGIN { exit !(rate * token > 1.999 && rate * token < 2.001) }' || fail "two texts, $(field tokens_per_second) tokens/s"
+expect_code 2 "$TSUGI" bench decode --config "$(dirname "$recipe")/shakespeare_char_bert.textproto" --set model.vocabulary=66
+expect_said "causal"
+echo "the table accounts for the step, and a token for what it reads"
