@@ -3,13 +3,16 @@
 
 Question: how fast is a training step (forward, backward, clipping, AdamW) of the same model on the same batch?
 Usage: benchmarks/train_step.py --tsugi build/release/tsugi [--out benchmarks/results/FILE.json] [--shapes small,gpt2]
-Needs torch and transformers in the Python that runs it (never needed by tsugi itself).
+                                [--llmc CHECKOUT]
+Needs torch and transformers in the Python that runs it (never needed by tsugi itself). With a checkout of llm.c
+(github.com/karpathy/llm.c) its train_gpt2.c takes part in fp32, compiled by gcc as its Makefile does, with batch,
+context and number of steps of the shape in place of its own.
 
 The model is GPT-2 without dropout; tokens are random. Every contender runs `rounds` times, in turn; a run's figure is
 the median over its timed steps, the row's figure the median over rounds. FLOPs per token: PaLM convention (6N + 12LHQT)
 and causal (6N + 6LHQT), N without the position table, as in core/scaling/flops.h.
 """
-import argparse, json, os, platform, statistics, subprocess, sys, tempfile, time
+import argparse, json, os, platform, re, statistics, subprocess, sys, tempfile, time
 from datetime import date
 
 SHAPES = {
@@ -87,6 +90,43 @@ def pytorch(shape, threads, compute, compiled):
     return shape["rows"] * shape["micro_batches"] * shape["context"] / statistics.median(seconds)
 
 
+def llmc(checkout, shape, threads, folder):
+    import numpy
+    rows, context = shape["rows"] * shape["micro_batches"], shape["context"]  # it does not accumulate
+    source = open(os.path.join(checkout, "train_gpt2.c")).read()
+    for pattern, value in ((r"int B = \d+;", f"int B = {rows};"), (r"int T = \d+;", f"int T = {context};"),
+                           (r"step <= \d+;", f"step < {shape['warm_up'] + shape['steps']};"),
+                           (r"int val_num_batches = \d+;", "int val_num_batches = 0;"),
+                           (r"step > 0 && step % \d+ == 0", "0")):
+        source, found = re.subn(pattern, value, source)
+        if found != 1:
+            sys.exit(f"{checkout}/train_gpt2.c: {found} places look like {pattern}, one was expected")
+    os.makedirs(os.path.join(folder, "dev/data/tinyshakespeare"))
+    with open(os.path.join(folder, "train.c"), "w") as file:
+        file.write(source)
+    subprocess.run(["gcc", "-Ofast", "-march=native", "-fopenmp", "-DOMP", "-w", "-I", checkout, "train.c", "-o", "train", "-lm"],
+                   cwd=folder, check=True)
+    vocabulary, width, layers = shape["vocabulary"], shape["width"], shape["layers"]
+    padded = -(-vocabulary // 128) * 128
+    random = numpy.random.default_rng(0)
+    with open(os.path.join(folder, "gpt2_124M.bin"), "wb") as file:
+        header = numpy.zeros(256, numpy.int32)
+        header[:8] = 20240326, 3, context, vocabulary, layers, shape["heads"], width, padded
+        header.tofile(file)
+        parameters = (padded + context) * width + layers * (12 * width * width + 13 * width) + 2 * width
+        (random.standard_normal(parameters, numpy.float32) * 0.02).tofile(file)
+    for split in ("train", "val"):
+        with open(os.path.join(folder, f"dev/data/tinyshakespeare/tiny_shakespeare_{split}.bin"), "wb") as file:
+            tokens = (shape["warm_up"] + shape["steps"] + 1) * rows * context + 1
+            header = numpy.zeros(256, numpy.int32)
+            header[:3] = 20240520, 1, tokens
+            header.tofile(file)
+            random.integers(0, vocabulary, tokens, dtype=numpy.uint16).tofile(file)
+    said = subprocess.check_output(["./train"], cwd=folder, text=True, env=dict(os.environ, OMP_NUM_THREADS=str(threads)))
+    steps = [float(ms) / 1e3 for ms in re.findall(r"took ([0-9.]+) ms", said)]
+    return rows * context / statistics.median(steps[shape["warm_up"]:])
+
+
 def flops_per_token(shape):
     width, layers = shape["width"], shape["layers"]
     products = 6 * (layers * (12 * width * width + 13 * width) + 2 * width + shape["vocabulary"] * width)
@@ -111,6 +151,7 @@ def main():
     parser.add_argument("--computes", default="FP32,BF16")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile")
+    parser.add_argument("--llmc", help="a checkout of llm.c")
     parser.add_argument("--steps", type=int, help="timed steps of a run, instead of the shape's")
     parser.add_argument("--warm-up", type=int, help="steps before them")
     parser.add_argument("--rounds", type=int, help="runs of every contender")
@@ -131,10 +172,13 @@ def main():
                     speed, rate = tsugi(arguments.tsugi, shape, arguments.threads, compute, folder)
                 rates.append(rate)
                 speeds.setdefault("tsugi", []).append(speed)
+                if arguments.llmc and compute == "FP32":
+                    with tempfile.TemporaryDirectory() as folder:
+                        speeds.setdefault("llm.c", []).append(llmc(arguments.llmc, shape, arguments.threads, folder))
                 speeds.setdefault("torch eager", []).append(pytorch(shape, arguments.threads, compute, False))
                 if not arguments.no_compile:
                     speeds.setdefault("torch compile", []).append(pytorch(shape, arguments.threads, compute, True))
-            best = max(statistics.median(v) for k, v in speeds.items() if k != "tsugi")
+            best = max(statistics.median(v) for k, v in speeds.items() if k.startswith("torch"))
             rate = statistics.median(rates)
             for contender, values in speeds.items():
                 speed = statistics.median(values)

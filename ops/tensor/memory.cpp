@@ -1,5 +1,7 @@
 #include "ops/tensor/memory.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <numeric>
@@ -11,15 +13,20 @@
 namespace tsugi {
 namespace {
 
+/// Large blocks ask for huge pages, of which the processor's tables of addresses hold hundreds of times as much memory.
+constexpr size_t kHugePage = size_t{2} << 20;
+constexpr size_t kLarge = 4 * kHugePage;
+
 struct HeapStorage : Storage {
   explicit HeapStorage(size_t size) {
     bytes = size;
     const size_t rounded = std::max(aligned(size), kAlignment);
-    data = static_cast<std::byte*>(std::aligned_alloc(kAlignment, rounded));
+    data = static_cast<std::byte*>(std::aligned_alloc(rounded < kLarge ? kAlignment : kHugePage, rounded));
     if (data == nullptr) {
       throw Error(ExitCode::kInputOutput, "out of memory: could not allocate " + std::to_string(rounded) + " bytes",
                   "see what `tsugi plan` says, then lower batch.micro_batch or model sizes");
     }
+    if (rounded >= kLarge) ::madvise(data, rounded, MADV_HUGEPAGE);  // a wish: what it says does not matter
   }
   ~HeapStorage() override { std::free(data); }
 };
