@@ -86,7 +86,7 @@ ResidualStream recompute(Tape& tape, std::shared_ptr<const Rerunnable> block, co
 template <class F>
 ResidualStream recompute(Tape& tape, const F& function, const ResidualStream& input) {
   struct Block : Rerunnable {
-    explicit Block(const F& function) : function(function) {}
+    explicit Block(const F& body) : function(body) {}
     ResidualStream run(Tape& tape, const ResidualStream& input) const override { return function(tape, input); }
     F function;
   };
