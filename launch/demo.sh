@@ -50,6 +50,13 @@ recipe=launch/recipes/demo.textproto
 export TSUGI=$PWD/build/release/tsugi
 mkdir -p "$out"
 
+# What is there was made of one text for one length: of another nothing would be gathered again.
+choices="${text:-the handbook in $languages}, $minutes minutes"
+if [[ -e $out/choices && $(<"$out/choices") != "$choices" ]]; then
+  fail "$out was begun with other choices ($(<"$out/choices"); now: $choices): name another folder with --out, or remove that one"
+fi
+echo "$choices" >"$out/choices"
+
 step() { printf '\n== %s\n' "$1"; }
 
 # The number (or null) that is the value of a key in one JSON object.

@@ -2,11 +2,23 @@
 #include <glog/logging.h>
 #include <malloc.h>
 
+#include <cstdio>
 #include <iostream>
 
 #include "launch/commands/commands.h"
 #include "launch/run_world.h"
 #include "launch/version.h"
+
+namespace {
+
+/// What a command printed has arrived. Throws Error(kInputOutput): a full disk, a device that refuses it.
+void check_output() {
+  std::cout.flush();
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0 && std::cout.good()) return;
+  throw tsugi::Error(tsugi::ExitCode::kInputOutput, "cannot write all of standard output", "is the disk full?");
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   using namespace tsugi;
@@ -25,7 +37,9 @@ int main(int argc, char** argv) {
       "tsugi", "tsugi pretrains transformers on many ranks and hands the checkpoint to fine-tuning.", kVersion);
   add_commands(command_line.root());
   try {
-    return command_line.run({argv + 1, argv + argc});
+    const int code = command_line.run({argv + 1, argv + argc});
+    check_output();
+    return code;
   } catch (const Error& error) {
     print_error(error);
     return static_cast<int>(error.code());

@@ -28,6 +28,16 @@ int run_in_world(const WorldOptions& options, const std::function<int(World&)>& 
   }
 }
 
+void validate_run_of(const std::string& path, RunConfig& config) {
+  try {
+    validate_run(config);
+  } catch (const Error& error) {
+    std::string lines = path + ": ";
+    for (const char* c = error.what(); *c != '\0'; ++c) lines += *c == '\n' ? "\n" + path + ": " : std::string(1, *c);
+    throw Error(error.code(), lines, error.hint());
+  }
+}
+
 void on_all_ranks(Communicator& communicator, const std::function<void()>& body) {
   int code = 0;
   std::string message;

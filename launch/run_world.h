@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/config/run.pb.h"
 #include "dist/world.h"
 #include "ops/base/error.h"
 
@@ -20,6 +21,9 @@ int run_in_world(const WorldOptions& options, const std::function<int(World&)>& 
 /// Threads and time limit of a run configuration. They are needed before the ranks can talk, so that mistakes in the
 /// file are left for when they can.
 WorldOptions world_options(const std::string& config, const std::vector<std::string>& overrides);
+
+/// validate_run() of what `path` says: its complaints name the file.
+void validate_run_of(const std::string& path, RunConfig& config);
 
 /// Runs `body` on every rank; if it throws on any of them, all throw the same Error.
 void on_all_ranks(Communicator& communicator, const std::function<void()>& body);

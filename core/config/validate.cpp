@@ -19,6 +19,12 @@ void check_batch(const RunConfig& config, std::vector<std::string>& complaints) 
     complaints.push_back(with_value("batch.sequence", batch.sequence()) + " is longer than " +
                          with_value("model.context", config.model().context()));
   }
+  const int64_t in_micro_batch = int64_t{batch.micro_batch()} * batch.sequence();
+  if (in_micro_batch > INT32_MAX) {
+    complaints.push_back(with_value("batch.micro_batch", batch.micro_batch()) + " of " +
+                         with_value("batch.sequence", batch.sequence()) +
+                         " are 2^31 tokens or more at once: lower it, and raise batch.micro_batches");
+  }
   // Samples and tokens are counted in 64 bits, with room for the sums that indexing makes.
   __extension__ using Wide = __int128;
   const Wide tokens = Wide{batch.micro_batch()} * batch.micro_batches() * batch.sequence() * config.steps();

@@ -113,7 +113,19 @@ void sync_folder(const std::string& path) {
   if (::fsync(folder.value) != 0) throw file_error("fsync folder", path);
 }
 
+namespace {
+
+/// A finished file is renamed over its name: /dev/null would be a file from then on.
+void refuse_special(const std::string& path) {
+  struct stat status{};
+  if (::stat(path.c_str(), &status) != 0 || S_ISREG(status.st_mode)) return;
+  throw Error(ExitCode::kInputOutput, "cannot write " + path + ": it is there, and not a regular file");
+}
+
+}  // namespace
+
 DurableFile::DurableFile(std::string path) : path_(std::move(path)) {
+  refuse_special(path_);
   std::random_device random;
   for (int attempt = 0; descriptor_ < 0; ++attempt) {
     temporary_ = path_ + ".tmp" + std::to_string(random());
@@ -123,6 +135,7 @@ DurableFile::DurableFile(std::string path) : path_(std::move(path)) {
 }
 
 DurableFile::DurableFile(std::string path, int64_t size) : path_(std::move(path)), size_(size), keep_(true) {
+  refuse_special(path_);
   temporary_ = path_ + ".partial";
   descriptor_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (descriptor_ < 0) throw file_error("open", temporary_);

@@ -128,7 +128,7 @@ int bench_step(World& world, const BenchOptions& options) {
       throw Error(ExitCode::kUsage, options.config + ": model.vocabulary is 0: there are no data here to take it from",
                   "--set model.vocabulary=50257");
     }
-    validate_run(config);
+    validate_run_of(options.config, config);
     chosen = choose_device(config.compute(), world);
     if (options.profile && chosen.operators != nullptr) {
       throw Error(ExitCode::kUsage, "--profile is for the CPU: on " + chosen.description + " operators only queue work",

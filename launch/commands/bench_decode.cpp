@@ -75,7 +75,7 @@ int bench_decode(World& world, const DecodeOptions& options) {
     throw Error(ExitCode::kUsage, options.config + ": model.vocabulary is 0: there are no data here to take it from",
                 "--set model.vocabulary=50257");
   }
-  validate_run(config);
+  validate_run_of(options.config, config);
   const ModelConfig& model = config.model();
   if (model.bidirectional() || has_decoder(model)) {
     throw Error(ExitCode::kUsage, options.config + ": model.family: decoding is measured of causal models");

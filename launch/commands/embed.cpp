@@ -1,6 +1,5 @@
 // tsugi embed: what a checkpoint makes of pictures or texts, a row of numbers each, for other programs.
 #include <algorithm>
-#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -8,6 +7,7 @@
 
 #include "core/config/families.h"
 #include "core/data/file.h"
+#include "core/data/folders.h"
 #include "core/data/json_lines.h"
 #include "core/data/npy.h"
 #include "core/downstream/text_batches.h"
@@ -96,7 +96,7 @@ int write_embedding(const EmbedOptions& options) {
     }
     rows += line.dump() + "\n";
   }
-  std::filesystem::create_directories(options.out);
+  make_folders(options.out);
   write_file_durably(options.out + "/features.npy", npy_text(table.values, table.rows()));
   if (!table.labels.empty()) write_file_durably(options.out + "/labels.npy", npy_text(table.labels));
   write_file_durably(options.out + "/rows.jsonl", rows);

@@ -8,6 +8,7 @@
 
 #include "core/config/config.h"
 #include "core/data/file.h"
+#include "core/data/folders.h"
 #include "core/model/names.h"
 #include "core/train/logging.h"
 #include "core/train/stop_signal.h"
@@ -112,7 +113,7 @@ int finetune(World& world, FinetuneOptions options) {
     task = make_finetune_task(options, opened);
     const std::string tokenizer = opened.path + "/tokenizer.json";
     if (std::filesystem::exists(tokenizer)) task.tokenizer = tokenizer;
-    if (!options.out.empty() && world.rank() == 0) std::filesystem::create_directories(options.out);
+    if (!options.out.empty() && world.rank() == 0) make_folders(options.out);
   });
   install_stop_signals();
   communicator.barrier();

@@ -14,6 +14,7 @@
 #include "launch/image_data.h"
 #include "launch/pair_data.h"
 #include "launch/planned_lm.h"
+#include "launch/run_world.h"
 #include "launch/training_data.h"
 #include "ops/base/error.h"
 
@@ -45,7 +46,7 @@ std::vector<int> even_world_sizes(int micro_batches) {
 int plan(const PlanOptions& options) {
   RunConfig config;
   load_config(options.config, options.overrides, config);
-  validate_run(config);
+  validate_run_of(options.config, config);
   std::vector<TrainingData::Share> shares;
   std::string data;
   // The vocabulary may be that of the data; proportions and packing need to know it.

@@ -149,7 +149,7 @@ void add_prepare(Command app) {
   command.flag("--form-feed", options->form_feed, "the same with one form feed").excludes(separator);
   command
       .option("--shard-tokens", prepare.shard_tokens,
-              "write files of at most so many tokens, and an index; 0: one file")
+              "write files of at most so many tokens (a longer document is one file), and an index; 0: one file")
       .show_default()
       .non_negative();
   command.option("--max-document-bytes", prepare.max_document_bytes, "longest document, and line of JSON")

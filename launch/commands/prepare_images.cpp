@@ -1,10 +1,10 @@
 // tsugi prepare-images: pictures to learn from and to validate on, as IDX files.
 #include <cmath>
-#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "core/data/folders.h"
 #include "core/data/sampler.h"
 #include "launch/commands/commands.h"
 #include "launch/image_data.h"
@@ -50,7 +50,7 @@ int prepare_images(const PrepareImagesOptions& options) {
     order.push_back(static_cast<int64_t>(
         permute_index(static_cast<uint64_t>(i), static_cast<uint64_t>(count), options.seed, kSplitStream)));
   }
-  std::filesystem::create_directories(options.out);
+  make_folders(options.out);
   const auto train = std::span(order).first(static_cast<size_t>(count - validation));
   write_idx(select_images(all, train), options.out, "train");
   if (validation > 0) {

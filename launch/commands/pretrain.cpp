@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -10,6 +9,7 @@
 #include "core/config/config.h"
 #include "core/config/families.h"
 #include "core/data/file.h"
+#include "core/data/folders.h"
 #include "core/downstream/multiple_choice.h"
 #include "core/model/huggingface.h"
 #include "core/nn/adapter.h"
@@ -92,7 +92,7 @@ int pretrain(World& world, const PretrainOptions& options) {
       refuse_bottlenecks(description, initial, "training that begins there");
       take_architecture(description.model, initial, *config.mutable_model());
     }
-    validate_run(config);
+    validate_run_of(options.config, config);
     if (has_adapter(config.adapter()) && initial.empty()) {
       throw Error(ExitCode::kUsage, "the configuration has an adapter, but there are no weights to adapt",
                   "name them with --init-from");
@@ -125,7 +125,7 @@ int pretrain(World& world, const PretrainOptions& options) {
       }
       tokenizer = load_tokenizer(files.tokenizer);
     }
-    if (world.rank() == 0) std::filesystem::create_directories(options.out);
+    if (world.rank() == 0) make_folders(options.out);
   });
   install_stop_signals();
   communicator.barrier();

@@ -11,6 +11,7 @@
 #include <optional>
 #include <sstream>
 
+#include "core/data/folders.h"
 #include "launch/commands/sweep.h"
 #include "launch/commands/sweep_slurm.h"
 #include "launch/sweep/local_executor.h"
@@ -138,7 +139,7 @@ int run(const SweepCommand& options) {
   const LoadedSweep loaded = load_sweep(options.config, options.overrides);
   const SweepFolder folder(options.out);
   if (slurm) return run_in_slurm(options.slurm, options.config, loaded, folder, program_path(), options.json);
-  std::filesystem::create_directories(options.out);
+  make_folders(options.out);
   folder.write_plan(loaded.plan);
   return run_locally(options, loaded, folder);
 }

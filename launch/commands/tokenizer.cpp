@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/data/file.h"
+#include "core/data/folders.h"
 #include "core/data/input_stream.h"
 #include "core/data/json.h"
 #include "core/data/prepare/blocks.h"
@@ -233,7 +234,7 @@ void train(TrainOptions options) {
   if (counter.different() == 0) throw Error(ExitCode::kData, options.text.front() + ": there is no text");
   const double counted = seconds();
   const BpeVocabulary vocabulary = train_bpe(counter, options.training);
-  std::filesystem::create_directories(options.out);
+  make_folders(options.out);
   write_file_durably((std::filesystem::path(options.out) / "tokenizer.json").string(),
                      words ? wordpiece_tokenizer_json(vocabulary, options.training, bert)
                            : bpe_tokenizer_json(vocabulary, options.training, options.pieces));

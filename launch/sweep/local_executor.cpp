@@ -24,6 +24,7 @@
 
 #include "core/config/config.h"
 #include "core/data/file.h"
+#include "core/data/folders.h"
 #include "core/data/json.h"
 #include "core/train/stop_signal.h"
 #include "dist/affinity.h"
@@ -164,7 +165,7 @@ class Executor {
   bool start(size_t index, size_t slot) {
     const SweepTask& task = tasks_[index];
     const std::string folder = folder_.task_folder(task);
-    std::filesystem::create_directories(folder);
+    make_folders(folder);
     const std::string path = folder + "/lock";
     const int lock = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (lock < 0) throw file_error("open", path);
@@ -177,7 +178,7 @@ class Executor {
       return true;
     }
     if (task.kind == SweepTask::Kind::kRun && trunk_diverged(task)) {
-      std::filesystem::create_directories(folder + "/train-half-rate");
+      make_folders(folder + "/train-half-rate");
     }
     const bool half_rate = task.kind == SweepTask::Kind::kRun && std::filesystem::exists(folder + "/train-half-rate");
     launch(index, slot, half_rate, lock);
@@ -346,7 +347,7 @@ class Executor {
       if (result.diverged) result.reason = "loss " + decimals(result.loss) + ", guessing has " + decimals(guessing);
     }
     if (result.diverged && !child.half_rate) {
-      std::filesystem::create_directories(folder_.run_folder(run) + "/train-half-rate");
+      make_folders(folder_.run_folder(run) + "/train-half-rate");
       waiting_.insert(waiting_.begin(), child.task);
       return report(task, "diverged; again at half the learning rate");
     }

@@ -50,6 +50,7 @@ np=2 try prepare -- --text text --out together --tokenizer tokenizer
 echo "- a model"
 try plan -- --config config --ranks 2
 try bench step -- --config config --set model.vocabulary=50 --steps 1 --warm-up 0 --profile
+try bench decode -- --config config --set model.vocabulary=50 --tokens 3
 try pretrain -- --config config --out run
 np=2 try pretrain -- --config config --out run-2
 value .ranks 2
@@ -57,6 +58,13 @@ for run in run run-2; do jq -es 'length > 3 and all(type == "object")' "$run/met
 try inspect -- run
 value '"\(.step) \(.verified)"' '3 true'
 try inspect -- data/train.bin
+# What could not be printed is not done.
+for command in "inspect run" "plan --config config"; do
+  expect_code 5 sh -c "'$TSUGI' $command --json > /dev/full"
+  expect_said "cannot write all of standard output"
+done
+expect_code 5 "$TSUGI" pretrain --config config --out config
+expect_said "cannot create folder config: Not a directory"
 try export -- --checkpoint run --out exported
 try import -- --from exported --out imported
 try generate -- --checkpoint run --prompt Line --tokens 3

@@ -136,6 +136,12 @@ TEST(Config, UnknownFieldThatStandsElsewhereIsAnsweredWithItsPath) {
             "run.textproto:1:8: unknown field \"micro_batches\" in DataConfig; did you mean \"batch.micro_batches\"?");
 }
 
+TEST(Config, ABlockThatIsNotClosedIsSuspected) {
+  EXPECT_EQ(message_of("model {\n  layers: 2\ndata { train: \"x\" }\n"),
+            "run.textproto:3:1: unknown field \"data\" in ModelConfig, where a field of RunConfig cannot stand; is a "
+            "\"}\" missing before it?");
+}
+
 TEST(Config, UnknownEnumValue) {
   EXPECT_EQ(message_of("schedule { # why\n  kind: COSIN\n}"),
             "run.textproto:2:3: unknown value \"COSIN\" of schedule.kind; did you mean \"COSINE\"?");
@@ -318,6 +324,10 @@ TEST(ValidateRun, RulesBetweenFields) {
   EXPECT_EQ(rules({"model.heads=3", "batch.sequence=33"}),
             "model.width (64) is not a multiple of model.heads (3)\n"
             "batch.sequence (33) is longer than model.context (32)");
+  EXPECT_EQ(rules({"model.context=65536", "batch.micro_batch=32768"}),
+            "batch.micro_batch (32768) of batch.sequence (65536) are 2^31 tokens or more at once: lower it, and raise "
+            "batch.micro_batches");
+  EXPECT_EQ(rules({"model.context=65536", "batch.micro_batch=32767"}), "accepted");
   EXPECT_EQ(rules({"schedule.warmup_steps=101"}), "schedule.warmup_steps (101) is more than steps (100)");
   EXPECT_EQ(rules({"schedule.warmup_steps=100"}), "accepted");
   EXPECT_EQ(rules({"schedule.decay_steps=10"}), "schedule.decay_steps (10) has a meaning for kind WSD only");

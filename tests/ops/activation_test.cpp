@@ -119,6 +119,32 @@ void expect_rounded(double actual, double expected, DType type, double scale) {
   ASSERT_NEAR(actual, expected, rounding * std::fabs(expected) + 1e-6 * scale);
 }
 
+TEST(Activations, ThreadsChangeNoBit) {
+  for (const DType type : {DType::kF32, DType::kBF16}) {
+    for (const Activation activation : kActivations) {
+      std::vector<Tensor> results;
+      const CpuContext one(1);
+      const CpuContext two(2);
+      const CpuContext five(5);
+      for (const CpuContext* context : {&one, &two, &five}) {
+        constexpr int64_t kCount = 50003;
+        std::vector<double> x_values = random_values(kCount, 1, 2.0);
+        std::vector<double> d_values = random_values(kCount, 2);
+        const Tensor x = to_tensor(*context, x_values, {kCount}, type);
+        const Tensor d_out = to_tensor(*context, d_values, {kCount}, type);
+        const Tensor out = context->context.empty({kCount}, type);
+        const Tensor d_pre = context->context.empty({kCount}, type);
+        activation_forward(*context, activation, x, out);
+        activation_backward(*context, activation, x, d_out, d_pre);
+        results.insert(results.end(), {out, d_pre});
+      }
+      for (size_t i = 2; i < results.size(); ++i) {
+        EXPECT_TRUE(testing::same_bits(results[i], results[i % 2])) << name_of(type) << static_cast<int>(activation);
+      }
+    }
+  }
+}
+
 TEST(Activations, BothPassesEqualTheReference) {
   for (const int threads : {1, 3}) {
     const CpuContext context(threads);

@@ -2,11 +2,14 @@
 
 #include <gmock/gmock.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <csignal>
 #include <cstring>
+#include <filesystem>
 
 #include "core/data/crc32c.h"
+#include "core/data/folders.h"
 #include "core/data/hash.h"
 #include "tests/core/data/testing.h"
 
@@ -71,6 +74,30 @@ TEST(File, FailedWriteLeavesTheOldContentAndNoTemporary) {
   EXPECT_THAT(message, AllOf(HasSubstr(path), HasSubstr("File too large")));
   EXPECT_EQ(read_file(path, 100), "old");
   EXPECT_EQ(folder.entries(), 1);
+}
+
+TEST(File, WhatIsNoRegularFileIsNotReplaced) {
+  const TestFolder folder;
+  const std::string path = folder / "fifo";
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  EXPECT_EQ(message_of(ExitCode::kInputOutput, [&] { write_file_durably(path, "text"); }),
+            "cannot write " + path + ": it is there, and not a regular file");
+  EXPECT_TRUE(std::filesystem::is_fifo(path));
+}
+
+TEST(Folders, AreMadeOrNamedInTheError) {
+  const TestFolder folder;
+  const std::string deep = folder / "one/two";
+  make_folders(deep);
+  make_folders(deep + "/");
+  EXPECT_TRUE(std::filesystem::is_directory(deep));
+  const std::string file = folder / "file";
+  write_file_durably(file, "text");
+  for (const std::string& path : {file, file + "/", file + "/below"}) {
+    EXPECT_EQ(message_of(ExitCode::kInputOutput, [&] { make_folders(path); }),
+              "cannot create folder " + path + ": Not a directory");
+  }
+  EXPECT_THAT(message_of(ExitCode::kUsage, [&] { make_folders(""); }), HasSubstr("empty"));
 }
 
 TEST(File, DurableFileAppearsOnlyWhenCommitted) {
