@@ -116,10 +116,6 @@ Complaint unknown_field(std::string_view name, const Descriptor& type, const Des
   Complaint complaint{"unknown field " + in_quotes(name) + " in " + type.name(),
                       "fields of " + type.name() + ": " + join(field_names(type))};
   const std::string elsewhere = find_path(name, root, 0);
-  if (elsewhere == name && &type != &root) {
-    complaint.reason += ", where a field of " + root.name() + " cannot stand; is a \"}\" missing before it?";
-    return complaint;
-  }
   const std::string near = nearest_name(name, field_names(type));
   complaint.reason += did_you_mean(elsewhere.empty() ? near : elsewhere);
   return complaint;

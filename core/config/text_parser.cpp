@@ -149,6 +149,12 @@ Report explain(const ParseError& error, const std::string& text, const Descripto
   if (type == nullptr || place.field.empty()) return {error.position, {error.message, {}}};
 
   if (error.message.find("has no field named") != std::string::npos) {
+    if (type != &root && root.FindFieldByName(place.field) != nullptr) {
+      return {place.position,
+              {in_quotes(place.field) + " is a field of " + root.name() + ", not of " + type->name() +
+                   "; is a \"}\" missing before it?",
+               {}}};
+    }
     return {place.position, unknown_field(place.field, *type, root)};
   }
   std::vector<std::string> names = place.blocks;

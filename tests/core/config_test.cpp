@@ -138,8 +138,7 @@ TEST(Config, UnknownFieldThatStandsElsewhereIsAnsweredWithItsPath) {
 
 TEST(Config, ABlockThatIsNotClosedIsSuspected) {
   EXPECT_EQ(message_of("model {\n  layers: 2\ndata { train: \"x\" }\n"),
-            "run.textproto:3:1: unknown field \"data\" in ModelConfig, where a field of RunConfig cannot stand; is a "
-            "\"}\" missing before it?");
+            "run.textproto:3:1: \"data\" is a field of RunConfig, not of ModelConfig; is a \"}\" missing before it?");
 }
 
 TEST(Config, UnknownEnumValue) {

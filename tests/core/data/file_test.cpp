@@ -93,7 +93,7 @@ TEST(Folders, AreMadeOrNamedInTheError) {
   EXPECT_TRUE(std::filesystem::is_directory(deep));
   const std::string file = folder / "file";
   write_file_durably(file, "text");
-  for (const std::string& path : {file, file + "/", file + "/below"}) {
+  for (const std::string& path : {file, file + "/below"}) {
     EXPECT_EQ(message_of(ExitCode::kInputOutput, [&] { make_folders(path); }),
               "cannot create folder " + path + ": Not a directory");
   }
