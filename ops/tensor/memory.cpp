@@ -3,7 +3,9 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdlib>
+#include <limits>
 #include <numeric>
 
 #include "ops/base/error.h"
@@ -65,6 +67,56 @@ std::vector<Lifetime> PlanningMemory::lifetimes() const {
   return result;
 }
 
+namespace {
+
+/// The blocks that have a place, found by when they live: a tree over the lifetimes in the order of their beginnings,
+/// each node with the latest end below it.
+class PlacedBlocks {
+ public:
+  explicit PlacedBlocks(const std::vector<Lifetime>& lifetimes)
+      : lifetimes_(lifetimes), by_begin_(lifetimes.size()), leaf_of_(lifetimes.size()) {
+    std::iota(by_begin_.begin(), by_begin_.end(), size_t{0});
+    std::ranges::stable_sort(by_begin_, {}, [&](size_t index) { return lifetimes[index].begin; });
+    for (size_t i = 0; i < by_begin_.size(); ++i) leaf_of_[by_begin_[i]] = i;
+    leaves_ = std::bit_ceil(std::max<size_t>(lifetimes.size(), 1));
+    latest_end_.assign(2 * leaves_, kNone);
+  }
+
+  void add(size_t index) {
+    for (size_t node = leaves_ + leaf_of_[index]; node > 0; node /= 2) {
+      latest_end_[node] = std::max(latest_end_[node], lifetimes_[index].end);
+    }
+  }
+
+  /// Those that live at some time of [begin, end], both included, in the order of their beginnings.
+  void find(const Lifetime& time, std::vector<size_t>& found) const {
+    found.clear();
+    find(1, 0, leaves_, time, found);
+  }
+
+ private:
+  static constexpr int64_t kNone = std::numeric_limits<int64_t>::min();
+
+  void find(size_t node, size_t first, size_t count, const Lifetime& time, std::vector<size_t>& found) const {
+    if (first >= by_begin_.size() || latest_end_[node] < time.begin) return;
+    if (lifetimes_[by_begin_[first]].begin > time.end) return;
+    if (count == 1) {
+      found.push_back(by_begin_[first]);
+      return;
+    }
+    find(2 * node, first, count / 2, time, found);
+    find(2 * node + 1, first + count / 2, count / 2, time, found);
+  }
+
+  const std::vector<Lifetime>& lifetimes_;
+  std::vector<size_t> by_begin_;
+  std::vector<size_t> leaf_of_;
+  size_t leaves_ = 1;
+  std::vector<int64_t> latest_end_;
+};
+
+}  // namespace
+
 ArenaPlan plan_arena(const std::vector<Lifetime>& lifetimes) {
   ArenaPlan plan;
   plan.offsets.resize(lifetimes.size());
@@ -76,21 +128,20 @@ ArenaPlan plan_arena(const std::vector<Lifetime>& lifetimes) {
   std::stable_sort(order.begin(), order.end(),
                    [&](size_t a, size_t b) { return lifetimes[a].bytes > lifetimes[b].bytes; });
 
-  std::vector<size_t> placed;  // by offset
+  PlacedBlocks placed(lifetimes);
+  std::vector<size_t> others;
   for (const size_t index : order) {
-    const Lifetime& lifetime = lifetimes[index];
-    const size_t bytes = aligned(lifetime.bytes);
+    const size_t bytes = aligned(lifetimes[index].bytes);
+    placed.find(lifetimes[index], others);
+    std::ranges::sort(others, {}, [&](size_t other) { return plan.offsets[other]; });
     size_t offset = 0;
-    for (const size_t other : placed) {
-      if (lifetimes[other].end < lifetime.begin || lifetime.end < lifetimes[other].begin) continue;
+    for (const size_t other : others) {
       if (offset + bytes <= plan.offsets[other]) break;
       offset = std::max(offset, plan.offsets[other] + aligned(lifetimes[other].bytes));
     }
     plan.offsets[index] = offset;
     plan.total_bytes = std::max(plan.total_bytes, offset + bytes);
-    placed.insert(std::upper_bound(placed.begin(), placed.end(), offset,
-                                   [&](size_t value, size_t at) { return value < plan.offsets[at]; }),
-                  index);
+    placed.add(index);
   }
 
   std::vector<std::pair<int64_t, int64_t>> events;  // (clock, change of live bytes); every clock value is one event
