@@ -30,7 +30,8 @@ class Option {
   bool given() const;  ///< once the command runs
   std::string name() const;
 
-  /// Checked before the command runs: smallest <= value <= largest.
+  /// Checked before the command runs: smallest <= value <= largest. Numbers that their variable cannot hold, NaN and
+  /// infinities are refused everywhere.
   template <typename Number>
   Option& range(Number smallest, Number largest) {
     if constexpr (std::is_integral_v<Number>) {
@@ -39,6 +40,7 @@ class Option {
       return real_range(smallest, largest);
     }
   }
+  Option& range_above(double bound, double largest);  ///< bound < value <= largest
   Option& positive();
   Option& non_negative();
   Option& one_of(std::initializer_list<const char*> values);
@@ -90,7 +92,8 @@ class CommandLine {
   Command root() { return {app_.get(), &exit_code_}; }
 
   /// Runs the command that `arguments` (without the program's name) give and returns its exit code; the usage exit
-  /// code, with a message on standard error, when they give none. What commands throw passes through.
+  /// code, with a message on standard error, when they give none. An unknown command or option is named before anything
+  /// else that is wrong, with the nearest one that there is. What commands throw passes through.
   int run(std::vector<std::string> arguments);
 
  private:

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <nlohmann/json.hpp>
 
 #include "core/checkpoint/checkpoint.h"
 #include "core/checkpoint/folder.h"
@@ -10,6 +11,8 @@
 #include "core/checkpoint/weight_folder.h"
 #include "core/checkpoint/weight_writer.h"
 #include "core/data/file.h"
+#include "core/data/json.h"
+#include "core/data/tokenizer/tokenizer.h"
 #include "core/model/folder_texts.h"
 #include "core/model/names.h"
 #include "core/model/transformer.h"
@@ -73,6 +76,41 @@ std::string stored_type(WeightFolder& weights, const std::string& name) {
   return type;
 }
 
+/// Throws Error(kUsage) when a model of `rows` tokens would lose some that its tokenizer or config.json speak of.
+void check_lost_tokens(const std::string& from, const HuggingfaceModel& description, int64_t rows) {
+  const std::string refused = "--vocabulary " + std::to_string(rows) + " is too few: ";
+  const int64_t before = description.model.vocabulary();
+  if (rows >= before) return;
+  if (fs::exists(from + "/tokenizer.json")) {
+    const std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(from + "/tokenizer.json");
+    if (tokenizer->vocabulary() > rows) {
+      constexpr int64_t kShown = 3;
+      std::string lost;
+      for (int64_t id = rows; id < std::min(rows + kShown, tokenizer->vocabulary()); ++id) {
+        std::string token;
+        tokenizer->append_token(static_cast<int32_t>(id), token);
+        // A token may be a part of a character.
+        lost += (lost.empty() ? "" : ", ") +
+                nlohmann::json(token).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + " (id " +
+                std::to_string(id) + ")";
+      }
+      if (tokenizer->vocabulary() > rows + kShown) lost += " …";
+      throw Error(ExitCode::kUsage,
+                  refused + from + "/tokenizer.json has " + std::to_string(tokenizer->vocabulary()) +
+                      " ids; lost would be " + lost,
+                  "give " + std::to_string(tokenizer->vocabulary()) + " or more");
+    }
+  }
+  for (const auto& [field, text] : description.token_ids) {
+    const JsonValue value = parse_json(text, field);
+    for (const JsonValue& id : value.is_array() ? value.elements() : std::vector<JsonValue>{value}) {
+      if (id.as_int() < rows || id.as_int() >= before) continue;
+      throw Error(ExitCode::kUsage, refused + from + "/config.json has " + field + " " + std::to_string(id.as_int()),
+                  "give " + std::to_string(id.as_int() + 1) + " or more");
+    }
+  }
+}
+
 /// A folder that takes its name when it is complete.
 class NewFolder {
  public:
@@ -133,6 +171,7 @@ Converted convert_folder(const ConvertOptions& options) {
   std::map<std::string, ResizedTable> resized;
   std::map<std::string, int64_t> types;
   const int64_t rows = options.vocabulary > 0 ? options.vocabulary : model.vocabulary();
+  check_lost_tokens(result.from, result.description, rows);
   for (const SavedTensor& tensor : tensors) {
     const std::string type = options.dtype.empty() ? stored_type(weights, tensor.name) : kTypes.at(options.dtype);
     specs.push_back({tensor.name, type, tensor.shape});

@@ -25,8 +25,8 @@ struct Converted {
 
 /// Checks every tensor of `from` against its config.json (missing, extra, another shape, not finite), and writes the
 /// folder anew with the names that transformers gives them, config.json and the tokenizer's files. A larger vocabulary
-/// gets rows that are the mean of the old ones, a smaller one loses its last rows. All or nothing: `out` appears when
-/// it is complete.
+/// gets rows that are the mean of the old ones, a smaller one loses its last rows; Error(kUsage) when tokenizer.json or
+/// config.json would still name one of them. All or nothing: `out` appears when it is complete.
 Converted convert_folder(const ConvertOptions& options);
 
 }  // namespace tsugi

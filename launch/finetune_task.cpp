@@ -3,6 +3,9 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <cctype>
+#include <map>
+#include <sstream>
 
 #include "core/config/config.h"
 #include "core/config/families.h"
@@ -18,6 +21,50 @@
 
 namespace tsugi {
 namespace {
+
+/// The flag that a field of the configuration comes from; "": none.
+std::string flag_of(const std::string& field) {
+  static const std::map<std::string, std::string> flags{{"optimizer.learning_rate", "--learning-rate"},
+                                                        {"optimizer.weight_decay", "--weight-decay"},
+                                                        {"model.dropout", "--dropout"},
+                                                        {"batch.sequence", "--sequence"},
+                                                        {"batch.micro_batch", "--batch"},
+                                                        {"batch.micro_batches", "--micro-batches"},
+                                                        {"steps", "--epochs"},
+                                                        {"dist.threads", "--threads"},
+                                                        {"evaluation.every_steps", "--evaluate-every"},
+                                                        {"checkpoint.every_steps", "--checkpoint-every"},
+                                                        {"adapter.rank", "--lora-rank"},
+                                                        {"adapter.alpha", "--lora-alpha"},
+                                                        {"adapter.targets", "--lora-targets"},
+                                                        {"adapter.bottleneck", "--bottleneck"},
+                                                        {"adapter.placement", "--bottleneck-placement"}};
+  const auto found = flags.find(field);
+  return found == flags.end() ? "" : found->second;
+}
+
+/// Says of a complaint about a configuration that the user never wrote which flags it is about:
+/// "finetune:60:3: optimizer.learning_rate is …" becomes "--learning-rate (optimizer.learning_rate) is …".
+std::string in_terms_of_flags(const std::string& complaint) {
+  std::string result;
+  const auto is_name = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '.'; };
+  std::istringstream lines(complaint);
+  for (std::string line; std::getline(lines, line);) {
+    if (!result.empty()) result += '\n';
+    size_t place = 0;
+    if (line.starts_with("finetune:")) place = line.find(": ") == std::string::npos ? 0 : line.find(": ") + 2;
+    while (place < line.size()) {
+      const size_t end =
+          std::find_if_not(line.begin() + static_cast<std::ptrdiff_t>(place), line.end(), is_name) - line.begin();
+      const std::string word = line.substr(place, end - place);
+      const std::string flag = flag_of(word);
+      result += flag.empty() ? word : flag + " (" + word + ")";
+      if (end < line.size()) result += line[end];
+      place = end + 1;
+    }
+  }
+  return result;
+}
 
 /// A RunConfig from the options: everything that a recipe would say.
 RunConfig make_config(const FinetuneOptions& options, ModelConfig model, int64_t sequence, int64_t samples) {
@@ -58,8 +105,12 @@ RunConfig make_config(const FinetuneOptions& options, ModelConfig model, int64_t
   config.mutable_adapter()->set_bottleneck(options.bottleneck);
   if (options.bottleneck_placement == "both") config.mutable_adapter()->set_placement(AdapterConfig::BOTH);
   RunConfig resolved;
-  parse_config(to_text(config), "finetune", {}, resolved);
-  validate_run(resolved);
+  try {
+    parse_config(to_text(config), "finetune", {}, resolved);
+    validate_run(resolved);
+  } catch (const Error& error) {
+    throw Error(error.code(), in_terms_of_flags(error.what()), error.hint());
+  }
   return resolved;
 }
 
@@ -140,7 +191,7 @@ FinetuneTask make_language_task(const FinetuneOptions& options, const ModelFolde
   if (has_decoder(model)) {
     *task.config.mutable_objective()->mutable_span_corruption() = span_corruption_of(opened.description);
   }
-  task.objective = make_language_objective(files, task.config);
+  task.objective = make_language_objective(files, task.config, opened.path);
   return task;
 }
 

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 #include <set>
+#include <span>
 #include <sstream>
 #include <string_view>
 #include <vector>
@@ -53,10 +54,11 @@ std::string tokenizer_beside(const std::string& path) {
   return if_exists((fs::is_directory(path) ? fs::path(path) : fs::path(path).parent_path()) / "tokenizer.json");
 }
 
-/// The same token for every id. The files themselves may differ: transformers writes them in its own way.
-bool same_ids(const Tokenizer& a, const Tokenizer& b) {
-  if (a.vocabulary() != b.vocabulary()) return false;
-  for (int64_t id = 0; id < a.vocabulary(); ++id) {
+/// The same token for every id that both know. The files themselves may differ: transformers writes them in its own
+/// way.
+bool same_shared_ids(const Tokenizer& a, const Tokenizer& b) {
+  const int64_t shared = std::min(a.vocabulary(), b.vocabulary());
+  for (int64_t id = 0; id < shared; ++id) {
     const auto token = static_cast<int32_t>(id);
     std::string of_a;
     std::string of_b;
@@ -67,15 +69,39 @@ bool same_ids(const Tokenizer& a, const Tokenizer& b) {
   return true;
 }
 
-/// All sources must mean the same by an id.
+bool same_file(const std::string& a, const std::string& b) {
+  return a == b || read_file(a, kMaxTokenizerBytes) == read_file(b, kMaxTokenizerBytes);
+}
+
+/// All sources, and what is validated on, must mean the same by an id.
 void check_tokenizers(const DataFiles& files) {
-  for (const DataFiles::Source& source : files.sources) {
-    const std::string other = tokenizer_beside(source.path);
-    if (files.tokenizer.empty() || other.empty() || other == files.tokenizer) continue;
-    if (read_file(other, kMaxTokenizerBytes) == read_file(files.tokenizer, kMaxTokenizerBytes)) continue;
-    if (same_ids(*load_tokenizer(other), *load_tokenizer(files.tokenizer))) continue;
+  std::vector<std::string> paths;
+  for (const DataFiles::Source& source : files.sources) paths.push_back(source.path);
+  if (!files.validation.empty()) paths.push_back(files.validation);
+  for (const std::string& path : paths) {
+    const std::string other = tokenizer_beside(path);
+    if (files.tokenizer.empty() || other.empty() || same_file(other, files.tokenizer)) continue;
+    const std::unique_ptr<Tokenizer> theirs = load_tokenizer(other);
+    const std::unique_ptr<Tokenizer> ours = load_tokenizer(files.tokenizer);
+    if (theirs->vocabulary() == ours->vocabulary() && same_shared_ids(*theirs, *ours)) continue;
     throw Error(ExitCode::kData, other + " is not the tokenizer of " + files.tokenizer,
-                "prepare all sources of a mixture with one --tokenizer");
+                "prepare all sources of a mixture, and what is validated on, with one --tokenizer");
+  }
+}
+
+/// What a run validates on has no ids beyond its vocabulary: known before it trains for hours.
+void check_validation(const TokenFile& file, int64_t vocabulary) {
+  if (file.vocabulary() > vocabulary) {
+    throw Error(ExitCode::kUsage,
+                "model.vocabulary is " + std::to_string(vocabulary) + " but " + file.path() + ", to validate on, has " +
+                    std::to_string(file.vocabulary()) + " ids",
+                "prepare it with the --tokenizer of the training data, or raise model.vocabulary");
+  }
+  if (file.vocabulary() > 0) return;
+  std::vector<int32_t> block(size_t{1} << 20);
+  for (int64_t offset = 0; offset < file.tokens(); offset += static_cast<int64_t>(block.size())) {
+    const int64_t count = std::min(file.tokens() - offset, static_cast<int64_t>(block.size()));
+    file.read(offset, vocabulary, std::span(block).first(static_cast<size_t>(count)));
   }
 }
 
@@ -134,13 +160,41 @@ DataFiles find_data(const DataConfig& config) {
   return files;
 }
 
-std::unique_ptr<Objective> make_language_objective(const DataFiles& files, RunConfig& config) {
+void require_tokenizer_of(const std::string& checkpoint, const std::string& data, int64_t vocabulary) {
+  const std::string own = if_exists(fs::path(checkpoint) / "tokenizer.json");
+  if (own.empty()) return;
+  const std::string other = tokenizer_beside(data);
+  if (other.empty() && vocabulary == 0) return;
+  if (other.empty()) {
+    const int64_t known = load_tokenizer(own)->vocabulary();
+    if (known == vocabulary) return;
+    throw Error(ExitCode::kData,
+                data + " was prepared with a vocabulary of " + std::to_string(vocabulary) + ", but " + own + " has " +
+                    std::to_string(known) + " ids",
+                "give tokens of the checkpoint's tokenizer (`tsugi prepare --tokenizer " + checkpoint +
+                    "`), or put the tokenizer.json that they were prepared with beside them");
+  }
+  if (same_file(own, other) || same_shared_ids(*load_tokenizer(own), *load_tokenizer(other))) return;
+  throw Error(ExitCode::kData, "the tokens of " + data + " are of another tokenizer: " + other + ", not " + own,
+              "prepare the text with the checkpoint's: `tsugi prepare --tokenizer " + checkpoint + "`");
+}
+
+std::string larger_tokenizer(const std::string& checkpoint, const std::string& of_data) {
+  const std::string own = if_exists(fs::path(checkpoint) / "tokenizer.json");
+  if (own.empty() || of_data.empty() || same_file(own, of_data)) return own.empty() ? of_data : own;
+  return load_tokenizer(of_data)->vocabulary() > load_tokenizer(own)->vocabulary() ? of_data : own;
+}
+
+std::unique_ptr<Objective> make_language_objective(const DataFiles& files, RunConfig& config,
+                                                   const std::string& checkpoint) {
   LanguageData data;
   const std::unique_ptr<Tokenizer> tokenizer = files.tokenizer.empty() ? nullptr : load_tokenizer(files.tokenizer);
   int64_t known = tokenizer == nullptr ? 0 : tokenizer->vocabulary();
   for (const DataFiles::Source& source : files.sources) {
     data.train.push_back({TokenFile::open(source.path), source.weight});
-    if (files.tokenizer.empty()) known = std::max(known, data.train.back().file.vocabulary());
+    const int64_t stated = data.train.back().file.vocabulary();
+    if (files.tokenizer.empty()) known = std::max(known, stated);
+    if (!checkpoint.empty()) require_tokenizer_of(checkpoint, source.path, stated);
   }
   if (!files.validation.empty()) data.validation = TokenFile::open(files.validation);
   if (config.data().packing() == DataConfig::BEST_FIT) data.packing = Packing::kBestFit;
@@ -159,6 +213,7 @@ std::unique_ptr<Objective> make_language_objective(const DataFiles& files, RunCo
                     std::to_string(known) + " ids",
                 "raise model.vocabulary, or leave it out to take that of the data");
   }
+  if (data.validation) check_validation(*data.validation, config.model().vocabulary());
   if (learns_pairs(config.objective())) return make_denoising_objective(std::move(data), tokenizer.get(), config);
   if (config.objective().has_masked_lm()) {
     MaskedLanguageModel& masked = *config.mutable_objective()->mutable_masked_lm();

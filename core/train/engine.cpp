@@ -57,7 +57,8 @@ Engine::Engine(ThreadPool& pool, Communicator& communicator, const RunConfig& co
     throw Error(ExitCode::kUsage,
                 "batch.micro_batches is " + std::to_string(config.batch().micro_batches()) + " but there are " +
                     std::to_string(communicator.size()) + " ranks: every rank needs at least one micro-batch",
-                "set batch.micro_batches to a multiple of the ranks (and lower batch.micro_batch)");
+                "set batch.micro_batches to a multiple of the ranks (and lower batch.micro_batch)")
+        .mark_on_all_ranks();
   }
   if (recorder != nullptr && (communicator.size() > 1 || config.model().dropout() > 0.0f)) {
     throw Error(ExitCode::kUsage,
@@ -65,7 +66,8 @@ Engine::Engine(ThreadPool& pool, Communicator& communicator, const RunConfig& co
                     ? "CUDA graphs are built for one rank: with more, gradients leave while backward runs"
                     : "CUDA graphs are built for model.dropout 0: a graph would drop the same elements "
                       "in every step",
-                "leave out --graphs");
+                "leave out --graphs")
+        .mark_on_all_ranks();
   }
   if (device.operators != nullptr && communicator.size() > 1 && of_device == nullptr) {
     staged_ = make_staged_communicator(communicator, *device.operators);
@@ -73,7 +75,7 @@ Engine::Engine(ThreadPool& pool, Communicator& communicator, const RunConfig& co
   if (frozen) store_.freeze(frozen);
   if (has_adapter(config.adapter())) freeze_all_but_adapters(store_, heads_ > 0 ? 1 : 0);  // heads are the first unit
   if (store_.trainable_chunks() == 0) {
-    throw Error(ExitCode::kUsage, "all weights are frozen: there is nothing to train");
+    throw Error(ExitCode::kUsage, "all weights are frozen: there is nothing to train").mark_on_all_ranks();
   }
   store_.allocate(heap_context_, compute_type(config));
   objective.take_memory(heap_context_, store_);

@@ -19,6 +19,7 @@
 #include "launch/mask_token.h"
 #include "launch/model_folder.h"
 #include "launch/pair_data.h"
+#include "launch/training_data.h"
 #include "ops/base/error.h"
 
 namespace tsugi {
@@ -217,9 +218,27 @@ int evaluate_spans(const EvaluateOptions& options, ModelFolder& opened, const To
   return 0;
 }
 
+/// Throws Error(kUsage) for the first of `flags` that is given although no model of this kind is there.
+void refuse_given(const std::vector<Option>& flags, bool fits, const std::string& path, const char* kind) {
+  for (const Option& flag : flags) {
+    if (fits || !flag.given()) continue;
+    throw Error(ExitCode::kUsage, flag.name() + " is for " + kind + ", and " + path + " holds none");
+  }
+}
+
+/// What hides tokens has a meaning for some models only.
+void refuse_flags_of_other_models(const EvaluateOptions& options, const ModelFolder& opened) {
+  const bool encoder = opened.description.model.bidirectional();
+  const bool spans = has_decoder(opened.description.model);
+  refuse_given(options.of_encoders_or_spans, encoder || spans, opened.path, "encoders, with a decoder or without");
+  refuse_given(options.of_encoders, encoder, opened.path, "encoders without a decoder");
+  refuse_given(options.of_spans, spans, opened.path, "encoders with a decoder");
+}
+
 int evaluate_tokens(const EvaluateOptions& options) {
   ModelFolder opened = open_model(options.checkpoint, options.threads);
   opened.require_language_model();
+  refuse_flags_of_other_models(options, opened);
   check_sequence(options, opened.description.model);
   if (options.next_sentence && !opened.description.model.next_sentence_head()) {
     throw Error(ExitCode::kData, opened.path + " has no head that tells whether texts follow each other",
@@ -228,6 +247,7 @@ int evaluate_tokens(const EvaluateOptions& options) {
   const int64_t vocabulary = opened.description.model.vocabulary();
   const int64_t sequence = options.sequence > 0 ? options.sequence : opened.description.model.context();
   const TokenFile file = TokenFile::open(options.tokens);
+  require_tokenizer_of(opened.path, options.tokens, file.vocabulary());
   if (file.tokens() <= sequence) {
     throw Error(ExitCode::kData, options.tokens + " has " + std::to_string(file.tokens()) +
                                      " tokens: too few for one sequence of " + std::to_string(sequence));
@@ -302,34 +322,39 @@ void add_evaluate(Command app) {
       .option("--predictions", options->predictions,
               "also write a line {\"label\", \"probability\", \"expected\"} for each text here")
       .needs(labelled);
-  add_instruction_options(command, options->reading);
-  command.option("--sequence", options->sequence, "tokens per sequence; 0: the model's context")
-      .show_default()
-      .non_negative();
-  command.option("--sequences", options->limit, "how many sequences (examples) from the start of the file; 0: all")
-      .show_default()
-      .non_negative();
+  const std::vector<Option> of_instructions = add_instruction_options(command, options->reading);
+  std::vector<Option> of_rows{
+      command.option("--sequence", options->sequence, "tokens per sequence; 0: the model's context")
+          .show_default()
+          .non_negative(),
+      command.option("--sequences", options->limit, "how many sequences (examples) from the start of the file; 0: all")
+          .show_default()
+          .non_negative()};
   command.option("--logits", options->logits, "also write the logits of every scored token here: f32, row by row")
       .excludes(questions)
       .excludes(labelled);
-  command.option("--mask-token", options->mask_token, "encoders: its id; -1: what config.json or the tokenizer says")
-      .show_default()
-      .range(int64_t{-1}, int64_t{2'000'000'000});
-  command
-      .option("--mask-probability", options->mask_probability,
-              "encoders (with a decoder or without): the share of the tokens that is to be restored; always the same "
-              "ones")
-      .show_default()
-      .range(1e-9, 1.0);
-  command.option("--mask-share", options->mask_share, "of these, the share that becomes the mask token")
-      .show_default()
-      .range(0.0, 1.0);
-  command.option("--mean-span", options->mean_span, "with a decoder: tokens that are hidden together, on average")
-      .show_default()
-      .range(1.0, 1e6);
-  command.option("--random-share", options->random_share, "and the share that becomes any token")
-      .show_default()
-      .range(0.0, 1.0);
+  options->of_encoders = {
+      command
+          .option("--mask-token", options->mask_token, "encoders: its id; -1: what config.json or the tokenizer says")
+          .show_default()
+          .range(int64_t{-1}, int64_t{2'000'000'000}),
+      command.option("--mask-share", options->mask_share, "of these, the share that becomes the mask token")
+          .show_default()
+          .range(0.0, 1.0),
+      command.option("--random-share", options->random_share, "and the share that becomes any token")
+          .show_default()
+          .range(0.0, 1.0)};
+  options->of_encoders_or_spans = {
+      command
+          .option("--mask-probability", options->mask_probability,
+                  "encoders (with a decoder or without): the share of the tokens that is to be restored; always the "
+                  "same ones")
+          .show_default()
+          .range_above(0.0, 1.0)};
+  options->of_spans = {
+      command.option("--mean-span", options->mean_span, "with a decoder: tokens that are hidden together, on average")
+          .show_default()
+          .range(1.0, 1e6)};
   Option pairs = command.flag(
       "--next-sentence", options->next_sentence,
       "encoders with a head for it: in pairs of pieces of documents, and how many it knows to follow each other");
@@ -340,7 +365,17 @@ void add_evaluate(Command app) {
       .range(0.0, 1.0);
   command.option("--threads", options->threads, "0: all CPUs").show_default().range(0, 4096);
   command.flag("--json", options->json, "print the result as one JSON object, and nothing else");
-  command.run([options] {
+  command.run([=] {
+    const auto only_with = [](const std::vector<Option>& flags, bool fits, const char* data) {
+      for (const Option& flag : flags) {
+        if (flag.given() && !fits) throw Error(ExitCode::kUsage, flag.name() + " has a meaning with " + data + " only");
+      }
+    };
+    only_with(of_instructions, !options->instructions.empty(), "--instructions");
+    only_with(of_rows, !options->tokens.empty() || !options->instructions.empty(), "--tokens and --instructions");
+    for (const auto* flags : {&options->of_encoders, &options->of_spans, &options->of_encoders_or_spans}) {
+      only_with(*flags, !options->tokens.empty(), "--tokens");
+    }
     return !options->questions.empty()      ? evaluate_questions(*options)
            : !options->labelled.empty()     ? evaluate_labelled(*options)
            : !options->instructions.empty() ? evaluate_instructions(*options)

@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
+#include "launch/command_line.h"
 #include "launch/instruction_data.h"
 
 namespace tsugi {
@@ -28,6 +30,9 @@ struct EvaluateOptions {
   double short_share = 0.1;
   int threads = 0;
   bool json = false;
+  std::vector<Option> of_encoders;           ///< flags without a meaning for other models
+  std::vector<Option> of_spans;              ///< for models without a decoder
+  std::vector<Option> of_encoders_or_spans;  ///< for models that do neither
 };
 
 /// Labels texts with a classifier. Returns the exit code.

@@ -172,7 +172,7 @@ void add_finetune(Command app) {
           "classes, or an IDX file; instructions: JSONL with \"prompt\" and "
           "\"response\", or \"messages\"; language-modelling: token file or folder")
       .required();
-  command.option("--validation", options->validation, "the same form, to validate on");
+  const Option validation = command.option("--validation", options->validation, "the same form, to validate on");
   const Option per_class =
       command
           .option("--per-class", options->per_class, "classification: the first examples of each class alone; 0: all")
@@ -181,15 +181,15 @@ void add_finetune(Command app) {
   std::vector<Option> of_instructions = add_instruction_options(command, options->instructions);
   of_instructions.push_back(command.option("--validation-fraction", options->validation_fraction,
                                            "instructions, without --validation: this part of --train is held out"));
-  of_instructions.back().show_default().range(0.0, 0.9);
+  of_instructions.back().show_default().range(0.0, 0.9).excludes(validation);
   of_instructions.push_back(
       command.option("--sequence", options->sequence,
                      "instructions: tokens in a row; 0: as the longest example needs, packed the model's context"));
   of_instructions.back().show_default().non_negative();
   of_instructions.push_back(
       command.flag("--packed", options->packed, "instructions: several examples in a row, none of which sees another"));
-  command.option("--out", options->out, "run directory; without it only the result is printed");
-  command.option("--resume", options->resume, "auto, never, or a checkpoint folder").show_default();
+  const Option out = command.option("--out", options->out, "run directory; without it only the result is printed");
+  command.option("--resume", options->resume, "auto, never, or a checkpoint folder").show_default().needs(out);
   Option freeze =
       command.option("--freeze-layers", options->freeze_layers, "keep the embeddings and this many lower blocks")
           .show_default()
@@ -226,6 +226,7 @@ void add_finetune(Command app) {
       .show_default()
       .range(1, 65536);
   command.option("--checkpoint-every", options->checkpoint_every, "steps; 0: at the end and when asked to stop")
+      .needs(out)
       .show_default()
       .non_negative();
   command.option("--evaluate-every", options->evaluate_every, "steps; 0: before and after")

@@ -226,7 +226,7 @@ void add_generate(Command app) {
       .non_negative();
   command.option("--top-p", options->sampling.top_p, "keep the smallest set of tokens with this probability")
       .show_default()
-      .range(1e-9, 1.0);
+      .range_above(0.0, 1.0);
   command.option("--seed", options->sampling.seed, "of the random draws").show_default();
   command.option("--threads", options->threads, "0: all CPUs").show_default().range(0, 4096);
   command.option("--compute", options->compute, "BF16: weights and activations in half the memory, faster, rounded")

@@ -8,6 +8,7 @@
 #include "core/config/config.h"
 #include "core/nn/adapter.h"
 #include "core/scaling/flops.h"
+#include "core/train/engine.h"
 #include "core/train/memory_plan.h"
 #include "launch/commands/commands.h"
 #include "launch/device.h"

@@ -109,11 +109,12 @@ int pretrain(World& world, const PretrainOptions& options) {
       data_description = images.description;
     } else if (config.objective().has_sequence_to_sequence()) {
       files = find_data(config.data());
+      if (!initial.empty()) require_tokenizer_of(initial, files.train, 0);
       objective =
           make_pairs_objective(files.train, config.data().validation(), files.tokenizer, config, data_description);
     } else {
       files = find_data(config.data());
-      objective = make_language_objective(files, config);
+      objective = make_language_objective(files, config, initial);
       data_description = objective->describe_data();
     }
     if (!config.evaluation().multiple_choice().empty()) {
@@ -166,7 +167,9 @@ int pretrain(World& world, const PretrainOptions& options) {
     }
   }
   add_pair_tokens(config.objective(), description);
-  trainer.texts = checkpoint_texts(description, files.tokenizer, initial, config.adapter());
+  trainer.texts =
+      checkpoint_texts(description, initial.empty() ? files.tokenizer : larger_tokenizer(initial, files.tokenizer),
+                       initial, config.adapter());
   if (learns_from_images(config.objective())) {
     trainer.texts["preprocessor_config.json"] = image_processor_text(config.model());
   }

@@ -19,7 +19,15 @@ expect_said 'micro_batches'
 expect_code 2 "$TSUGI" pretrain --config "$WORK/missing" --out "$WORK/run" || true
 expect_code 2 "$TSUGI" pretrain --config "$WORK/config"
 expect_said '\-\-out'
-expect_code 2 "$TSUGI" unknown
+expect_code 2 "$TSUGI" pretrian --config "$WORK/config"
+expect_said 'tsugi has no command "pretrian"'
+expect_said 'did you mean pretrain'
+# Shared by all ranks: said once, and no rank ends the others.
+for ranks in 2 5; do
+  expect_code 2 ranks $ranks "$TSUGI" pretrain --config "$WORK/config" --out "$WORK/run" --set "batch.micro_batches=$((ranks - 1))"
+  [ "$(grep -c 'every rank needs at least one micro-batch' "$WORK/said")" = 1 ] || { cat "$WORK/said" >&2; fail "not said once"; }
+  ! grep -q MPI_ABORT "$WORK/said" || fail "$ranks ranks were ended instead of leaving"
+done
 # No driver (or no device) here, or not built with CUDA: said before anything begins.
 if ! ls /dev/nvidia[0-9]* > /dev/null 2>&1; then
   RANKS=1 expect_code 2 pretrain --set compute.device=CUDA
@@ -41,6 +49,17 @@ head -c 2000 /dev/zero > "$WORK/wild.bin"
 printf '\xff\x00' | dd of="$WORK/wild.bin" bs=1 seek=900 conv=notrunc 2> /dev/null
 expect_code 3 pretrain --set "data.train=$WORK/wild.bin" model.vocabulary=50
 expect_said 'wild.bin.*255'
+# What is only validated on, too, and before training: a header that says so, and a file without one.
+"$TSUGI" prepare --text "$WORK/text" --out "$WORK/as-bytes" --vocabulary bytes --json > /dev/null 2>&1
+mkdir "$WORK/bare"
+cp "$WORK/as-bytes/train.bin" "$WORK/bare/tokens.bin"
+expect_code 2 pretrain --set "data.validation=$WORK/bare/tokens.bin"
+expect_said 'tokens.bin, to validate on, has 256 ids'
+expect_code 3 pretrain --set "data.validation=$WORK/wild.bin"
+expect_said 'wild.bin.*255'
+expect_code 3 pretrain --set "data.validation=$WORK/as-bytes/validation.bin" model.vocabulary=256
+expect_said 'as-bytes/tokenizer.json is not the tokenizer of'
+[ ! -e "$WORK/run/checkpoints/step-00000005" ] || fail "a refused run wrote a checkpoint"
 mkdir "$WORK/no text"
 expect_code 3 "$TSUGI" prepare --text "$WORK/no text" --out "$WORK/prepared"
 expect_code 3 "$TSUGI" evaluate --checkpoint "$WORK/data" --tokens "$WORK/data/train.bin"
@@ -76,7 +95,53 @@ done
 expect_code 3 "$TSUGI" generate --checkpoint "$WORK/run" --prompt 'λ' --tokens 2
 expect_said 'λ|U\+03BB'
 expect_code 2 "$TSUGI" generate --checkpoint "$WORK/run" --prompt '' --tokens 2
-expect_code 2 "$TSUGI" generate --checkpoint "$WORK/run" --prompt Line --tokens 2 --temperature -1
+generate=("$TSUGI" generate --checkpoint "$WORK/run" --prompt Line --tokens 2)
+expect_code 2 "${generate[@]}" --temperature -1
+expect_said '--temperature: must be from 0 to 1e\+06, not -1'
+expect_code 2 "${generate[@]}" --temperature nan
+expect_said '--temperature: must be a finite number, not nan'
+expect_code 2 "${generate[@]}" --top-p 0
+expect_said '--top-p: must be greater than 0 and at most 1, not 0'
+expect_code 2 "${generate[@]}" --top-k -1
+expect_said '--top-k: must be at least 0, not -1'
+expect_code 2 "${generate[@]}" --seed -1
+expect_said '--seed: must be at least 0'
+expect_code 2 "$TSUGI" sweep fit --csv "$WORK/none.csv" --delta nan
+expect_said '--delta: must be a finite number'
+
+echo "- flags of another mode"
+evaluate=("$TSUGI" evaluate --checkpoint "$WORK/run")
+expect_code 2 "${evaluate[@]}" --tokens "$WORK/data/train.bin" --prompt-template x
+expect_said '--prompt-template has a meaning with --instructions only'
+for flag in --mask-probability --mask-share --random-share --mean-span --mask-token; do
+  expect_code 2 "${evaluate[@]}" --tokens "$WORK/data/train.bin" $flag 1
+  expect_said "$flag is for encoders.*run/.* holds none"
+done
+expect_code 2 "${evaluate[@]}" --instructions "$WORK/none.jsonl" --mask-probability 0.1
+expect_said '--mask-probability has a meaning with --tokens only'
+expect_code 2 "${evaluate[@]}" --labelled "$WORK/none.jsonl" --sequences 3
+expect_said '--sequences has a meaning with --tokens and --instructions only'
+
+echo "- tokens of another tokenizer"
+expect_code 0 "${evaluate[@]}" --tokens "$WORK/data/validation.bin" --sequences 2
+expect_code 3 "${evaluate[@]}" --tokens "$WORK/as-bytes/validation.bin"
+expect_said 'as-bytes/validation.bin are of another tokenizer: .*as-bytes/tokenizer.json, not .*run/checkpoints/.*/tokenizer.json'
+expect_code 3 "${evaluate[@]}" --tokens "$WORK/bare/tokens.bin"
+expect_said 'tokens.bin was prepared with a vocabulary of 256, but .*run/checkpoints/.*/tokenizer.json has'
+rm "$WORK/bare/"*
+cp "$WORK/data/validation.bin" "$WORK/bare/tokens.bin"
+expect_code 0 "${evaluate[@]}" --tokens "$WORK/bare/tokens.bin" --sequences 2
+vocabulary=$("$TSUGI" inspect "$WORK/data/train.bin" --json | grep -oE '"vocabulary":[0-9]+' | cut -d: -f2)
+"$TSUGI" import --from "$step" --out "$WORK/larger" --vocabulary 256 --json > /dev/null
+RUN=begun expect_code 3 pretrain --init-from "$WORK/larger" --set "data.train=$WORK/as-bytes"
+expect_said 'as-bytes/train.bin are of another tokenizer'
+expect_code 3 "$TSUGI" finetune --task language-modelling --checkpoint "$WORK/larger" --train "$WORK/as-bytes"
+expect_said 'as-bytes/train.bin are of another tokenizer'
+[ ! -e "$WORK/begun" ] || fail "a refused run was begun"
+expect_code 2 "$TSUGI" import --from "$step" --out "$WORK/smaller" --vocabulary $((vocabulary - 1))
+expect_said "tokenizer.json has $vocabulary ids; lost would be \"z\" \(id $((vocabulary - 1))\)"
+[ ! -e "$WORK/smaller" ] || fail "a folder without all tokens was written"
+expect_code 0 "$TSUGI" import --from "$WORK/larger" --out "$WORK/smaller" --vocabulary "$vocabulary" --json
 
 echo "- fine-tuning"
 printf '{"text":"Line 1","label":"a"}\n{"text":3,"label":"a"}\n' > "$WORK/task.jsonl"
@@ -90,4 +155,14 @@ expect_code 2 "$TSUGI" finetune "${task[@]}" --packed
 expect_said '--packed is for --task instructions, not classification'
 expect_code 2 "$TSUGI" finetune "${task[@]}" --task instructions --baselines
 expect_said '--baselines is for --task classification, not instructions'
+expect_code 2 "$TSUGI" finetune "${task[@]}" --learning-rate nan
+expect_said '--learning-rate: must be a finite number, not nan'
+expect_code 2 "$TSUGI" finetune "${task[@]}" --dropout 1
+expect_said '--dropout: must be from 0 to 0.95, not 1'
+expect_code 2 "$TSUGI" finetune "${task[@]}" --batch 1048576 --micro-batches 1
+expect_said 'error: --batch \(batch.micro_batch\) is 1048576, but must be'
+expect_code 2 "$TSUGI" finetune "${task[@]}" --checkpoint-every 5
+expect_said '--checkpoint-every requires --out'
+expect_code 2 "$TSUGI" finetune "${task[@]}" --validation-fraction 0.1
+expect_said '--validation excludes --validation-fraction'
 echo "every mistake was named"
