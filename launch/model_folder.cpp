@@ -17,15 +17,12 @@
 #include "ops/reduce/reduce.h"
 
 namespace tsugi {
-namespace {
 
 int available_cpus() {
   cpu_set_t set;
   CPU_ZERO(&set);
   return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
 }
-
-}  // namespace
 
 std::string resolve_checkpoint(const std::string& folder) {
   namespace fs = std::filesystem;

@@ -38,6 +38,9 @@ struct ModelFolder {
 /// (one class name stands for all).
 HuggingfaceModel describe_folder(const std::string& path);
 
+/// CPUs that this process may use.
+int available_cpus();
+
 /// Loads config.json and the weights of `folder` (see resolve_checkpoint), verifying the manifest if there is one, and
 /// every tensor's name and shape. `threads` 0: all CPUs. `compute`: f32, or bf16 for weights of half the size and
 /// activations rounded as in bf16 training; while they are read there are both, six bytes a parameter.

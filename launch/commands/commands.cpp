@@ -7,6 +7,7 @@ void add_commands(Command app) {
   add_tokenizer(app);
   add_prepare(app);
   add_prepare_images(app);
+  add_ngrams(app);
   add_plan(app);
   add_pretrain(app);
   add_evaluate(app);

@@ -19,6 +19,7 @@ void add_finetune(Command app);
 void add_generate(Command app);
 void add_import(Command app);
 void add_inspect(Command app);
+void add_ngrams(Command app);
 void add_plan(Command app);
 void add_prepare(Command app);
 void add_prepare_images(Command app);

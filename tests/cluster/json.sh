@@ -59,6 +59,8 @@ for run in run run-2; do jq -es 'length > 3 and all(type == "object")' "$run/met
 try inspect -- run
 value '"\(.step) \(.verified)"' '3 true'
 try inspect -- data/train.bin
+try ngrams -- --train data/train.bin --tokens data/validation.bin --order 4
+value '.losses | length == 4 and .[3] < .[0]' true
 # What could not be printed is not done.
 for command in "inspect run" "plan --config config"; do
   expect_code 5 sh -c "'$TSUGI' $command --json > /dev/full"
