@@ -16,8 +16,8 @@ namespace tsugi {
 /// the empty history the uniform distribution. A history ends where its document begins.
 class NgramModel {
  public:
-  /// Counts `tokens`, all in [0, vocabulary); `documents`: their first tokens, ascending, may be empty. About 24 bytes
-  /// for each different n-gram of each order, and 16 for each token while it counts. 1 <= order <= 16.
+  /// Counts `tokens`, all in [0, vocabulary); `documents`: their first tokens, ascending, may be empty. Up to 40 bytes
+  /// for each different n-gram of each order, and 16 for each token and thread while it counts. 1 <= order <= 16.
   NgramModel(std::span<const int32_t> tokens, std::span<const int64_t> documents, int64_t vocabulary, int order,
              ThreadPool& pool);
 
