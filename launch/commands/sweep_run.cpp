@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "core/data/folders.h"
+#include "core/scaling/data/read_sweep.h"
 #include "launch/commands/sweep.h"
 #include "launch/commands/sweep_slurm.h"
 #include "launch/sweep/local_executor.h"
@@ -45,9 +46,13 @@ void add_sweep_file(Command command, SweepCommand& options) {
 
 std::string program_path() { return std::filesystem::read_symlink("/proc/self/exe").string(); }
 
+void print_notes(const LoadedSweep& loaded) {
+  for (const std::string& note : loaded.notes) std::cout << note << std::endl;
+}
+
 void print_plan(const LoadedSweep& loaded) {
   const SweepPlan& plan = loaded.plan;
-  for (const std::string& note : loaded.notes) std::printf("%s\n", note.c_str());
+  print_notes(loaded);
   std::printf("%-28s %11s %11s %11s %7s %10s %8s %9s\n", "run", "parameters", "N", "D", "D/N", "FLOPs", "steps",
               "rate");
   double fine_tuning = 0.0;
@@ -87,6 +92,14 @@ std::vector<std::string> words(const std::string& text) {
   return {std::istream_iterator<std::string>(stream), {}};
 }
 
+/// Whether every run has ended so.
+bool all_diverged(const SweepFolder& folder, const SweepPlan& plan) {
+  return std::ranges::all_of(plan.runs, [&](const PlannedRun& run) {
+    const std::optional<RunResult> ended = folder.result(run);
+    return ended && ended->diverged;
+  });
+}
+
 int run_locally(const SweepCommand& options, const LoadedSweep& loaded, const SweepFolder& folder) {
   LocalExecution execution;
   execution.jobs = options.slurm.jobs.value_or(0);
@@ -96,10 +109,13 @@ int run_locally(const SweepCommand& options, const LoadedSweep& loaded, const Sw
   execution.only = options.only;
   execution.downstream = loaded.sweep.downstream();
   execution.quiet = options.json;
+  if (!options.json && options.only.empty()) print_notes(loaded);
   const ExecutionSummary summary = execute_locally(folder, loaded.plan, execution);
   const std::string csv = folder.write_csv(loaded.plan);
+  const bool diverged = options.only.empty() && all_diverged(folder, loaded.plan);
   if (options.json) {
     std::cout << nlohmann::ordered_json{{"runs", loaded.plan.runs.size()},
+                                        {"notes", loaded.notes},
                                         {"done", summary.done},
                                         {"diverged", summary.diverged},
                                         {"trunks", summary.segments},
@@ -116,7 +132,7 @@ int run_locally(const SweepCommand& options, const LoadedSweep& loaded, const Sw
     if (summary.left > 0) {
       std::cout << summary.left << " are left: another launcher is at them, or what they wait for is not there\n";
     }
-  } else {
+  } else if (!diverged) {
     std::cout << csv << "\nnext: tsugi sweep fit --csv " << csv
               << " --where 'status == \"done\"' --hold-out 'held_out == 1' --form chinchilla\n";
   }
@@ -125,6 +141,12 @@ int run_locally(const SweepCommand& options, const LoadedSweep& loaded, const Sw
                 std::to_string(summary.failed) + " runs failed; their logs are " + options.out + "/runs/*/log" +
                     (loaded.plan.segments.empty() ? "" : " and trunks/*/log"),
                 "the same command tries them again");
+  }
+  if (diverged) {
+    throw Error(ExitCode::kDiverged,
+                "all " + std::to_string(loaded.plan.runs.size()) +
+                    " runs diverged, at half the learning rate too: there is nothing to fit; the table is " + csv,
+                kAgainstDivergence);
   }
   return static_cast<int>(summary.interrupted ? ExitCode::kInterrupted : ExitCode::kDone);
 }

@@ -21,12 +21,23 @@ ResourcesConfig changed(ResourcesConfig resources, const SlurmOptions& options) 
   return resources;
 }
 
-nlohmann::ordered_json as_json(const Submission& submission) {
+/// What is to be known besides the arrays: remarks on the plan, and what Slurm could not be asked.
+std::vector<std::string> remarks(const Submission& submission, const LoadedSweep& loaded) {
+  std::vector<std::string> notes = loaded.notes;
+  if (!submission.queue_unknown.empty()) {
+    notes.push_back("queued and running jobs could not be looked up (" + submission.queue_unknown +
+                    "): the scripts have every run without a result");
+  }
+  return notes;
+}
+
+nlohmann::ordered_json as_json(const Submission& submission, const std::vector<std::string>& notes) {
   nlohmann::ordered_json json{{"ended", submission.ended},
                               {"queued", submission.queued},
                               {"flops_per_second", submission.flops_per_second},
                               {"arrays", nlohmann::ordered_json::array()},
-                              {"collect", submission.collect_job}};
+                              {"collect", submission.collect_job},
+                              {"notes", notes}};
   for (const SubmittedArray& array : submission.arrays) {
     json["arrays"].push_back({{"script", array.script},
                               {"job", array.job},
@@ -39,7 +50,8 @@ nlohmann::ordered_json as_json(const Submission& submission) {
   return json;
 }
 
-void show(const Submission& submission, const std::string& out, bool dry_run) {
+void show(const Submission& submission, const std::vector<std::string>& notes, const std::string& out, bool dry_run) {
+  for (const std::string& note : notes) std::printf("%s\n", note.c_str());
   if (submission.ended + submission.queued > 0) {
     std::printf("%d runs (with trunks and fine-tunings) have ended, %d are queued or running\n", submission.ended,
                 submission.queued);
@@ -107,9 +119,9 @@ int run_in_slurm(const SlurmOptions& options, const std::string& origin, const L
   folder.write_plan(loaded.plan);
   if (submission.arrays.empty()) folder.write_csv(loaded.plan);
   if (json) {
-    std::cout << as_json(submission).dump() << std::endl;
+    std::cout << as_json(submission, remarks(submission, loaded)).dump() << std::endl;
   } else {
-    show(submission, folder.path(), options.dry_run);
+    show(submission, remarks(submission, loaded), folder.path(), options.dry_run);
   }
   return static_cast<int>(ExitCode::kDone);
 }

@@ -202,10 +202,14 @@ Submission submit_to_slurm(const SweepFolder& folder, const LoadedSweep& loaded,
   const std::string parent = slurm_folder(folder);
   fs::create_directories(parent);
   const SubmissionLock lock(parent + "/lock");
-  std::map<std::string, QueuedTask> queued;
-  if (!options.dry_run || have_program("squeue")) queued = queued_runs(folder);
-
   Submission submission;
+  std::map<std::string, QueuedTask> queued;
+  try {
+    queued = queued_runs(folder);
+  } catch (const Error& error) {
+    if (!options.dry_run) throw;
+    submission.queue_unknown = error.what();
+  }
   const std::vector<SweepTask> tasks = sweep_tasks(loaded.plan);
   std::vector<size_t> missing;
   for (size_t i = 0; i < tasks.size(); ++i) {

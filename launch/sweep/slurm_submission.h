@@ -51,14 +51,17 @@ struct SubmittedArray {
 struct Submission {
   int ended = 0;   ///< of the sweep's tasks, those that have a result
   int queued = 0;  ///< those that Slurm or another launcher has already
+  /// In a dry run, why Slurm could not be asked for its queue: the scripts then have what may be running already.
+  std::string queue_unknown;
   double flops_per_second = 0.0;
   std::vector<SubmittedArray> arrays;  ///< empty: there was nothing to submit
   std::string collect_script;
   std::string collect_job;
 };
 
-/// Writes the scripts and submits them; in a dry run only the former. One launcher at a time: a second one finds the
-/// runs of the first in the queue. Throws Error(kUsage) with sbatch's words when it refuses.
+/// Writes the scripts and submits them; in a dry run only the former, for which no controller need answer. One launcher
+/// at a time: a second one finds the runs of the first in the queue. Throws Error(kUsage) with sbatch's words when it
+/// refuses.
 Submission submit_to_slurm(const SweepFolder& folder, const LoadedSweep& loaded, const SlurmExecution& options);
 
 }  // namespace tsugi

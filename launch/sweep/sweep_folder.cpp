@@ -13,6 +13,7 @@
 #include "core/config/config.h"
 #include "core/data/csv.h"
 #include "core/data/file.h"
+#include "core/scaling/plan/plan_notes.h"
 #include "launch/sweep/sweep_stages.h"
 #include "launch/training_data.h"
 #include "ops/base/error.h"
@@ -25,6 +26,12 @@ std::string shortest(double value) {
   text.precision(17);
   text << value;
   return text.str();
+}
+
+/// Tokens in a step.
+int64_t batch_tokens(const PlannedRun& run) {
+  const BatchConfig& batch = run.config.batch();
+  return int64_t{batch.sequence()} * batch.micro_batch() * batch.micro_batches();
 }
 
 /// A number of a table; empty for what is not known.
@@ -62,6 +69,7 @@ LoadedSweep load_sweep(const std::string& path, const std::vector<std::string>& 
   centre_on_first_stage(loaded.sweep, path, beside.string(), known, loaded.notes);
   const DownstreamFacts task = read_downstream_facts(loaded.sweep.downstream(), path);
   loaded.plan = plan_sweep(loaded.sweep, path, known, objective->fingerprint(), task);
+  for (std::string& note : plan_notes(loaded.plan)) loaded.notes.push_back(std::move(note));
   return loaded;
 }
 
@@ -139,7 +147,10 @@ nlohmann::ordered_json run_json(const PlannedRun& run) {
                               {"tokens", run.tokens},
                               {"tokens_per_parameter", run.tokens / static_cast<double>(run.parameters_in_products)},
                               {"flops", run.flops},
+                              {"flops_causal", run.flops_causal},
                               {"flops_6nd", run.flops_6nd},
+                              {"flops_without_embeddings", run.flops_without_embeddings},
+                              {"batch_tokens", batch_tokens(run)},
                               {"steps", run.config.steps()},
                               {"learning_rate", run.config.optimizer().learning_rate()}};
   if (run.segment >= 0) {
@@ -154,7 +165,7 @@ std::string SweepFolder::write_csv(const SweepPlan& plan) const {
   std::string text =
       "name,id,status,held_out,budget,size,layers,width,seed,n,n_total,n_blocks,d,c,c_6nd,steps,lr,loss,seconds,"
       "tokens_per_second,mfu_palm,mfu_causal,ranks,threads,program,host,processor,"
-      "c_own,accuracy,accuracy_majority,accuracy_ngrams\n";
+      "c_own,accuracy,accuracy_majority,accuracy_ngrams,batch\n";
   for (const PlannedRun& run : plan.runs) {
     const std::optional<RunResult> ended = result(run);
     if (!ended) continue;
@@ -188,7 +199,7 @@ std::string SweepFolder::write_csv(const SweepPlan& plan) const {
     if (!run.downstream_id.empty()) task = downstream_result(run);
     const bool scored = task && !task->diverged;
     text += scored ? shortest(task->accuracy) + "," + shortest(task->majority) + "," + shortest(task->ngrams) : ",,";
-    text += "\n";
+    text += "," + std::to_string(batch_tokens(run)) + "\n";
   }
   write_file_durably(out_ + "/runs.csv", text);
   return out_ + "/runs.csv";

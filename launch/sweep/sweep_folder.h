@@ -28,7 +28,7 @@ struct LoadedSweep {
   SweepConfig sweep;  ///< with the overrides, its sizes all by name
   RunConfig base;     ///< with the overrides, before the plan touches it
   SweepPlan plan;
-  std::vector<std::string> notes;  ///< what sizes are centred on
+  std::vector<std::string> notes;  ///< what sizes are centred on; plan_notes()
 };
 /// Overrides that begin with "sweep." are of the sweep file ("sweep.downstream.train=task.jsonl"), others of the base.
 LoadedSweep load_sweep(const std::string& path, const std::vector<std::string>& overrides);

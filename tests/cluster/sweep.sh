@@ -112,10 +112,20 @@ expect_code 5 "$TSUGI" sweep collect --config "$WORK/sweep.textproto" --out "$WO
 
 # A rate at which nothing is learnt: tried at half of it, then kept as diverged, and the sweep goes on.
 sed 's/value: 4e-3/value: 60/' "$WORK/sweep.textproto" > "$WORK/wild.textproto"
-"$TSUGI" sweep run --config "$WORK/wild.textproto" --set optimizer.clip_norm=0 --out "$WORK/wild" > "$WORK/said" 2>&1 ||
-  { cat "$WORK/said" >&2; fail "a sweep of diverging runs"; }
-expect_said "again at half the learning rate"
-[ "$(grep -c ",diverged," "$WORK/wild/runs.csv")" -ge 4 ] || { cat "$WORK/wild/runs.csv" >&2; fail "hardly any diverged"; }
+# Where all do, there is nothing to fit, and run and fit say what to change.
+expect_code 4 "$TSUGI" sweep run --config "$WORK/wild.textproto" --set optimizer.clip_norm=0 --out "$WORK/wild"
+expect_said "again at half the learning rate"; expect_said 'all 10 runs diverged'; expect_said 'clip_norm'
+[ "$(grep -c ",diverged," "$WORK/wild/runs.csv")" = 10 ] || { cat "$WORK/wild/runs.csv" >&2; fail "not all diverged"; }
+expect_code 3 "$TSUGI" sweep fit --csv "$WORK/wild/runs.csv" --where 'status == "done"'; expect_said 'all 10 runs diverged'
+
+# Scripts are written where a Slurm client finds no controller.
+mkdir "$WORK/no-controller"
+printf '#!/bin/sh\necho "slurm_load_jobs error: Unable to contact slurm controller" >&2; exit 1\n' > "$WORK/no-controller/squeue"
+chmod +x "$WORK/no-controller/squeue"
+PATH="$WORK/no-controller:$PATH" sweep run --out "$WORK/dry" --executor slurm --dry-run > "$WORK/said" 2>&1 ||
+  { cat "$WORK/said" >&2; fail "a dry run without a controller"; }
+expect_said 'could not be looked up'; expect_said 'Unable to contact'
+[ -s "$WORK/dry/slurm/0001/class-0.sbatch" ] || fail "a dry run wrote no script"
 
 # What cannot be planned.
 make_sweep wrong.textproto 'budgets { flops: 3e9 sizes: "huge" }'

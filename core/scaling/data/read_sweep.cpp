@@ -167,6 +167,14 @@ void require_numbers(const CsvTable& csv, const Binding& binding, size_t row) {
   }
 }
 
+/// The rows of which the column status says so; 0 without one.
+size_t diverged_rows(const CsvTable& csv) {
+  const int64_t status = csv.find_column("status");
+  if (status < 0) return 0;
+  return static_cast<size_t>(
+      std::ranges::count(csv.rows, "diverged", [&](const auto& row) { return row[static_cast<size_t>(status)]; }));
+}
+
 }  // namespace
 
 SweepTable read_sweep(const CsvTable& csv, const SweepColumns& columns) {
@@ -175,6 +183,13 @@ SweepTable read_sweep(const CsvTable& csv, const SweepColumns& columns) {
   const Where where(columns.where), hold_out(columns.hold_out), filter(columns.filter);
   const RowConditions conditions(csv, binding);
   for (const Where* one : {&where, &hold_out, &filter}) conditions.require_names(*one);
+
+  const size_t diverged = diverged_rows(csv);
+  if (diverged > 0 && diverged == csv.rows.size()) {
+    throw Error(ExitCode::kData,
+                csv.origin + ": all " + std::to_string(diverged) + " runs diverged: there is nothing to fit",
+                kAgainstDivergence);
+  }
 
   SweepTable table;
   table.runs.origin = csv.origin;
@@ -196,7 +211,10 @@ SweepTable read_sweep(const CsvTable& csv, const SweepColumns& columns) {
     rows.push_back(row);
   }
   if (all.runs.empty()) {
-    throw Error(ExitCode::kData, csv.origin + ": no row satisfies --where \"" + columns.where + "\"");
+    throw Error(ExitCode::kData, csv.origin + ": no row satisfies --where \"" + columns.where + "\"",
+                diverged > 0 ? std::to_string(diverged) + " of " + std::to_string(csv.rows.size()) +
+                                   " runs diverged: " + kAgainstDivergence
+                             : "");
   }
   if (rows.size() < csv.rows.size()) {
     all.notes.push_back(std::to_string(csv.rows.size() - rows.size()) + " of " + std::to_string(csv.rows.size()) +

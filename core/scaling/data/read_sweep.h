@@ -8,6 +8,11 @@
 
 namespace tsugi {
 
+/// What to change where every run of a sweep diverged.
+inline constexpr char kAgainstDivergence[] =
+    "lower the learning rate (learning_rate.value of a sweep file) by 3 to 10 times, lengthen the warm-up "
+    "(warmup_fraction), or clip gradients (optimizer.clip_norm)";
+
 struct SweepColumns {
   /// ROLE=COLUMN pairs separated by commas, quoted like CSV: "n=Model Size,c=Training FLOP,loss=loss". Roles: n d c
   /// loss unique steps batch lr (numbers) and name, run (texts; rows of one run are evaluations of it and are resampled
@@ -23,7 +28,7 @@ struct SweepColumns {
 
 /// Reads, chooses rows, completes c = 6 n d, checks units. Conditions may use the roles, any column by its name, and
 /// `ratio` (d/n). Throws Error(kUsage) for columns and conditions, Error(kData) with the line for values: missing, not
-/// a number, not finite, not positive.
+/// a number, not finite, not positive; and for a table in which the column status says that every run diverged.
 struct SweepTable {
   RunTable runs;  ///< filtered rows, held-out rows marked
   std::vector<SweepRun> filtered_out;

@@ -11,6 +11,7 @@
 namespace tsugi {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::HasSubstr;
 
@@ -104,7 +105,8 @@ TEST(ReadSweep, NotesWhatIsHardlyMeant) {
   const std::string fine = notes("n,d,loss\n1e8,1e9,3\n2e8,1e9,2.9\n");
   for (const char* word : {"perplexity", "round", "jumps"}) EXPECT_THAT(fine, ::testing::Not(HasSubstr(word)));
   EXPECT_THAT(row_refusal("Params,Tokens,Loss\n1e8,1e9,3\n"), HasSubstr("There are: Params, Tokens, Loss"));
-  EXPECT_THAT(row_refusal("n,d,loss,status\n1e8,1e9,,diverged\n"), HasSubstr("or by the column status"));
+  EXPECT_THAT(row_refusal("n,d,loss,status\n1e8,1e9,,diverged\n2e8,1e9,3,done\n"),
+              HasSubstr("or by the column status"));
   EXPECT_THAT(row_refusal("n,d,loss\n7B,1e9,3\n"), HasSubstr("n=COLUMN*1e9"));
 }
 
@@ -140,6 +142,22 @@ TEST(Where, Compares) {
                             "two < 3; x", "'two", "word < 'text'"}) {
     EXPECT_THROW(holds(wrong), Error) << wrong;
   }
+}
+
+// A fit of nothing is refused with what to change, be the runs left out by the condition or not.
+TEST(ReadSweep, SaysThatAllRunsDiverged) {
+  SweepColumns done;
+  done.where = "status == 'done'";
+  const std::string all = "n,d,loss,status\n1e8,1e10,,diverged\n2e8,1e10,,diverged\n";
+  for (const SweepColumns& columns : {done, SweepColumns{}}) {
+    EXPECT_THAT(row_refusal(all, columns), AllOf(HasSubstr("runs.csv: all 2 runs diverged"), HasSubstr("learning rate"),
+                                                 HasSubstr("clip gradients")));
+  }
+  done.where = "status == 'done' and n > 1e9";
+  EXPECT_THAT(row_refusal(all + "3e8,1e10,3,done\n", done),
+              AllOf(HasSubstr("no row satisfies"), HasSubstr("2 of 3 runs diverged")));
+  done.where = "status == 'done'";
+  EXPECT_EQ(row_refusal(all + "3e8,1e10,3,done\n", done), "read");
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "core/config/config.h"
 #include "core/optim/schedule.h"
 #include "core/scaling/plan/centred_sizes.h"
+#include "core/scaling/plan/plan_notes.h"
 #include "ops/base/error.h"
 
 namespace tsugi {
@@ -208,6 +209,117 @@ TEST(SweepPlan, SizesAreCentredOnTheOptimum) {
                              "budgets { flops: 1e12 centred_sizes: 1 }",
                       116480),
               HasSubstr("another shape"));
+}
+
+// What plans were before grids and ladders: results of sweeps that ran then are still found.
+TEST(SweepPlan, KnownRunsKeepTheirIds) {
+  const SweepPlan sweep = plan(std::string(kSizes) + "budgets { flops: 1e11 }");
+  EXPECT_EQ(sweep.runs[0].id, "ca0851aef7e3fece");
+  EXPECT_EQ(sweep.runs[1].id, "d1e7048400321d74");
+  const SweepPlan trunks =
+      plan(std::string(kSizes) + "budgets { flops: 1e11 } budgets { flops: 2e11 } decay_fraction: 0.2");
+  EXPECT_EQ(trunks.segments[0].id, "9ef10f77d11603d4");
+}
+
+TEST(SweepPlan, GridsCrossRatesAndBatches) {
+  const SweepPlan sweep = plan(std::string(kSizes) +
+                               "budgets { flops: 1e11 } grid { learning_rates: 1e-3 learning_rates: 3e-3 "
+                               "batch_tokens: 256 batch_tokens: 512 batch_tokens: 1024 }");
+  ASSERT_EQ(sweep.runs.size(), 12u);
+  EXPECT_EQ(sweep.runs[4].name, "c1e+11-a-s1337-lr0.003-b512");
+  std::set<std::pair<float, int>> settings;
+  for (const PlannedRun& run : sweep.runs) {
+    if (run.size != "a") continue;
+    settings.emplace(run.config.optimizer().learning_rate(), run.config.batch().micro_batches());
+    EXPECT_NEAR(run.tokens / sweep.runs[0].tokens, 1.0, 0.01);
+    EXPECT_NEAR(run.flops, 1e11, 1e9);
+  }
+  // A micro-batch is 4 · 64 tokens.
+  EXPECT_EQ(settings,
+            (std::set<std::pair<float, int>>{{1e-3f, 1}, {1e-3f, 2}, {1e-3f, 4}, {3e-3f, 1}, {3e-3f, 2}, {3e-3f, 4}}));
+  // A point of the grid is the run that it would be alone.
+  const std::string budget = std::string(kSizes) + "budgets { flops: 1e11 } ";
+  RunConfig twice = base();
+  twice.mutable_batch()->set_micro_batches(2);
+  EXPECT_EQ(plan(budget, twice).runs[0].id, plan(budget + "grid { batch_tokens: 512 }").runs[0].id);
+  // Runs of other settings share no trunk.
+  const SweepPlan trunks = plan(std::string(kSizes) +
+                                "budgets { flops: 1e11 } budgets { flops: 2e11 } decay_fraction: 0.2 "
+                                "grid { learning_rates: 1e-3 learning_rates: 3e-3 }");
+  EXPECT_EQ(trunks.segments.size(), 8u);
+  for (const PlannedRun& run : trunks.runs) {
+    const PlannedSegment& segment = trunks.segments[static_cast<size_t>(run.segment)];
+    EXPECT_EQ(segment.config.optimizer().learning_rate(), run.config.optimizer().learning_rate());
+  }
+  EXPECT_THAT(plan_refusal(std::string(kSizes) + "budgets { flops: 1e11 } grid { batch_tokens: 300 }"),
+              HasSubstr("300 is no multiple of a micro-batch's 256 tokens"));
+}
+
+TEST(SweepPlan, LaddersHaveTokensPerParameter) {
+  const SweepPlan sweep = plan(std::string(kSizes) +
+                               "ladders { tokens_per_parameter: 10 tokens_per_parameter: 40 } "
+                               "ladders { tokens_per_parameter: 80 sizes: \"b\" seeds: 2 held_out: true }");
+  ASSERT_EQ(sweep.runs.size(), 6u);
+  EXPECT_EQ(sweep.runs[3].name, "r40-b-s1337");
+  EXPECT_EQ(sweep.runs[5].config.seed(), 1338u);
+  for (const PlannedRun& run : sweep.runs) {
+    EXPECT_NEAR(run.tokens / static_cast<double>(run.parameters_in_products) / run.ratio, 1.0, 0.01);
+    EXPECT_EQ(run.budget, run.flops);
+    EXPECT_EQ(run.held_out, run.ratio == 80.0);
+  }
+  EXPECT_THAT(plan_refusal(std::string(kSizes) + "ladders { }"), HasSubstr("no tokens_per_parameter"));
+  EXPECT_THAT(plan_refusal(std::string(kSizes) + "ladders { tokens_per_parameter: 1e-4 }"), HasSubstr("within 1 %"));
+}
+
+// Li et al. 2025: B = 0.58 D^0.571 tokens; DeepSeek LLM: 0.292 C^0.3271.
+TEST(SweepPlan, BatchesByRule) {
+  const SweepPlan of_tokens = plan(std::string(kSizes) +
+                                   "ladders { tokens_per_parameter: 100 } "
+                                   "batch { coefficient: 0.58 tokens_power: 0.571 }");
+  const SweepPlan of_flops =
+      plan(std::string(kSizes) + "budgets { flops: 1e12 } batch { coefficient: 0.292 flops_power: 0.3271 }");
+  for (const PlannedRun& run : of_tokens.runs) {
+    EXPECT_EQ(run.config.batch().micro_batches(),
+              std::lround(0.58 * std::pow(run.ratio * static_cast<double>(run.parameters_in_products), 0.571) / 256));
+    EXPECT_GT(run.config.batch().micro_batches(), 2);
+  }
+  for (const PlannedRun& run : of_flops.runs) {
+    EXPECT_EQ(run.config.batch().micro_batches(), std::lround(0.292 * std::pow(1e12, 0.3271) / 256));
+    EXPECT_NEAR(run.flops, 1e12, 1e10);
+  }
+  EXPECT_THAT(plan_refusal(std::string(kSizes) + "budgets { flops: 1e12 } batch { coefficient: 1e10 }"),
+              HasSubstr("no step has more than 65536"));
+}
+
+TEST(SweepPlan, ConventionsOfCompute) {
+  const PlannedRun run = plan(std::string(kSizes) + "budgets { flops: 1e11 }").runs[1];
+  const double in_blocks = 3 * (12 * 64 * 64 + 13 * 64) + 2 * 64;
+  const double attention = 12.0 * 3 * 64 * 64 * run.tokens;
+  EXPECT_NEAR(run.flops - run.flops_6nd, attention, 1.0);
+  EXPECT_NEAR(run.flops_causal - run.flops_6nd, attention / 2, 1.0);
+  EXPECT_EQ(run.flops_without_embeddings, 6 * in_blocks * run.tokens);
+}
+
+TEST(SweepPlan, NotesSayWhatNoFitWillTell) {
+  const auto notes = [](const std::string& text) {
+    std::string all;
+    for (const std::string& note : plan_notes(plan(text))) all += note + "\n";
+    return all;
+  };
+  const std::string one = "sizes { name: \"a\" layers: 2 heads: 2 width: 32 } ";
+  std::string four = kSizes;
+  four += "sizes { name: \"c\" layers: 1 heads: 2 width: 32 } sizes { name: \"d\" layers: 4 heads: 4 width: 64 } ";
+  EXPECT_EQ(notes(four + "budgets { flops: 1e11 } budgets { flops: 2e11 } budgets { flops: 8e11 held_out: true }"), "");
+  EXPECT_EQ(notes(four + "ladders { tokens_per_parameter: 20 tokens_per_parameter: 40 }"), "");
+  EXPECT_THAT(notes(one + "budgets { flops: 1e11 } budgets { flops: 2e11 }"), HasSubstr("have one size, N = "));
+  EXPECT_THAT(notes(four + "budgets { flops: 1e11 }"), HasSubstr("have one budget, 1e+11 FLOPs"));
+  EXPECT_THAT(notes(std::string(kSizes) + "budgets { flops: 1e11 } budgets { flops: 2e11 }"),
+              HasSubstr("fewer than four sizes: 1e+11 (2), 2e+11 (2)"));
+  EXPECT_THAT(notes(four + "budgets { flops: 1e11 } budgets { flops: 2e11 } "
+                           "budgets { flops: 1.5e11 held_out: true }"),
+              HasSubstr("it tests interpolation"));
+  EXPECT_THAT(notes(four + "ladders { tokens_per_parameter: 20 }"), HasSubstr("N and D rise together"));
+  EXPECT_THAT(plan_refusal(four + "budgets { flops: 1e11 held_out: true }"), HasSubstr("every run is held out"));
 }
 
 TEST(SweepPlan, RefusesWhatCannotBe) {
