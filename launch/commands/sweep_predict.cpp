@@ -36,6 +36,19 @@ std::string utc_now() {
   return text;
 }
 
+/// Given all three, C must be about what N and D cost.
+void require_agreement(const SweepRun& run, const ComputeCost& cost) {
+  constexpr double kMost = 2.0;
+  const double costs = cost.flops(run.n, run.d);
+  const double times = run.c / costs;
+  if (!(times > kMost || times < 1.0 / kMost)) return;
+  throw Error(ExitCode::kUsage,
+              "--c " + short_number(run.c) + " is not what --n and --d take: " + short_number(costs) + " FLOPs, " +
+                  short_number(times > 1.0 ? times : 1.0 / times) + " times " + (times > 1.0 ? "less" : "more") + ". " +
+                  cost_text(cost),
+              "give two of the three");
+}
+
 /// The run to predict: as given, or the best one for a budget.
 SweepRun target_run(const PredictCommand& command, const FitFile& file) {
   const Law& law = *file.fit.fit.law;
@@ -50,6 +63,7 @@ SweepRun target_run(const PredictCommand& command, const FitFile& file) {
   if (std::isnan(run.d)) run.d = file.cost.tokens(run.c, run.n);
   if (std::isnan(run.n)) run.n = file.cost.parameters(run.c, run.d);
   if (std::isnan(run.c)) run.c = file.cost.flops(run.n, run.d);
+  require_agreement(run, file.cost);
   run.unique = std::isnan(command.unique) ? run.d : command.unique;
   run.batch = command.batch;
   run.steps = std::isnan(command.steps) ? run.d / run.batch : command.steps;

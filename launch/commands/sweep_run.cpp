@@ -17,6 +17,7 @@
 #include "launch/commands/sweep_slurm.h"
 #include "launch/sweep/local_executor.h"
 #include "launch/sweep/slurm_submission.h"
+#include "launch/sweep/wall_time.h"
 #include "ops/base/error.h"
 
 namespace tsugi {
@@ -31,6 +32,9 @@ struct SweepCommand {
   std::string launcher;
   std::vector<std::string> only;
   SlurmOptions slurm;
+  int jobs = 0;         ///< of a plan
+  double gflops = 0.0;  ///< of a plan; 0: measured
+  double mfu = 0.2;
   bool json = false;
 };
 
@@ -50,7 +54,27 @@ void print_notes(const LoadedSweep& loaded) {
   for (const std::string& note : loaded.notes) std::cout << note << std::endl;
 }
 
-void print_plan(const LoadedSweep& loaded) {
+/// What a plan costs in the conventions that people quote (core/scaling/flops.h).
+struct ComputeTotals {
+  double palm = 0.0, causal = 0.0, rule_of_thumb = 0.0, without_embeddings = 0.0;
+};
+ComputeTotals compute_totals(const SweepPlan& plan) {
+  ComputeTotals totals;
+  for (const PlannedRun& run : plan.runs) {
+    totals.palm += run.flops;
+    totals.causal += run.flops_causal;
+    totals.rule_of_thumb += run.flops_6nd;
+    totals.without_embeddings += run.flops_without_embeddings;
+  }
+  return totals;
+}
+
+WallTime wall_time(const SweepCommand& options, const LoadedSweep& loaded) {
+  constexpr double kGiga = 1e9;
+  return predict_wall_time(sweep_tasks(loaded.plan), loaded.base, options.jobs, options.gflops * kGiga, options.mfu);
+}
+
+void print_plan(const SweepCommand& options, const LoadedSweep& loaded) {
   const SweepPlan& plan = loaded.plan;
   print_notes(loaded);
   std::printf("%-28s %11s %11s %11s %7s %10s %8s %9s\n", "run", "parameters", "N", "D", "D/N", "FLOPs", "steps",
@@ -70,15 +94,26 @@ void print_plan(const LoadedSweep& loaded) {
                 plan.flops_apart);
   }
   if (fine_tuning > 0) std::printf("fine-tuning takes at most %.3e FLOPs of them\n", fine_tuning);
-  std::printf("%zu runs, %.3e FLOPs: an hour on %.2g GFLOP/s\n", plan.runs.size(), plan.flops, plan.flops / 3600 / 1e9);
+  const ComputeTotals totals = compute_totals(plan);
+  std::printf(
+      "FLOPs of the runs: %.3e (6 N + 12 L H Q T per token, PaLM), %.3e (its causal half), %.3e (6 N D),"
+      " %.3e (6 N D without embeddings)\n",
+      totals.palm, totals.causal, totals.rule_of_thumb, totals.without_embeddings);
+  std::printf("%zu runs, %.3e FLOPs: an hour on %.2g GFLOP/s\n%s\n", plan.runs.size(), plan.flops,
+              plan.flops / 3600 / 1e9, wall_time_text(wall_time(options, loaded)).c_str());
 }
 
 void plan(const SweepCommand& options) {
   const LoadedSweep loaded = load_sweep(options.config, options.overrides);
-  if (!options.json) return print_plan(loaded);
+  if (!options.json) return print_plan(options, loaded);
+  const ComputeTotals totals = compute_totals(loaded.plan);
   nlohmann::ordered_json json{{"name", loaded.sweep.name()},
                               {"flops", loaded.plan.flops},
                               {"flops_apart", loaded.plan.flops_apart},
+                              {"flops_causal", totals.causal},
+                              {"flops_6nd", totals.rule_of_thumb},
+                              {"flops_without_embeddings", totals.without_embeddings},
+                              {"predicted", wall_time_json(wall_time(options, loaded))},
                               {"notes", loaded.notes}};
   json["runs"] = nlohmann::ordered_json::array();
   for (const PlannedRun& run : loaded.plan.runs) json["runs"].push_back(run_json(run));
@@ -286,6 +321,12 @@ void add_sweep_run(Command sweep) {
   auto options = std::make_shared<SweepCommand>();
   Command planning = sweep.subcommand("plan", "The runs of a sweep file: sizes, steps from exact FLOPs, cost");
   add_sweep_file(planning, *options);
+  planning.option("--jobs", options->jobs, "runs side by side, for the predicted time; 0: one for each CPU")
+      .range(0, 4096)
+      .show_default();
+  planning.option("--gflops", options->gflops, "GFLOP/s of a run; unless given, --mfu of what a matrix product reaches")
+      .positive();
+  planning.option("--mfu", options->mfu, "share of the measured rate that runs reach").range(0.001, 1.0).show_default();
   planning.run([options] { return plan(*options), 0; });
 
   Command running = sweep.subcommand(

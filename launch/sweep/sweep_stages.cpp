@@ -31,6 +31,7 @@ FitFile fit_first_stage(const std::string& path) {
   ThreadPool pool(static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
   FitFile file;
   file.fit.fit = fit_law(law_by_name("chinchilla"), runs, {}, pool);
+  require_meaning(file.fit.fit);
   describe_runs(file, runs);
   return file;
 }

@@ -15,7 +15,9 @@ namespace tsugi {
 namespace {
 
 using nlohmann::json;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 const std::string kChinchilla = std::string(TSUGI_SOURCE_DIR) + "/tests/golden/scaling/chinchilla_points.csv";
 
@@ -104,6 +106,13 @@ TEST(SweepPredict, WritesOnceBeforeTheRun) {
   const json best = json::parse(sweep({"predict", "--fit", folder + "fit.json", "--c", "1e22", "--json"}));
   EXPECT_NEAR(best["loss"].get<double>(), best["best_at_this_budget"]["loss"].get<double>(), 1e-9);
   EXPECT_THAT(refusal({"predict", "--fit", folder + "fit.json", "--n", "1e9"}), HasSubstr("needs n and d"));
+  // 6 N D is 6e19: as is 1e20 nearly, but not 1e21.
+  const auto at = [&](const char* c) {
+    return refusal({"predict", "--fit", folder + "fit.json", "--n", "1e9", "--d", "1e10", "--c", c});
+  };
+  EXPECT_EQ(at("1e20"), "done");
+  EXPECT_THAT(at("1e21"), AllOf(HasSubstr("--c 1e+21"), HasSubstr("6e+19 FLOPs"), HasSubstr("6 N D")));
+  EXPECT_THAT(at("1e19"), HasSubstr("times more"));
   EXPECT_THAT(refusal({"predict", "--fit", kChinchilla, "--c", "1e22"}), HasSubstr("chinchilla_points.csv"));
   std::filesystem::remove_all(folder);
 }
@@ -143,6 +152,49 @@ TEST(SweepFit, CountsComputeAsTheRunsDo) {
   EXPECT_THAT(sweep({"fit", "--csv", folder + "runs.csv", "--columns", "n=n,d=d,loss=loss", "--bootstraps", "20"}),
               ::testing::AllOf(HasSubstr("counted as C = 6 N D."), HasSubstr("c is not in the table: c = 6 n d")));
   std::filesystem::remove_all(folder);
+}
+
+// A law of N and D is fitted to isoFLOP runs whatever their minima: it must say where these are not bracketed.
+TEST(SweepFit, WarnsOfMinimaAtTheEdge) {
+  const std::string path = ::testing::TempDir() + "sweep_edges.csv";
+  const auto warnings = [&](double least, double most) {
+    std::ofstream csv(path);
+    csv.precision(17);
+    csv << "n,d,c,loss\n";
+    for (const double c : {1e18, 4e18, 1.6e19}) {
+      const double best = std::sqrt(c / 120);
+      for (double share = least; share <= most * 1.001; share *= 2) {
+        const double n = best * share, d = c / 6 / n;
+        csv << n << "," << d << "," << c << ","
+            << 1.7 + 400 / std::pow(n, 0.34) + 400 / std::pow(d, 0.34) * std::pow(20.0, 0.34) << "\n";
+      }
+    }
+    csv.close();
+    return json::parse(sweep({"fit", "--csv", path, "--bootstraps", "20", "--json"}))["warnings"].dump();
+  };
+  EXPECT_THAT(warnings(0.25, 4), Not(HasSubstr("edge")));
+  EXPECT_THAT(warnings(2, 32), HasSubstr("at the smallest for budgets 1e+18, 4e+18, 1.6e+19 (add smaller sizes)"));
+  EXPECT_THAT(warnings(1.0 / 32, 0.5), HasSubstr("at the largest for budgets 1e+18"));
+  std::filesystem::remove(path);
+}
+
+TEST(SweepFit, RefusesLawsThatSayNothing) {
+  const std::string path = ::testing::TempDir() + "sweep_flat.csv";
+  const auto refused = [&](const std::string& form, double slope) {
+    std::ofstream csv(path);
+    csv.precision(17);
+    csv << "n,loss\n";
+    for (const double n : {1e6, 2e6, 4e6, 8e6, 1.6e7, 3.2e7})
+      csv << n << "," << 3 * std::pow(n / 1e6, slope) * (1 + 1e-4 * std::cos(n)) << "\n";
+    csv.close();
+    return refusal({"fit", "--csv", path, "--form", form, "--bootstraps", "0", "--out", path + ".json"});
+  };
+  EXPECT_THAT(refused("kaplan_n", 0), HasSubstr("do not determine the law"));
+  EXPECT_THAT(refused("kaplan_n", 0.1), HasSubstr("do not determine the law"));
+  EXPECT_FALSE(std::filesystem::exists(path + ".json"));
+  EXPECT_EQ(refused("kaplan_n", -0.05), "done");
+  std::filesystem::remove(path);
+  std::filesystem::remove(path + ".json");
 }
 
 TEST(SweepFit, RefusesByName) {

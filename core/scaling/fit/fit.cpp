@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstdio>
+#include <string_view>
 
 #include "core/scaling/fit/minimize.h"
 #include "core/scaling/fit/starts.h"
@@ -229,6 +231,29 @@ Fit fit_law(const Law& law, std::span<const SweepRun> runs, const FitOptions& op
   }
   add_warnings(fit, runs);
   return fit;
+}
+
+void require_meaning(const Fit& fit) {
+  constexpr double kFlat = 1e-3, kEndless = 1e100;
+  for (int i = 0; i < fit.law->parameters; ++i) {
+    if ((fit.fixed >> i & 1u) != 0) continue;
+    const std::string_view name = fit.law->parameter[i].name;
+    const double value = fit.parameter(i);
+    const bool exponent = name.starts_with("alpha") || name.starts_with("beta");
+    const bool of_repetition = name.starts_with("R_");  // without bound: repeated data are as good as fresh ones
+    const bool endless = !of_repetition && (!std::isfinite(value) || std::abs(value) > kEndless);
+    if (!endless && !(exponent && value < kFlat)) continue;
+    char shown[32];
+    std::snprintf(shown, sizeof shown, "%.3g", value);
+    throw Error(
+        ExitCode::kData,
+        std::string("form ") + fit.law->name + ": " + std::string(name) + " = " + shown +
+            (endless ? " is without bound" : ": loss does not fall with its input") +
+            ", so that these runs do not determine the law",
+        "add runs over a wider range of " + inputs_text(fit.law->inputs) +
+            " (each at least 10 times), leave out runs that diverged or hardly learnt (--where), or see whether "
+            "the columns are meant");
+  }
 }
 
 RelativeError relative_error(const Fit& fit, std::span<const SweepRun> runs) {

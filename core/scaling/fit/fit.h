@@ -48,6 +48,11 @@ struct Fit {
 /// the number of threads.
 Fit fit_law(const Law& law, std::span<const SweepRun> runs, const FitOptions& options, ThreadPool& pool);
 
+/// Throws Error(kData), with what to add, for a law that says nothing: a constant that is not finite (or beyond 1e100),
+/// an exponent below 1e-3, by which loss does not fall with its input. R_D and R_N may be without bound. Fixed
+/// parameters are taken as they are.
+void require_meaning(const Fit& fit);
+
 /// Mean and largest |L_predicted/L - 1| over runs.
 struct RelativeError {
   double mean = 0.0;

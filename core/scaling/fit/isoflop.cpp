@@ -177,6 +177,8 @@ Judged judge_all(std::span<const SweepRun> runs) {
     budget.sizes = static_cast<int>(sizes.x.size());
     budget.smallest_n = std::exp(sizes.x.front());
     budget.largest_n = std::exp(sizes.x.back());
+    const auto lowest = std::ranges::min_element(sizes.loss) - sizes.loss.begin();
+    budget.edge = lowest == 0 ? -1 : lowest + 1 == static_cast<std::ptrdiff_t>(sizes.loss.size()) ? 1 : 0;
     const Parabola parabola = budget.sizes >= 3 ? fit_parabola(sizes.x, sizes.loss) : Parabola{};
     if (parabola.determined) {
       budget.curvature = 2.0 * parabola.line.coefficient[2];
@@ -204,6 +206,30 @@ Judged judge_all(std::span<const SweepRun> runs) {
 double PowerOfCompute::at(double c) const { return std::exp(log_coefficient + exponent * std::log(c)); }
 
 std::vector<IsoflopBudget> judge_budgets(std::span<const SweepRun> runs) { return judge_all(runs).budgets; }
+
+std::vector<std::string> edge_warnings(std::span<const SweepRun> runs) {
+  std::vector<IsoflopBudget> budgets;
+  try {
+    budgets = judge_budgets(runs);
+  } catch (const Error& error) {
+    if (error.code() != ExitCode::kData) throw;
+    return {};  // no isoFLOP runs
+  }
+  std::erase_if(budgets, [](const IsoflopBudget& budget) { return budget.sizes < 4; });
+  size_t in_budgets = 0;
+  std::string smallest, largest;
+  for (const IsoflopBudget& budget : budgets) {
+    in_budgets += static_cast<size_t>(budget.runs);
+    if (budget.edge == 0) continue;
+    std::string& list = budget.edge < 0 ? smallest : largest;
+    list += (list.empty() ? "" : ", ") + shown(budget.c);
+  }
+  if (2 * in_budgets < runs.size() || (smallest.empty() && largest.empty())) return {};
+  std::string text = "the lowest loss is at the edge of the sizes";
+  if (!smallest.empty()) text += ", at the smallest for budgets " + smallest + " (add smaller sizes)";
+  if (!largest.empty()) text += ", at the largest for budgets " + largest + " (add larger sizes)";
+  return {text + ": the optimal size is extrapolated there"};
+}
 
 ComputeOptimal fit_isoflop(std::span<const SweepRun> runs, const IsoflopOptions& options, ThreadPool& pool) {
   for (const SweepRun& run : runs) {

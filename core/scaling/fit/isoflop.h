@@ -28,6 +28,7 @@ struct IsoflopBudget {
   int sizes = 0;  ///< distinct n
   double smallest_n = 0.0;
   double largest_n = 0.0;
+  int edge = 0;  ///< the lowest loss is that of the smallest (-1) or the largest (1) size
   double n_optimal = 0.0;
   double d_optimal = 0.0;
   double loss_optimal = 0.0;
@@ -68,6 +69,11 @@ struct ComputeOptimal {
 
 /// Every budget of the runs with its parabola, used or not and why. Throws as group_budgets().
 std::vector<IsoflopBudget> judge_budgets(std::span<const SweepRun> runs);
+
+/// For laws of N and D, which fit isoFLOP runs without a look at their minima: one warning for all budgets of four or
+/// more sizes whose lowest loss is that of the smallest or largest size. The optimum of such runs is extrapolated.
+/// Nothing where fewer than half of the runs are in such budgets: grids and ladders.
+std::vector<std::string> edge_warnings(std::span<const SweepRun> runs);
 
 /// Approach 2. Per budget the parabola of L in ln N over the distinct sizes; then lines of ln N* and ln D* over ln C.
 /// A budget takes part only if it has at least four sizes, a curvature that is above zero (Student's t, 95 %), and its

@@ -1,6 +1,9 @@
 #include "core/scaling/fit/sweep_fit.h"
 
 #include <cmath>
+#include <utility>
+
+#include "core/scaling/fit/isoflop.h"
 
 namespace tsugi {
 
@@ -9,6 +12,11 @@ SweepFit fit_sweep(const Law& law, const RunTable& table, const SweepFitOptions&
   SweepFit result;
   result.level = options.level;
   result.fit = fit_law(law, runs, options.fit, pool);
+  require_meaning(result.fit);
+  constexpr unsigned kBoth = kInputN | kInputD;
+  if ((law.inputs & kBoth) == kBoth) {
+    for (std::string& warning : edge_warnings(runs)) result.fit.warnings.push_back(std::move(warning));
+  }
   result.bootstrap = bootstrap_runs(result.fit, runs, options.bootstraps, options.seed, pool);
   constexpr Interval kNone{RunPoint::kUnknown, RunPoint::kUnknown};
   result.interval.fill(kNone);

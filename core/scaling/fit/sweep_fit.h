@@ -29,7 +29,8 @@ struct SweepFit {
   }
 };
 
-/// Fits the runs of the table that are not held out. Errors as fit_law().
+/// Fits the runs of the table that are not held out. Errors as fit_law() and require_meaning(); warnings
+/// also as edge_warnings().
 SweepFit fit_sweep(const Law& law, const RunTable& table, const SweepFitOptions& options, ThreadPool& pool);
 
 /// A predicted loss with the interval in which a new run's loss will lie.
