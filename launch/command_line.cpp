@@ -94,24 +94,30 @@ std::vector<std::string> command_names(CLI::App& app) {
 }
 
 /// What was wrong with the arguments. CLI11 names what is missing before what it does not know.
-Error usage_error(CLI::App& root, const std::string& what) {
+Error usage_error(CLI::App& root, const CLI::ParseError& error) {
   CLI::App* app = &root;
-  std::string path = root.get_name();
+  std::string path;
   while (app->remaining().empty() && !app->get_subcommands().empty()) {
     app = app->get_subcommands().front();
-    path += " " + app->get_name();
+    path += (path.empty() ? "" : " ") + app->get_name();
   }
   const std::vector<std::string> unknown = app->remaining();
   const std::vector<std::string> commands = command_names(*app);
-  const std::string lists = "`" + path + " --help` lists " + (commands.empty() ? "its options" : "its commands");
-  if (unknown.empty()) return Error(ExitCode::kUsage, path + ": " + what, lists);
+  const std::string lists = "`" + root.get_name() + " " + path + (path.empty() ? "" : " ") + "--help` lists " +
+                            (commands.empty() ? "its options" : "the commands");
+  if (unknown.empty()) {
+    const bool no_command = !commands.empty() && dynamic_cast<const CLI::RequiredError*>(&error) != nullptr;
+    const std::string what = no_command ? "a command is missing" : error.what();
+    return {ExitCode::kUsage, path.empty() ? what : path + ": " + what, lists};
+  }
   const std::string word = unknown.front().substr(0, unknown.front().find('='));
   const bool option = word.starts_with('-');
+  const std::string subject = path.empty() ? "there is " : path + " has ";
+  const std::string what = option             ? subject + "no option " + word
+                           : commands.empty() ? path + " does not take the word \"" + unknown.front() + "\""
+                                              : subject + "no command \"" + unknown.front() + "\"";
   const std::string nearest = nearest_name(word, option ? option_names(*app) : commands);
-  const std::string message = option             ? path + " has no option " + word
-                              : commands.empty() ? path + " does not take the word \"" + unknown.front() + "\""
-                                                 : path + " has no command \"" + unknown.front() + "\"";
-  return Error(ExitCode::kUsage, message, nearest.empty() ? lists : "did you mean " + nearest + "? " + lists);
+  return {ExitCode::kUsage, what, nearest.empty() ? lists : "did you mean " + nearest + "? " + lists};
 }
 
 }  // namespace
@@ -162,7 +168,12 @@ Option& Option::non_negative() {
   return option_->check(check, bounds), *this;
 }
 Option& Option::one_of(std::initializer_list<const char*> values) {
-  return option_->check(CLI::IsMember(std::vector<std::string>(values.begin(), values.end()))), *this;
+  const std::vector<std::string> names(values.begin(), values.end());
+  const auto check = [=](const std::string& text) {
+    if (std::ranges::find(names, text) != names.end()) return std::string();
+    return must_be("one of " + CLI::detail::join(names, ", "), text);
+  };
+  return option_->check(check, "{" + CLI::detail::join(names, ",") + "}"), *this;
 }
 Option& Option::take_all() { return option_->take_all(), *this; }
 Option& Option::one_each() {
@@ -222,7 +233,7 @@ int CommandLine::run(std::vector<std::string> arguments) {
     app_->parse(std::move(arguments));
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app_->exit(error);  // --help, --version
-    const Error usage = usage_error(*app_, error.what());
+    const Error usage = usage_error(*app_, error);
     print_error(usage);
     return static_cast<int>(usage.code());
   }

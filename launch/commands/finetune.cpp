@@ -102,6 +102,12 @@ int finetune(World& world, FinetuneOptions options) {
   ModelFolder opened;
   ChosenDevice chosen;
   on_all_ranks(communicator, [&] {
+    if (world.size() > options.micro_batches) {
+      throw Error(ExitCode::kUsage,
+                  "--micro-batches is " + std::to_string(options.micro_batches) + ", but there are " +
+                      std::to_string(world.size()) + " ranks: every rank needs at least one",
+                  "set --micro-batches to a multiple of the ranks, and --batch to a multiple of that");
+    }
     chosen = choose_device(compute_config(options), world);
     if (options.compute.empty()) options.compute = chosen.operators == nullptr ? "FP32" : "BF16";
     opened = open_model(options.checkpoint, 1);
@@ -140,10 +146,12 @@ int finetune(World& world, FinetuneOptions options) {
   description.labels = task.labels;
   description.dtype = "float32";
   add_pair_tokens(task.config.objective(), description);
-  trainer.texts = checkpoint_texts(description, task.tokenizer, opened.path, task.config.adapter());
-  if (description.model.family() == ModelConfig::VIT) {
-    trainer.texts["preprocessor_config.json"] = image_processor_text(description.model);
-  }
+  on_all_ranks(communicator, [&] {
+    trainer.texts = checkpoint_texts(description, task.tokenizer, opened.path, task.config.adapter());
+    if (description.model.family() == ModelConfig::VIT) {
+      trainer.texts["preprocessor_config.json"] = image_processor_text(description.model);
+    }
+  });
   trainer.make_sinks = [&](int64_t start_step) {
     if (options.out.empty()) return std::vector<std::unique_ptr<MetricsSink>>();
     write_file_durably(options.out + "/config.textproto", to_text(task.config));

@@ -167,12 +167,13 @@ int pretrain(World& world, const PretrainOptions& options) {
     }
   }
   add_pair_tokens(config.objective(), description);
-  trainer.texts =
-      checkpoint_texts(description, initial.empty() ? files.tokenizer : larger_tokenizer(initial, files.tokenizer),
-                       initial, config.adapter());
-  if (learns_from_images(config.objective())) {
-    trainer.texts["preprocessor_config.json"] = image_processor_text(config.model());
-  }
+  on_all_ranks(communicator, [&] {
+    const std::string text = initial.empty() ? files.tokenizer : larger_tokenizer(initial, files.tokenizer);
+    trainer.texts = checkpoint_texts(description, text, initial, config.adapter());
+    if (learns_from_images(config.objective())) {
+      trainer.texts["preprocessor_config.json"] = image_processor_text(config.model());
+    }
+  });
   trainer.make_sinks = [&](int64_t start_step) {
     write_file_durably(options.out + "/config.textproto", to_text(config));
     return make_run_sinks(options.out, start_step, config, options.json);

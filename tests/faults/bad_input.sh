@@ -20,7 +20,7 @@ expect_code 2 "$TSUGI" pretrain --config "$WORK/missing" --out "$WORK/run" || tr
 expect_code 2 "$TSUGI" pretrain --config "$WORK/config"
 expect_said '\-\-out'
 expect_code 2 "$TSUGI" pretrian --config "$WORK/config"
-expect_said 'tsugi has no command "pretrian"'
+expect_said 'there is no command "pretrian"'
 expect_said 'did you mean pretrain'
 # Shared by all ranks: said once, and no rank ends the others.
 for ranks in 2 5; do
@@ -155,6 +155,12 @@ expect_code 2 "$TSUGI" finetune "${task[@]}" --packed
 expect_said '--packed is for --task instructions, not classification'
 expect_code 2 "$TSUGI" finetune "${task[@]}" --task instructions --baselines
 expect_said '--baselines is for --task classification, not instructions'
+expect_code 2 ranks 5 "$TSUGI" finetune "${task[@]}"
+[ "$(grep -c -- '--micro-batches is 4, but there are 5 ranks' "$WORK/said")" = 1 ] || fail "not said once"
+expect_code 2 ranks 2 "$TSUGI" pretrain --config "$WORK/config" --init-from "$WORK/run" --set adapter.rank=2 \
+  adapter.targets=nothing --out "$WORK/adapted"
+[ "$(grep -c 'no projection "nothing"' "$WORK/said")" = 1 ] || { cat "$WORK/said" >&2; fail "not said once"; }
+! grep -q MPI_ABORT "$WORK/said" || fail "ranks were ended instead of leaving"
 expect_code 2 "$TSUGI" finetune "${task[@]}" --learning-rate nan
 expect_said '--learning-rate: must be a finite number, not nan'
 expect_code 2 "$TSUGI" finetune "${task[@]}" --dropout 1

@@ -27,6 +27,7 @@ class CommandLineTest : public ::testing::Test {
     train.option("--top-k", int64_, "").non_negative();
     train.option("--threads", int_, "").range(0, 4096);
     train.option("--seed", seed_, "");
+    train.option("--compute", word_, "").one_of({"FP32", "BF16"});
     train.option("--budget", reals_, "").take_all();
     train.option("--ids", ids_, "").separated(',');
     Command what = train.group("what", "");
@@ -59,7 +60,7 @@ class CommandLineTest : public ::testing::Test {
   int int_ = 0;
   int64_t int64_ = 0;
   uint64_t seed_ = 0;
-  std::string text_;
+  std::string text_, word_;
 };
 
 TEST_F(CommandLineTest, RefusesWhatIsNotFinite) {
@@ -89,7 +90,7 @@ TEST_F(CommandLineTest, RefusesIntegersThatWouldWrap) {
 }
 
 TEST_F(CommandLineTest, NamesBoundsShortly) {
-  EXPECT_THAT(with("--top-k", "-1"), HasSubstr("tsugi pretrain: --top-k: must be at least 0, not -1\n"));
+  EXPECT_THAT(with("--top-k", "-1"), HasSubstr("error: pretrain: --top-k: must be at least 0, not -1\n"));
   EXPECT_THAT(with("--part", "0"), HasSubstr("--part: must be greater than 0 and at most 1, not 0\n"));
   EXPECT_THAT(with("--part", "1.01"), HasSubstr("must be greater than 0 and at most 1, not 1.01\n"));
   EXPECT_THAT(with("--part", "1"), IsEmpty());
@@ -98,22 +99,24 @@ TEST_F(CommandLineTest, NamesBoundsShortly) {
   EXPECT_THAT(with("--positive", "0"), HasSubstr("must be greater than 0, not 0\n"));
   EXPECT_THAT(with("--threads", "5000"), HasSubstr("must be from 0 to 4096, not 5000\n"));
   EXPECT_THAT(with("--threads", "4096"), IsEmpty());
+  EXPECT_THAT(with("--compute", "fp32"), HasSubstr("--compute: must be one of FP32, BF16, not fp32\n"));
+  EXPECT_THAT(with("--compute", "BF16"), IsEmpty());
 }
 
 TEST_F(CommandLineTest, NamesUnknownWordsAndTheNearest) {
   EXPECT_THAT(said({"pretrian", "--config", "x"}),
-              AllOf(HasSubstr("tsugi has no command \"pretrian\""), HasSubstr("did you mean pretrain?")));
-  EXPECT_THAT(said({"zebra"}), AllOf(HasSubstr("tsugi has no command \"zebra\""), HasSubstr("`tsugi --help`"),
+              AllOf(HasSubstr("there is no command \"pretrian\""), HasSubstr("did you mean pretrain?")));
+  EXPECT_THAT(said({"zebra"}), AllOf(HasSubstr("there is no command \"zebra\""), HasSubstr("`tsugi --help`"),
                                      Not(HasSubstr("did you mean"))));
-  EXPECT_THAT(said({"sweep", "stauts"}), AllOf(HasSubstr("tsugi sweep has no command \"stauts\""),
+  EXPECT_THAT(said({"sweep", "stauts"}), AllOf(HasSubstr("sweep has no command \"stauts\""),
                                                HasSubstr("did you mean status? `tsugi sweep --help`")));
-  EXPECT_THAT(said({"sweep"}), HasSubstr("tsugi sweep: A subcommand is required"));
+  EXPECT_THAT(said({"sweep"}), HasSubstr("sweep: a command is missing\n"));
   // Before what is missing for want of it, also of a group and with its value.
   EXPECT_THAT(said({"pretrain", "--confg", "x"}),
-              AllOf(HasSubstr("tsugi pretrain has no option --confg\n"), HasSubstr("did you mean --config?")));
+              AllOf(HasSubstr("error: pretrain has no option --confg\n"), HasSubstr("did you mean --config?")));
   EXPECT_THAT(said({"pretrain", "--thread=2"}),
               AllOf(HasSubstr("has no option --thread\n"), HasSubstr("did you mean --threads?")));
-  EXPECT_THAT(said({"sweep", "report", "one"}), HasSubstr("tsugi sweep report does not take the word \"one\""));
+  EXPECT_THAT(said({"sweep", "report", "one"}), HasSubstr("sweep report does not take the word \"one\""));
 }
 
 TEST_F(CommandLineTest, RunsTheCommand) {
