@@ -37,7 +37,7 @@ std::string utc_now() {
 }
 
 /// Given all three, C must be about what N and D cost.
-void require_agreement(const SweepRun& run, const ComputeCost& cost) {
+void require_consistent(const SweepRun& run, const ComputeCost& cost) {
   constexpr double kMost = 2.0;
   const double costs = cost.flops(run.n, run.d);
   const double times = run.c / costs;
@@ -63,7 +63,7 @@ SweepRun target_run(const PredictCommand& command, const FitFile& file) {
   if (std::isnan(run.d)) run.d = file.cost.tokens(run.c, run.n);
   if (std::isnan(run.n)) run.n = file.cost.parameters(run.c, run.d);
   if (std::isnan(run.c)) run.c = file.cost.flops(run.n, run.d);
-  require_agreement(run, file.cost);
+  require_consistent(run, file.cost);
   run.unique = std::isnan(command.unique) ? run.d : command.unique;
   run.batch = command.batch;
   run.steps = std::isnan(command.steps) ? run.d / run.batch : command.steps;

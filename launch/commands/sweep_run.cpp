@@ -127,6 +127,8 @@ std::vector<std::string> words(const std::string& text) {
   return {std::istream_iterator<std::string>(stream), {}};
 }
 
+bool is_grid(const GridConfig& grid) { return !grid.learning_rates().empty() || !grid.batch_tokens().empty(); }
+
 /// Whether every run has ended so.
 bool all_diverged(const SweepFolder& folder, const SweepPlan& plan) {
   return std::ranges::all_of(plan.runs, [&](const PlannedRun& run) {
@@ -169,7 +171,8 @@ int run_locally(const SweepCommand& options, const LoadedSweep& loaded, const Sw
     }
   } else if (!diverged) {
     std::cout << csv << "\nnext: tsugi sweep fit --csv " << csv
-              << " --where 'status == \"done\"' --hold-out 'held_out == 1' --form chinchilla\n";
+              << " --where 'status == \"done\"' --hold-out 'held_out == 1' --form "
+              << (is_grid(loaded.sweep.grid()) ? "hyperparameters" : "chinchilla") << "\n";
   }
   if (summary.failed > 0) {
     throw Error(ExitCode::kInputOutput,
