@@ -200,7 +200,8 @@ class Planner {
                  std::to_string(micro) + " tokens",
              "take multiples, or make batch.micro_batch of " + sweep_.base() + " smaller");
       }
-      count_of = static_cast<double>(*setting.batch_tokens / micro);
+      const int64_t whole = *setting.batch_tokens / micro;
+      count_of = static_cast<double>(whole);
     } else {
       const BatchRule& rule = sweep_.batch();
       const double of_rule =
