@@ -268,7 +268,7 @@ LossSum binary_cross_entropy_loss(Tape& tape, const Variable& x, const Tensor& t
   return loss;
 }
 
-ResidualStream recompute(Tape& tape, std::shared_ptr<const Rerunnable> block, const ResidualStream& input) {
+ResidualStream recompute(Tape& tape, const std::shared_ptr<const Rerunnable>& block, const ResidualStream& input) {
   const Context& context = tape.context();
   ResidualStream output;
   {

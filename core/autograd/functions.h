@@ -80,7 +80,7 @@ class Rerunnable {
 };
 
 /// Runs `block` without keeping its activations; the backward pass runs it again (Chen et al. 2016).
-ResidualStream recompute(Tape& tape, std::shared_ptr<const Rerunnable> block, const ResidualStream& input);
+ResidualStream recompute(Tape& tape, const std::shared_ptr<const Rerunnable>& block, const ResidualStream& input);
 
 /// The same for a function (Tape&, const ResidualStream&) -> ResidualStream.
 template <class F>

@@ -110,10 +110,10 @@ int bench_decode(World& world, const DecodeOptions& options) {
   const double median = seconds[seconds.size() / 2];
 
   const double weights = weight_bytes(store, model);
-  const double cached = 2.0 *
-                        static_cast<double>(options.rows * (prompt + tokens / 2) * model.layers() * model.key_heads() *
-                                            model.head_dim()) *
-                        static_cast<double>(size_of(store.compute_type()));
+  const int64_t cached_tokens = options.rows * (prompt + tokens / 2);
+  const int64_t token_elements = 2 * int64_t{model.layers()} * model.key_heads() * model.head_dim();
+  const auto cached =
+      static_cast<double>(cached_tokens * token_elements) * static_cast<double>(size_of(store.compute_type()));
   const double rate = measure_read_rate(context);
   const double floor = (weights + cached) / rate;
   const nlohmann::ordered_json result{{"tokens_per_second", static_cast<double>(options.rows) / median},

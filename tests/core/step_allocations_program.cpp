@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <exception>
 #include <filesystem>
 #include <iostream>
 #include <new>
@@ -94,10 +95,13 @@ int run(const std::string& tokens) {
 }  // namespace
 }  // namespace tsugi
 
-int main() {
+int main() try {
   const std::string tokens =
       (std::filesystem::temp_directory_path() / ("step_allocations." + std::to_string(getpid()) + ".bin")).string();
   const int status = tsugi::run(tokens);
   std::filesystem::remove(tokens);
   return status;
+} catch (const std::exception& error) {
+  std::cerr << error.what() << '\n';
+  return 1;
 }

@@ -13,7 +13,9 @@ constexpr int64_t kTargetRows = 12;
 
 std::vector<int32_t> some_targets() {
   std::vector<int32_t> indices;
-  for (int32_t r = 0; r < kErrorRows; ++r) indices.push_back(r % 6 == 4 ? kIgnoreIndex : r * 5 % kTargetRows);
+  for (int32_t r = 0; r < kErrorRows; ++r) {
+    indices.push_back(r % 6 == 4 ? kIgnoreIndex : static_cast<int32_t>(r * 5 % kTargetRows));
+  }
   return indices;
 }
 
