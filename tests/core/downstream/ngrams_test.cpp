@@ -12,8 +12,8 @@
 namespace tsugi {
 namespace {
 
-constexpr int64_t kVocabulary = 7;
-constexpr int kOrder = 4;
+constexpr int64_t kSymbols = 7;
+constexpr int kLongestNgram = 4;
 
 /// A text in which what comes next depends on what came before.
 std::vector<int32_t> make_text(int64_t count, uint64_t seed) {
@@ -22,7 +22,7 @@ std::vector<int32_t> make_text(int64_t count, uint64_t seed) {
   while (static_cast<int64_t>(tokens.size()) < count) {
     const uint32_t word = stream.word(tokens.size());
     const int32_t expected = (2 * tokens.back() + tokens[tokens.size() - 2]) % 6;
-    tokens.push_back(word % 4 == 0 ? static_cast<int32_t>(word / 4 % kVocabulary) : expected);
+    tokens.push_back(word % 4 == 0 ? static_cast<int32_t>(word / 4 % kSymbols) : expected);
   }
   return tokens;
 }
@@ -33,7 +33,7 @@ class Definition {
   Definition(const std::vector<int32_t>& tokens, const std::vector<int64_t>& documents) {
     for (size_t t = 0; t < tokens.size(); ++t) {
       std::vector<int32_t> history;
-      for (size_t k = 0; k < kOrder; ++k) {
+      for (size_t k = 0; k < kLongestNgram; ++k) {
         ++counts_[history][tokens[t]];
         const size_t before = t - history.size();
         if (before == 0 || std::ranges::find(documents, static_cast<int64_t>(before)) != documents.end()) break;
@@ -43,7 +43,7 @@ class Definition {
   }
 
   double probability(std::vector<int32_t> history, int32_t token) const {
-    if (history.empty()) return from(history, token, 1.0 / kVocabulary);
+    if (history.empty()) return from(history, token, 1.0 / kSymbols);
     const std::vector<int32_t> shorter(history.begin() + 1, history.end());
     return from(history, token, probability(shorter, token));
   }
@@ -66,15 +66,15 @@ TEST(Ngrams, EqualTheirDefinition) {
   ThreadPool pool(2);
   const std::vector<int32_t> tokens = make_text(600, 1);
   const std::vector<int64_t> documents{0, 100, 101, 350};
-  const NgramModel model(tokens, documents, kVocabulary, kOrder, pool);
+  const NgramModel model(tokens, documents, kSymbols, kLongestNgram, pool);
   const Definition definition(tokens, documents);
   const std::vector<int32_t> text = make_text(200, 2);
-  for (size_t t = kOrder; t < text.size(); ++t) {
-    const std::vector<int32_t> history(text.begin() + static_cast<int64_t>(t) - kOrder,
+  for (size_t t = kLongestNgram; t < text.size(); ++t) {
+    const std::vector<int32_t> history(text.begin() + static_cast<int64_t>(t) - kLongestNgram,
                                        text.begin() + static_cast<int64_t>(t));
     const std::vector<double> p = model.probabilities(history, text[t]);
-    ASSERT_EQ(p.size(), static_cast<size_t>(kOrder));
-    for (int order = 1; order <= kOrder; ++order) {
+    ASSERT_EQ(p.size(), static_cast<size_t>(kLongestNgram));
+    for (int order = 1; order <= kLongestNgram; ++order) {
       const std::vector<int32_t> last(history.end() - (order - 1), history.end());
       ASSERT_NEAR(p[static_cast<size_t>(order - 1)], definition.probability(last, text[t]), 1e-14) << t << " " << order;
     }
@@ -84,11 +84,11 @@ TEST(Ngrams, EqualTheirDefinition) {
 TEST(Ngrams, ProbabilitiesAddUpToOne) {
   ThreadPool pool(1);
   const std::vector<int32_t> tokens = make_text(300, 3);
-  const NgramModel model(tokens, {}, kVocabulary, kOrder, pool);
+  const NgramModel model(tokens, {}, kSymbols, kLongestNgram, pool);
   for (const std::vector<int32_t>& history : {std::vector<int32_t>{}, std::vector<int32_t>{1},
                                               std::vector<int32_t>{6, 6, 6}, std::vector<int32_t>{1, 4, 3, 2}}) {
-    std::vector<double> sums(kOrder);
-    for (int32_t token = 0; token < kVocabulary; ++token) {
+    std::vector<double> sums(kLongestNgram);
+    for (int32_t token = 0; token < kSymbols; ++token) {
       const std::vector<double> p = model.probabilities(history, token);
       for (size_t i = 0; i < p.size(); ++i) sums[i] += p[i];
     }
@@ -102,8 +102,8 @@ TEST(Ngrams, LongerOnesPredictBetterAndThreadsChangeNothing) {
   const std::vector<int32_t> tokens = make_text(20000, 4);
   const std::vector<int32_t> text = make_text(9000, 5);
   const std::vector<int64_t> documents{0, 4000};
-  const std::vector<double> losses = NgramModel(tokens, {}, kVocabulary, kOrder, one).losses(text, documents, one);
-  EXPECT_EQ(NgramModel(tokens, {}, kVocabulary, kOrder, three).losses(text, documents, three), losses);
+  const std::vector<double> losses = NgramModel(tokens, {}, kSymbols, kLongestNgram, one).losses(text, documents, one);
+  EXPECT_EQ(NgramModel(tokens, {}, kSymbols, kLongestNgram, three).losses(text, documents, three), losses);
   EXPECT_LT(losses[2], losses[1] - 0.1) << "what comes next depends on two tokens";
   EXPECT_NEAR(losses[1], losses[0], 0.05) << "one alone says nothing";
   EXPECT_NEAR(losses[3], losses[2], 0.05) << "and on no more";
@@ -122,8 +122,8 @@ TEST(Ngrams, AHistoryEndsWhereItsDocumentBegins) {
     documents.push_back(static_cast<int64_t>(tokens.size()));
     tokens.insert(tokens.end(), {0, 1});
   }
-  const NgramModel apart(tokens, documents, kVocabulary, 2, pool);
-  const NgramModel joined(tokens, {}, kVocabulary, 2, pool);
+  const NgramModel apart(tokens, documents, kSymbols, 2, pool);
+  const NgramModel joined(tokens, {}, kSymbols, 2, pool);
   const std::vector<int32_t> history{1};
   EXPECT_EQ(apart.probabilities(history, 0)[1], apart.probabilities(history, 0)[0]);
   EXPECT_GT(joined.probabilities(history, 0)[1], 0.95);
