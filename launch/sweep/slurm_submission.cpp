@@ -12,6 +12,7 @@
 
 #include "core/config/config.h"
 #include "core/data/file.h"
+#include "core/data/folders.h"
 #include "launch/sweep/run_program.h"
 #include "ops/base/error.h"
 
@@ -200,7 +201,7 @@ std::map<std::string, QueuedTask> queued_runs(const SweepFolder& folder) {
 Submission submit_to_slurm(const SweepFolder& folder, const LoadedSweep& loaded, const SlurmExecution& options) {
   if (!options.dry_run && !have_program("sbatch")) run_program({"sbatch"});  // which says so
   const std::string parent = slurm_folder(folder);
-  fs::create_directories(parent);
+  make_folders(parent);
   const SubmissionLock lock(parent + "/lock");
   Submission submission;
   std::map<std::string, QueuedTask> queued;
