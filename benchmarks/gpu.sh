@@ -127,7 +127,7 @@ stage_profile() {
 stage_sanitize() {
   local tool errors="" failed=0 selection code
   command -v compute-sanitizer > /dev/null || { echo "there is no compute-sanitizer"; return 77; }
-  selection='CudaNorm*:CudaReduce*:CudaGelu*:CudaAdamW*:CudaEmbedding*:CudaCrossEntropy*:*CudaAttention*EqualsTheReference*:CudaFamilies*'
+  selection='CudaNorm*:CudaReduce*:CudaGelu*:CudaAdamW*:CudaEmbedding*:CudaCrossEntropy*:*CudaAttention*EqualsTheReference*:*CudaHopperAttention*:CudaFamilies*'
   for tool in memcheck racecheck initcheck synccheck; do
     timeout 100 compute-sanitizer --tool "$tool" --target-processes all --error-exitcode 9 "$tests" --gtest_filter="$selection" --gtest_brief=1 > "$out/sanitizer" 2>&1
     code=$?

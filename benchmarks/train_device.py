@@ -33,7 +33,7 @@ def model_text(s):
     return text
 
 
-def tsugi(arguments, s, folder):
+def tsugi(arguments, s, folder, attention):
     import numpy
     tokens = os.path.join(folder, "tokens.bin")
     limit = min(s["vocabulary"], 65536)
@@ -48,7 +48,7 @@ optimizer {{ learning_rate: 3e-4 }}
 numerics {{ compute: BF16 }}
 checkpoint {{ every_steps: 0 }}
 evaluation {{ every_steps: 0 }}
-compute {{ device: {'CUDA' if arguments.device == 'cuda' else 'CPU'} }}
+compute {{ device: {'CUDA' if arguments.device == 'cuda' else 'CPU'} attention: {attention} }}
 """)
     plan = json.loads(run([arguments.tsugi, "plan", "--config", config, "--json"]))
     summary = json.loads(run([arguments.tsugi, "pretrain", "--config", config, "--out", os.path.join(folder, "run"), "--json"]))
@@ -179,19 +179,22 @@ def speed(arguments, say):
     for name in ["tiny"] if arguments.tiny else arguments.shapes.split(","):
         s = SHAPES[name]
         tokens = s["rows"] * s["micro_batches"] * s["sequence"]
-        with tempfile.TemporaryDirectory() as folder:
-            memory = PeakMemory()
-            memory.start()
-            row = dict(shape=name, contender="tsugi", tokens_per_step=tokens, **{k: v for k, v in s.items() if k != "padded"})
-            plan = None
-            try:
-                seconds, more, plan = tsugi(arguments, s, folder)
-                memory.ended.set()
-                row.update(more, peak_bytes=memory.most)
-            except Exception as error:
-                row["error"] = str(error)
-            flops = plan["flops_per_token"] if plan else None
-            say(rated(row, seconds if plan else None, tokens, flops, arguments))
+        flops = None
+        for attention in ("MMA", "PING_PONG") if arguments.device == "cuda" else ("MMA",):
+            with tempfile.TemporaryDirectory() as folder:
+                memory = PeakMemory()
+                memory.start()
+                row = dict(shape=name, contender="tsugi", attention=attention, tokens_per_step=tokens,
+                           **{k: v for k, v in s.items() if k != "padded"})
+                plan = None
+                try:
+                    seconds, more, plan = tsugi(arguments, s, folder, attention)
+                    memory.ended.set()
+                    row.update(more, peak_bytes=memory.most)
+                    flops = plan["flops_per_token"]
+                except Exception as error:
+                    row["error"] = str(error)
+                say(rated(row, seconds if plan else None, tokens, flops, arguments))
         # In a process of its own: its memory is free again afterwards.
         row = dict(shape=name, contender="torch compile", tokens_per_step=tokens)
         try:

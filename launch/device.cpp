@@ -19,9 +19,13 @@ int count_devices(std::string& why) {
 #endif
 }
 
-std::unique_ptr<DeviceOperators> open_cuda([[maybe_unused]] int ordinal) {
+std::unique_ptr<DeviceOperators> open_cuda([[maybe_unused]] int ordinal,
+                                           [[maybe_unused]] ComputeConfig::Attention attention) {
 #ifdef TSUGI_WITH_CUDA
-  return cuda::make_operators(ordinal);
+  using Kernel = cuda::AttentionKernel;
+  return cuda::make_operators(ordinal, attention == ComputeConfig::PING_PONG ? Kernel::kPingPong
+                                       : attention == ComputeConfig::WGMMA   ? Kernel::kWgmma
+                                                                             : Kernel::kMma);
 #else
   return nullptr;
 #endif
@@ -30,11 +34,18 @@ std::unique_ptr<DeviceOperators> open_cuda([[maybe_unused]] int ordinal) {
 }  // namespace
 
 ChosenDevice choose_device(const ComputeConfig& config, const World& world) {
-  if (config.device() == ComputeConfig::CPU) return {nullptr, "CPU", {}};
+  const auto on_cpu = [&](const std::string& description) -> ChosenDevice {
+    if (config.attention() == ComputeConfig::MMA) return {nullptr, description, {}};
+    throw Error(ExitCode::kUsage,
+                "compute.attention is " + ComputeConfig::Attention_Name(config.attention()) +
+                    ", a kernel of CUDA, but this run computes on the " + description,
+                "leave it out, or set compute.device: CUDA");
+  };
+  if (config.device() == ComputeConfig::CPU) return on_cpu("CPU");
   std::string why;
   const int devices = count_devices(why);
   if (devices == 0) {
-    if (config.device() == ComputeConfig::AUTO) return {nullptr, "CPU (no CUDA: " + why + ")", {}};
+    if (config.device() == ComputeConfig::AUTO) return on_cpu("CPU (no CUDA: " + why + ")");
     throw Error(ExitCode::kUsage, "compute.device is CUDA, but " + why,
                 "set compute.device: CPU, or AUTO to take a device only where there is one");
   }
@@ -44,7 +55,7 @@ ChosenDevice choose_device(const ComputeConfig& config, const World& world) {
                     ", which has " + std::to_string(devices) + " devices: every rank needs one of its own",
                 "start as many ranks as there are devices, or set compute.device: CPU");
   }
-  ChosenDevice chosen{open_cuda(world.local_rank()), {}, {}};
+  ChosenDevice chosen{open_cuda(world.local_rank(), config.attention()), {}, {}};
   chosen.description = "device " + std::to_string(world.local_rank()) + ": " + chosen.operators->describe();
   return chosen;
 }

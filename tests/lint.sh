@@ -7,7 +7,7 @@ usage() {
 usage: tests/lint.sh [--format-only] [--fix] [FILE…]
 
 Checks with clang-format-19, shellcheck and clang-tidy-19 (launch/setup.sh --lint installs them). What clang-tidy
-found clean is remembered in build/lint until the file, a header of the project or .clang-tidy changes.
+found clean is remembered in build/lint until a file, a header that it includes or .clang-tidy changes.
 
   --format-only   only clang-format
   --fix           rewrite what clang-format would format otherwise
@@ -67,29 +67,39 @@ commands() {
 }
 
 # Most of the time goes into the headers of others, so that many files are looked at as one. Files of one group have
-# the same arguments and lie side by side. A group whose names do not go together is halved.
+# the same arguments; which group is a matter of the file's name alone, until their number doubles. A group whose names
+# do not go together is halved.
 lint=$build/groups
 mkdir -p $lint
 rm -f $lint/group-*
-commands | { if ((${#files[@]})); then grep -F -f <(printf '\t%s\n' "${files[@]}"); else cat; fi; } |
-  awk -F '\t' -v folder=$lint -v most=12 '
-    $1 != last || count == most { group = sprintf("%s/group-%03d", folder, ++groups); count = 0; last = $1
-                                  print $1 > (group ".arguments") }
-    { ++count; printf "#include \"%s\"\n", $2 > (group ".cpp") }'
-mapfile -t headers < <(sources '*.h' '*.proto' .clang-tidy)
-TSUGI_HEADERS_HASH=$(cat "${headers[@]}" | sha256sum)
-export TSUGI_HEADERS_HASH
+while IFS=$'\t' read -r arguments file; do
+  printf '%s\t%s\t%s\n' "$arguments" "$(cksum <<<"${file#"$PWD"/}" | cut -d' ' -f1)" "$file"
+done < <(commands) |
+  { if ((${#files[@]})); then grep -F -f <(printf '\t%s\n' "${files[@]}"); else cat; fi; } |
+  awk -F '\t' -v folder=$lint -v most=16 '
+    { if ($1 != last) { ++kinds; last = $1 } kind[NR] = kinds; arguments[NR] = $1; sum[NR] = $2; file[NR] = $3; ++size[kinds] }
+    END { for (i = 1; i <= NR; ++i) {
+            for (parts = 1; size[kind[i]] > most * parts; parts *= 2) { }
+            group = sprintf("%s/group-%02d-%02d", folder, kind[i], sum[i] % parts)
+            print arguments[i] > (group ".arguments")
+            printf "#include \"%s\"\n", file[i] > (group ".cpp") } }'
+for group in "$lint"/group-*.arguments; do sort -u -o "$group" "$group"; done
+mapfile -t rules < <(sources '*.proto' .clang-tidy)
+TSUGI_LINT_RULES=$(cat "${rules[@]}" | sha256sum)
+export TSUGI_LINT_RULES
 
-# A group that was clean is clean as long as neither its files, nor a header, nor the rules change.
+# A group that was clean is clean as long as neither its files, nor the headers that they include, nor the rules change.
 lint_group() {
-  local group=$1 stamp half status=0
+  local group=$1 stamp half status=0 read_files
   mapfile -t files < <(sed 's/^#include "\(.*\)"$/\1/' "$group.cpp")
   local count=${#files[@]}
-  stamp=${group%/*}/$(printf '%s\n' "$TSUGI_HEADERS_HASH" | cat - "$group.arguments" "${files[@]}" | sha256sum | cut -d' ' -f1)
+  eval "set -- $(cat "$group.arguments")"
+  read_files=$(g++ "$@" -MM "$group.cpp" | tr -d '\\' | tr -s ' \n' '\n\n' | sed 1d | grep -v '/build/')
+  # shellcheck disable=SC2086  # words
+  stamp=${group%/*}/$(printf '%s\n' "$TSUGI_LINT_RULES" | cat - "$group.arguments" "$group.cpp" $read_files | sha256sum | cut -d' ' -f1)
   [[ -e $stamp ]] && return
   local source=$group.cpp
   if ((count == 1)); then source=${files[0]}; fi
-  eval "set -- $(cat "$group.arguments")"
   if clang-tidy-19 --quiet --warnings-as-errors='*' --checks=-bugprone-suspicious-include "$source" -- "$@" >"$group.log" 2>/dev/null; then
     touch "$stamp"
   elif ((count > 1)) && grep -q 'clang-diagnostic-error' "$group.log"; then
@@ -98,6 +108,7 @@ lint_group() {
     tail -n +$((count / 2 + 1)) "$group.cpp" >"$group"b.cpp
     lint_group "$group"a || status=1
     lint_group "$group"b || status=1
+    if ((status == 0)); then touch "$stamp"; fi
   else
     cat "$group.log"
     status=1
@@ -106,4 +117,4 @@ lint_group() {
 }
 export -f lint_group
 printf '%s\0' $lint/group-*.cpp | xargs -0 -P "$(nproc)" -n 1 bash -c 'lint_group "${1%.cpp}"' bash
-echo "lint: clang-tidy finds nothing in $(cat $lint/group-[0-9][0-9][0-9].cpp | wc -l) files"
+echo "lint: clang-tidy finds nothing in $(cat $lint/group-[0-9][0-9]-[0-9][0-9].cpp | wc -l) files"

@@ -29,7 +29,7 @@ cuda::DeviceHeads heads_of(void* data, const Sizes& s, int heads) {
   return {static_cast<bf16*>(data), s.tokens * row, row, s.head_dim};
 }
 
-void make(Maker& maker, const Sizes& s, bool backward) {
+void make(Maker& maker, const Sizes& s, bool backward, cuda::AttentionKernel kernel = {}) {
   const cuda::DeviceAttentionShape shape{.batch = s.batch,
                                          .query_tokens = s.tokens,
                                          .key_tokens = s.tokens,
@@ -47,7 +47,7 @@ void make(Maker& maker, const Sizes& s, bool backward) {
   const int64_t sums = int64_t{s.batch} * s.heads * s.tokens;
   auto* const log_sum_exp = static_cast<float*>(maker.empty(sums, DType::kF32));
   const auto forward = [=](cuda::Stream& stream) {
-    cuda::attention_forward(stream, shape, q, k, v, {}, out, log_sum_exp);
+    cuda::attention_forward(stream, shape, q, k, v, {}, out, log_sum_exp, kernel);
   };
   if (!backward) {
     maker.work.run = forward;
@@ -93,8 +93,15 @@ void add_attention_cases(bool tiny, std::vector<Case>& cases) {
     const Shape shape{{"batch", s.batch},       {"tokens", s.tokens}, {"heads", s.heads},  {"key_heads", s.key_heads},
                       {"head_dim", s.head_dim}, {"causal", s.causal}, {"window", s.window}};
     const auto q = static_cast<double>(s.queries()), k = static_cast<double>(s.keys());
-    cases.push_back({"attention_forward", shape, s.flops(), 2.0 * (2 * q + 2 * k), true,
-                     [=](Maker& maker) { make(maker, s, false); }});
+    const auto forward = [&](const std::string& name, cuda::AttentionKernel kernel) {
+      cases.push_back(
+          {name, shape, s.flops(), 2.0 * (2 * q + 2 * k), true, [=](Maker& maker) { make(maker, s, false, kernel); }});
+    };
+    forward("attention_forward", cuda::AttentionKernel::kMma);
+    if (cuda::has_wgmma()) {
+      forward("attention_forward_wgmma", cuda::AttentionKernel::kWgmma);
+      forward("attention_forward_ping_pong", cuda::AttentionKernel::kPingPong);
+    }
     cases.push_back({"attention_backward", shape, 2.5 * s.flops(), 2.0 * (4 * q + 4 * k), true,
                      [=](Maker& maker) { make(maker, s, true); }});
   }

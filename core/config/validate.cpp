@@ -390,6 +390,10 @@ void validate_run(RunConfig& config) {
   if (!config.data().train().empty() && config.data().mixture_size() > 0) {
     complaints.push_back("data.train and data.mixture exclude each other: name all sources in the mixture");
   }
+  if (config.compute().attention() != ComputeConfig::MMA && config.model().dropout() > 0.0f) {
+    complaints.push_back("compute.attention: " + ComputeConfig::Attention_Name(config.compute().attention()) +
+                         " is not built with dropout: set model.dropout: 0, or compute.attention: MMA");
+  }
   check_adapter(config.adapter(), complaints);
   check_objective(config, complaints);
   check_batch(config, complaints);

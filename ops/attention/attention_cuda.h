@@ -1,7 +1,7 @@
-// Fused attention on CUDA with mma.sync (sm_80 and later), bf16; attention.h has the contract. Pointers are to device
-// memory. Forward after Dao, "FlashAttention-2" (2023), algorithm 1. The backward pass is two kernels, one that owns
-// tiles of keys (dk, dv) and one that owns tiles of queries (dq), so that nothing is accumulated by more than one
-// block: seven products instead of five, no atomics, the same bits in every run.
+// Fused attention on CUDA, bf16; attention.h has the contract. Pointers are to device memory. Forward after Dao,
+// "FlashAttention-2" (2023), algorithm 1, with mma.sync, or with wgmma and TMA where those are chosen. The backward
+// pass is two kernels, one that owns tiles of keys (dk, dv) and one that owns tiles of queries (dq), so that nothing is
+// accumulated by more than one block: seven products instead of five, no atomics, the same bits in every run.
 #pragma once
 
 #include <cstdint>
@@ -36,13 +36,27 @@ struct DeviceAttentionShape {
   const int32_t* end_key = nullptr;
 };
 
+/// How the forward pass is computed. Each is deterministic; their results differ in rounding.
+enum class AttentionKernel {
+  kMma,       ///< mma.sync: sm_80 and later
+  kWgmma,     ///< wgmma and TMA, a producer warp: sm_90a, no dropout
+  kPingPong,  ///< the same, products and softmax of neighbouring tiles and warpgroups overlapped
+};
+
 /// Throws Error(kUsage) for what the kernels cannot do.
 void check_attention(const DeviceAttentionShape& shape);
+/// The same for what the device in use cannot do.
+void check_attention(AttentionKernel kernel);
 
 /// out: contiguous [batch, query_tokens, heads·head_dim]; log_sum_exp f32 [batch, heads, query_tokens], +inf for a
-/// query that sees no key; may be null.
+/// query that sees no key; may be null. Throws Error(kUsage) where `kernel` cannot do it or the device lacks it.
 void attention_forward(Stream& stream, const DeviceAttentionShape& shape, const DeviceHeads& q, const DeviceHeads& k,
-                       const DeviceHeads& v, const DropoutKey& dropout, bf16* out, float* log_sum_exp);
+                       const DeviceHeads& v, const DropoutKey& dropout, bf16* out, float* log_sum_exp,
+                       AttentionKernel kernel = AttentionKernel::kMma);
+
+/// kWgmma, or kPingPong if `overlap` (attention_forward_hopper_cuda.cu); called by attention_forward().
+void attention_forward_hopper(Stream& stream, const DeviceAttentionShape& shape, const DeviceHeads& q,
+                              const DeviceHeads& k, const DeviceHeads& v, bool overlap, bf16* out, float* log_sum_exp);
 
 /// Bytes of scratch that the backward pass needs.
 size_t attention_scratch_bytes(const DeviceAttentionShape& shape);

@@ -104,8 +104,8 @@ attend(Forward p) {
       for (int h = 0; h < 2; ++h) {
         float most = largest[m][h];
         TSUGI_UNROLL
-        for (int n = 0; n < kBlocks; ++n) {
-          most = dev::maximum(most, dev::maximum(scores[n][2 * h], scores[n][2 * h + 1]));
+        for (const float(&block)[4] : scores) {
+          most = dev::maximum(most, dev::maximum(block[2 * h], block[2 * h + 1]));
         }
         most = dev::maximum(most, dev::shuffle_xor(most, 1));
         most = dev::maximum(most, dev::shuffle_xor(most, 2));
@@ -120,11 +120,11 @@ attend(Forward p) {
           out[m][n][2 * h + 1] *= shrink;
         }
         TSUGI_UNROLL
-        for (int n = 0; n < kBlocks; ++n) {
+        for (float(&block)[4] : scores) {
           TSUGI_UNROLL
           for (int i = 2 * h; i < 2 * h + 2; ++i) {
-            scores[n][i] = dev::exp2(dev::fma(scores[n][i], scale_log2, -shift));
-            sums[m][h] += scores[n][i];
+            block[i] = dev::exp2(dev::fma(block[i], scale_log2, -shift));
+            sums[m][h] += block[i];
           }
         }
         if constexpr (Dropping) {
@@ -197,9 +197,25 @@ void check_attention(const DeviceAttentionShape& shape) {
   }
 }
 
+void check_attention(AttentionKernel kernel) {
+  if (kernel == AttentionKernel::kMma || has_wgmma()) return;
+  throw Error(ExitCode::kUsage, "CUDA: attention by wgmma needs a device of compute capability 9.0",
+              "set compute.attention: MMA");
+}
+
 void attention_forward(Stream& stream, const DeviceAttentionShape& shape, const DeviceHeads& q, const DeviceHeads& k,
-                       const DeviceHeads& v, const DropoutKey& dropout, bf16* out, float* log_sum_exp) {
+                       const DeviceHeads& v, const DropoutKey& dropout, bf16* out, float* log_sum_exp,
+                       AttentionKernel kernel) {
   check_attention(shape);
+  if (kernel != AttentionKernel::kMma) {
+    if (dropout.active()) {
+      throw Error(ExitCode::kUsage, "CUDA: attention by wgmma with dropout is not built",
+                  "set compute.attention: MMA, or model.dropout: 0");
+    }
+    check_attention(kernel);
+    attention_forward_hopper(stream, shape, q, k, v, kernel == AttentionKernel::kPingPong, out, log_sum_exp);
+    return;
+  }
   const Forward p{shape, q, k, v, dropout, out, log_sum_exp};
   if (shape.head_dim <= 64) {
     launch_forward<64, 2>(stream, p);

@@ -1,7 +1,7 @@
-// Tiles of attention in shared memory, their fragments for mma.m16n8k16, and the keys that a query sees.
+// Tiles of attention in shared memory, and their fragments for mma.m16n8k16.
 #pragma once
 
-#include "ops/attention/attention_cuda.h"
+#include "ops/attention/attention_ranges.cuh"
 #include "ops/cuda/device.cuh"
 #include "ops/cuda/dropout.cuh"
 
@@ -108,74 +108,21 @@ TSUGI_DEVICE uint32_t kept_elements(const DropoutKey& key, int batch, F&& elemen
   return bits;
 }
 
-/// A query sees the keys [first, end).
-struct KeyRange {
-  int first;
-  int end;
-};
-
-/// Empty (first > end of any other) beyond the last query.
-TSUGI_DEVICE KeyRange keys_of(const DeviceAttentionShape& s, int batch, int query) {
-  KeyRange range{0, s.key_tokens};
-  const KeyRange none{0x7FFFFFFF, 0};
-  if (query >= s.query_tokens) return none;
-  const int diagonal = query + s.key_tokens - s.query_tokens;
-  if (s.causal && diagonal + 1 < range.end) range.end = diagonal + 1;
-  if (s.window > 0) {
-    if (diagonal - s.window + 1 > range.first) range.first = diagonal - s.window + 1;
-    if (diagonal + s.window < range.end) range.end = diagonal + s.window;
-  }
-  const int64_t row = static_cast<int64_t>(batch) * s.query_tokens + query;
-  if (s.first_key != nullptr) {
-    const int first = dev::load(s.first_key + row);
-    if (first > range.first) range.first = first;
-  }
-  if (s.end_key != nullptr) {
-    const int end = dev::load(s.end_key + row);
-    if (end < range.end) range.end = end;
-  }
-  return range.first < range.end ? range : none;
-}
-
-/// What the queries of a tile see together: some query sees keys in [first, end) only, and all see [all_first,
-/// all_end). Queries beyond the last one do not count.
-struct TileRange {
-  int first;
-  int end;
-  int all_first;
-  int all_end;
-
-  TSUGI_DEVICE bool overlaps(int begin, int stop) const { return first < stop && begin < end; }
-  TSUGI_DEVICE bool whole(int begin, int stop) const { return all_first <= begin && stop <= all_end; }
-};
-
 struct RangeScratch {
   dev::SharedArray<int, 4 * 4> values;
 };
 
 /// Of `range`, one per thread; `counts`: the thread has a query. To be called by all threads of the block.
 TSUGI_DEVICE TileRange combine_ranges(KeyRange range, bool counts, RangeScratch& scratch) {
-  const auto smaller = [](int a, int b) { return a < b ? a : b; };
-  const auto larger = [](int a, int b) { return a > b ? a : b; };
-  TileRange all{range.first, range.end, counts ? range.first : 0, counts ? range.end : 0x7FFFFFFF};
-  const auto add = [&](int first, int end, int all_first, int all_end) {
-    all = {smaller(all.first, first), larger(all.end, end), larger(all.all_first, all_first),
-           smaller(all.all_end, all_end)};
-  };
-  for (int mask = 16; mask > 0; mask /= 2) {
-    const int first = dev::shuffle_xor(all.first, mask);
-    const int end = dev::shuffle_xor(all.end, mask);
-    const int all_first = dev::shuffle_xor(all.all_first, mask);
-    const int all_end = dev::shuffle_xor(all.all_end, mask);
-    add(first, end, all_first, all_end);
-  }
+  TileRange all = counts ? TileRange{range.first, range.end, range.first, range.end} : TileRange{};
+  all = warp_range(all);
   if (dev::lane_index() == 0) {
     scratch.values.store(dev::warp_index() * 4, dev::Vector<int, 4>{all.first, all.end, all.all_first, all.all_end});
   }
   dev::sync_threads();
   for (int w = 0; w < kAttentionThreads / 32; ++w) {
     const dev::Vector<int, 4> other = scratch.values.load<4>(w * 4);
-    add(other[0], other[1], other[2], other[3]);
+    all.add({other[0], other[1], other[2], other[3]});
   }
   return all;
 }
@@ -183,7 +130,5 @@ TSUGI_DEVICE TileRange combine_ranges(KeyRange range, bool counts, RangeScratch&
 TSUGI_DEVICE const bf16* head_of(const DeviceHeads& heads, int batch, int token, int head) {
   return heads.data + batch * heads.batch_stride + token * heads.token_stride + head * heads.head_stride;
 }
-
-inline unsigned tiles_of(int tokens, int size) { return static_cast<unsigned>((tokens + size - 1) / size); }
 
 }  // namespace tsugi::cuda

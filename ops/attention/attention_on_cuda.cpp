@@ -43,7 +43,7 @@ void Operators::attention_forward(const Context& context, const AttentionShape& 
   const DeviceAttentionShape sizes = shape_of(shape);
   if (context.meta()) return;
   cuda::attention_forward(stream(), sizes, heads_of(q), heads_of(k), heads_of(v), dropout_key(dropout),
-                          pointer<bf16>(out), pointer<float>(log_sum_exp));
+                          pointer<bf16>(out), pointer<float>(log_sum_exp), attention_);
 }
 
 void Operators::attention_backward(const Context& context, const AttentionShape& shape, const HeadsView& q,

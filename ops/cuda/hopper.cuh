@@ -9,7 +9,9 @@
 //   tma_load(to, map, b, c0, c1, c2, c3)    by one thread: a box at those coordinates, counted on b
 //   tma_store(map, from, c0, c1, c2, c3), tma_store_commit(), tma_store_wait<N>()      by one thread
 //   wgmma_fence(), wgmma_commit(), wgmma_wait<N>()
-//   wgmma<N, TransposedB>(d, a, b)          by a warpgroup: d[64, N] += a[64, 16] · b, fp32 += bf16 · bf16
+//   claim_registers<N>(), release_registers<N>()        by a warpgroup: registers per thread from here on (setmaxnreg)
+//   wgmma<N, TransposedB, Accumulate>(d, a, b)      by a warpgroup: d[64, N] += a[64, 16] · b, fp32 += bf16 · bf16;
+//       without Accumulate, =
 //       d: N/2 registers; a: a descriptor, or the four registers of an mma fragment; b: a descriptor
 //   matrix_descriptor(tile, leading_bytes, stride_bytes)      of a tile with 128-byte swizzle
 //       K-major (rows of 64 elements of k; a, and b [N, K]): stride_bytes from 8 rows to the next 8, 1024 when dense;

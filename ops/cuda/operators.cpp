@@ -81,10 +81,11 @@ void* Operators::keep(Buffer& buffer, size_t bytes) {
   return buffer.data();
 }
 
-std::unique_ptr<DeviceOperators> make_operators(int ordinal) {
+std::unique_ptr<DeviceOperators> make_operators(int ordinal, AttentionKernel attention) {
   use_device(ordinal);
+  check_attention(attention);
   show_profile_ranges();
-  return std::make_unique<Operators>();
+  return std::make_unique<Operators>(attention);
 }
 
 Stream& stream_of(DeviceOperators& operators) { return dynamic_cast<Operators&>(operators).stream(); }

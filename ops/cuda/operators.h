@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "ops/attention/attention_cuda.h"
 #include "ops/cuda/runtime.h"
 #include "ops/tensor/context.h"
 #include "ops/tensor/work_recorder.h"
@@ -26,6 +27,8 @@ T* pointer(const Tensor& tensor) {
 /// All work goes through one stream, in the order of the calls.
 class Operators final : public DeviceOperators {
  public:
+  explicit Operators(AttentionKernel attention = {}) : attention_(attention) {}
+
   std::string describe() const override;
   int64_t busy_extent() const override;
   std::shared_ptr<Storage> allocate(size_t bytes) override;
@@ -99,6 +102,7 @@ class Operators final : public DeviceOperators {
   void* keep(Buffer& buffer, size_t bytes);
   void* upload_rules(std::span<const ChunkRule> chunks);
 
+  AttentionKernel attention_;
   std::optional<Stream> stream_;
   HostBuffer staging_;
   size_t staged_ = 0;  ///< of it, bytes that copies under way may still read
@@ -107,8 +111,9 @@ class Operators final : public DeviceOperators {
   int recorded_sums_ = 0;
 };
 
-/// The operators on device `ordinal` of those that this process sees.
-std::unique_ptr<DeviceOperators> make_operators(int ordinal);
+/// The operators on device `ordinal` of those that this process sees. Throws Error(kUsage) where the device cannot run
+/// that kernel.
+std::unique_ptr<DeviceOperators> make_operators(int ordinal, AttentionKernel attention = {});
 /// The stream of what make_operators() made.
 Stream& stream_of(DeviceOperators& operators);
 /// For the same: records its work as CUDA graphs. Goes before the operators.

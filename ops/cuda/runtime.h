@@ -27,6 +27,9 @@ void use_device(int ordinal);
 std::string describe_device();
 /// The extent of square matrices whose product keeps a large device busy for some tenths of a millisecond.
 int64_t busy_extent();
+/// Of the device in use: multiprocessors, and whether kernels of sm_90a (wgmma, TMA) run on it.
+int multiprocessors();
+bool has_wgmma();
 
 /// Host memory that devices copy from and to at full speed while streams go on (pinned).
 class HostBuffer {

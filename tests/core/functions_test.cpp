@@ -37,7 +37,7 @@ class FunctionsTest : public ::testing::Test {
   }
 
   double loss(const Function& function, const Tensor& x, const Tensor& weights) {
-    Tape tape(context_, false);
+    Tape tape(context_, drops_);  // who records nothing drops nothing
     return weigh(function(tape, tape.variable(x, false)).value, weights);
   }
   static double weigh(const Tensor& out, const Tensor& weights) {
@@ -97,6 +97,7 @@ class FunctionsTest : public ::testing::Test {
   Context context_{Device{}, pool_, memory_};
   ParameterStore store_;
   Tensor gradients_;
+  bool drops_ = false;
 };
 
 TEST_F(FunctionsTest, LinearInBothLayoutsWithAndWithoutBias) {
@@ -127,6 +128,32 @@ TEST_F(FunctionsTest, LayoutsGiveTheSameNumbers) {
   const Tensor a = linear(tape, {x, nullptr}, in_out, Parameter()).value;
   const Tensor b = linear(tape, {x, nullptr}, out_in, Parameter(), Activation::kNone, WeightLayout::kOutIn).value;
   for (int64_t i = 0; i < a.elements(); ++i) ASSERT_NEAR(a.data<float>()[i], b.data<float>()[i], 1e-5f);
+}
+
+constexpr Dropout kFunctionDropout{.p = 0.4f, .seed = 3, .first_sample = 7, .site = 2};
+
+TEST_F(FunctionsTest, Dropout) {
+  allocate();
+  drops_ = true;
+  check([&](Tape& tape, const Variable& x) { return drop(tape, x, kFunctionDropout); }, {2, 3, 5}, {2, 3, 5});
+}
+
+TEST_F(FunctionsTest, EmbeddingOfTokensThatRepeat) {
+  const Parameter table = declare("table", {5, 6});
+  const Parameter positions = declare("positions", {4, 6});
+  allocate();
+  const Tensor tokens = context_.empty({2, 3}, DType::kI32);
+  const int32_t values[] = {4, 0, 4, 4, 2, 0};
+  std::copy_n(values, 6, tokens.data<int32_t>());
+  for (const bool drops : {false, true}) {
+    drops_ = drops;
+    fill_zero(context_, gradients_);
+    check(
+        [&](Tape& tape, const Variable& x) {
+          return add(tape, x, embed(tape, tokens, table, positions, drops ? kFunctionDropout : Dropout{}, 1));
+        },
+        {2, 3, 6}, {2, 3, 6});
+  }
 }
 
 TEST_F(FunctionsTest, GatedActivation) {

@@ -32,6 +32,10 @@ done
 if ! ls /dev/nvidia[0-9]* > /dev/null 2>&1; then
   RANKS=1 expect_code 2 pretrain --set compute.device=CUDA
   expect_said 'compute.device is CUDA, but .*(driver|no device|built without)'
+  RANKS=1 expect_code 2 pretrain --set compute.attention=PING_PONG model.dropout=0.1
+  expect_said 'compute.attention: PING_PONG is not built with dropout'
+  RANKS=1 expect_code 2 pretrain --set compute.attention=PING_PONG model.dropout=0
+  expect_said 'compute.attention is PING_PONG, a kernel of CUDA, but this run computes on the CPU'
 fi
 [ ! -e "$WORK/run/checkpoints/step-00000005" ] || fail "a refused run wrote a checkpoint"
 

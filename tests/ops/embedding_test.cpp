@@ -126,6 +126,34 @@ TEST(Embedding, UntouchedRowsKeepTheirBits) {
   }
 }
 
+// Without dropout and with it, forward is linear in the tables, so that its gradient is its adjoint: <d_out, F(tables)>
+// = <F'(d_out), tables>. Neither side is our reference's.
+TEST(Embedding, BackwardIsTheAdjointOfForward) {
+  for (const EmbeddingProblem& p : kProblems) {
+    for (const Dropout& dropout : {Dropout{}, kEmbeddingDropout}) {
+      CpuContext cpu(2);
+      const Tensor tokens = make_tokens(cpu, p, 3);
+      const Shape shape{p.batch, p.length, p.width};
+      std::vector<double> token_values = testing::random_values(p.vocabulary * p.width, 1);
+      std::vector<double> position_values = testing::random_values(p.length * p.width, 2);
+      std::vector<double> gradient = testing::random_values(p.batch * p.length * p.width, 4);
+      const Tensor out = cpu.context.empty(shape, DType::kF32);
+      embedding_forward(cpu, tokens, testing::to_tensor(cpu, token_values, {p.vocabulary, p.width}, DType::kF32),
+                        testing::to_tensor(cpu, position_values, {p.length, p.width}, DType::kF32), 0, dropout, out);
+      std::vector<double> zeros(token_values.size(), 0.0);
+      const Tensor d_token = testing::to_tensor(cpu, zeros, {p.vocabulary, p.width}, DType::kF32);
+      zeros.resize(position_values.size(), 0.0);
+      const Tensor d_position = testing::to_tensor(cpu, zeros, {p.length, p.width}, DType::kF32);
+      embedding_backward(cpu, tokens, dropout, testing::to_tensor(cpu, gradient, shape, DType::kF32), d_token,
+                         d_position);
+      const double forward = testing::inner_product(testing::to_doubles(out), gradient);
+      const double backward = testing::inner_product(testing::to_doubles(d_token), token_values) +
+                              testing::inner_product(testing::to_doubles(d_position), position_values);
+      EXPECT_NEAR(forward, backward, 1e-5 * std::sqrt(static_cast<double>(gradient.size())));
+    }
+  }
+}
+
 TEST(Embedding, BitsDoNotDependOnTheThreads) {
   const EmbeddingProblem p{4, 130, 600, 200, 130};
   CpuContext one(1);

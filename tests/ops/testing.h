@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <span>
 #include <vector>
 
@@ -13,7 +14,6 @@
 
 namespace tsugi::testing {
 
-/// A CPU context with its own threads and heap memory.
 /// Memory full of NaN, in f32 and bf16: who reads what nobody wrote shows it.
 class PoisonedMemory : public HeapMemory {
  public:
@@ -24,6 +24,7 @@ class PoisonedMemory : public HeapMemory {
   }
 };
 
+/// A CPU context with its own threads and poisoned memory.
 struct CpuContext {
   explicit CpuContext(int threads = 1) : pool(threads), context(Device{}, pool, memory) {}
   ThreadPool pool;
@@ -94,6 +95,12 @@ inline double max_difference(std::span<const double> a, std::span<const double> 
     largest = std::max(largest, difference);
   }
   return largest;
+}
+
+inline double inner_product(std::span<const double> a, std::span<const double> b) {
+  EXPECT_EQ(a.size(), b.size());
+  return std::inner_product(a.begin(), a.begin() + static_cast<ptrdiff_t>(std::min(a.size(), b.size())), b.begin(),
+                            0.0);
 }
 
 /// The result is right up to `relative` of the largest expected magnitude.

@@ -37,15 +37,16 @@ void wgmma_wait(Where where = Where::current()) {
 }
 
 /// The instruction with its registers; `a_registers` is null when `a` is a descriptor.
-void issue_wgmma(int n, bool transposed_b, float* d, const uint32_t* a_registers, uint64_t a, uint64_t b, Where where);
+void issue_wgmma(int n, bool transposed_b, bool accumulate, float* d, const uint32_t* a_registers, uint64_t a,
+                 uint64_t b, Where where);
 
-template <int N, bool TransposedB>
+template <int N, bool TransposedB, bool Accumulate = true>
 void wgmma(float (&d)[N / 2], uint64_t a, uint64_t b, Where where = Where::current()) {
-  issue_wgmma(N, TransposedB, d, nullptr, a, b, where);
+  issue_wgmma(N, TransposedB, Accumulate, d, nullptr, a, b, where);
 }
-template <int N, bool TransposedB>
+template <int N, bool TransposedB, bool Accumulate = true>
 void wgmma(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b, Where where = Where::current()) {
-  issue_wgmma(N, TransposedB, d, a, 0, b, where);
+  issue_wgmma(N, TransposedB, Accumulate, d, a, 0, b, where);
 }
 
 /// How many registers a thread may have; only changes speed.

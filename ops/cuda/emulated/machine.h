@@ -41,6 +41,7 @@ struct MatrixProduct {
   int group = 0;  ///< of the warp's commits
   int n = 0;
   bool transposed_b = false;
+  bool accumulate = true;
   float* d = nullptr;  ///< of lane 0: names the accumulators
   std::array<const uint32_t*, kWarpLanes> a_registers{};
   uint64_t a = 0;

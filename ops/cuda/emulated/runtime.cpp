@@ -140,6 +140,8 @@ int device_count(std::string&) { return 1; }
 void use_device(int) {}
 std::string describe_device() { return "emulated CUDA"; }
 int64_t busy_extent() { return 8; }
+int multiprocessors() { return 2; }
+bool has_wgmma() { return true; }
 
 HostBuffer::HostBuffer(size_t bytes) : data_(std::aligned_alloc(64, (bytes + 64) / 64 * 64)), bytes_(bytes) {}
 HostBuffer::~HostBuffer() { std::free(data_); }

@@ -69,7 +69,7 @@ void execute(Warp& warp, const MatrixProduct& product) {
         const size_t column = i / 4 * 8 + lane % 4 * 2 + i % 2;
         float sum = 0.0f;
         for (size_t k = 0; k < 16; ++k) sum += a[row * 16 + k] * b[column * 16 + k];
-        d[i] += sum;
+        d[i] = product.accumulate ? d[i] + sum : sum;
       }
     }
     if (--accumulators.pending == 0) {
@@ -107,7 +107,8 @@ void wgmma_wait_at_most(int groups, Where where) {
   });
 }
 
-void issue_wgmma(int n, bool transposed_b, float* d, const uint32_t* a_registers, uint64_t a, uint64_t b, Where where) {
+void issue_wgmma(int n, bool transposed_b, bool accumulate, float* d, const uint32_t* a_registers, uint64_t a,
+                 uint64_t b, Where where) {
   struct Call {
     float* d;
     const uint32_t* a_registers;
@@ -123,6 +124,7 @@ void issue_wgmma(int n, bool transposed_b, float* d, const uint32_t* a_registers
     product.group = warp.product_groups;
     product.n = n;
     product.transposed_b = transposed_b;
+    product.accumulate = accumulate;
     product.d = all[0]->d;
     product.a = a;
     product.b = b;

@@ -64,6 +64,20 @@ std::string describe_device() {
 
 int64_t busy_extent() { return 4096; }
 
+namespace {
+int attribute(cudaDeviceAttr name) {
+  int device = 0, value = 0;
+  check(cudaGetDevice(&device), "a device");
+  check(cudaDeviceGetAttribute(&value, name, device), "an attribute of a device");
+  return value;
+}
+}  // namespace
+
+int multiprocessors() { return attribute(cudaDevAttrMultiProcessorCount); }
+bool has_wgmma() {
+  return attribute(cudaDevAttrComputeCapabilityMajor) == 9 && attribute(cudaDevAttrComputeCapabilityMinor) == 0;
+}
+
 HostBuffer::HostBuffer(size_t bytes) : bytes_(bytes) { check(cudaMallocHost(&data_, bytes), "pinned host memory"); }
 HostBuffer::~HostBuffer() { cudaFreeHost(data_); }
 HostBuffer::HostBuffer(HostBuffer&& other) noexcept

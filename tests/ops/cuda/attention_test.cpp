@@ -1,4 +1,4 @@
-// Fused attention with mma.sync against the double reference.
+// Fused attention against the double reference: with mma.sync, and with wgmma and TMA.
 #include "ops/attention/attention.h"
 
 #include <cmath>
@@ -11,6 +11,7 @@
 namespace tsugi::testing {
 namespace {
 
+using cuda::AttentionKernel;
 using cuda::DeviceAttentionShape;
 using cuda::DeviceHeads;
 using cuda::Stream;
@@ -73,7 +74,8 @@ DeviceHeads heads_in(const DeviceArray& array, int64_t tokens, int64_t heads, in
 }
 
 /// `window` replaces that of the example.
-Results run_kernels(Example& e, int64_t window) {
+/// Without `backward`, results of the forward pass alone.
+Results run_kernels(Example& e, int64_t window, AttentionKernel kernel = AttentionKernel::kMma, bool backward = true) {
   const DeviceArray q(e.q, kType), k(e.k, kType), v(e.v, kType), d_out(e.d_out, kType);
   const DeviceArray out(e.query_elements(), kType), dq(e.query_elements(), kType);
   const DeviceArray dk(e.key_elements(), kType), dv(e.key_elements(), kType);
@@ -98,7 +100,8 @@ Results run_kernels(Example& e, int64_t window) {
   const cuda::DropoutKey dropout = cuda::dropout_key(e.o.dropout);
   Stream stream;
   cuda::attention_forward(stream, shape, queries(q), keys(k), keys(v), dropout, static_cast<bf16*>(out.data()),
-                          log_sum_exp.floats());
+                          log_sum_exp.floats(), kernel);
+  if (!backward) return {out.read(stream), {}, {}, {}, log_sum_exp.read(stream)};
   cuda::attention_backward(stream, shape, queries(q), keys(k), keys(v), dropout, static_cast<bf16*>(out.data()),
                            log_sum_exp.floats(), static_cast<bf16*>(d_out.data()), scratch.data(), queries(dq),
                            keys(dk), keys(dv));
@@ -278,6 +281,104 @@ TEST_P(CudaAttention, EqualsTheReference) {
   expect_within_twice(actual.dq, plain.dq, exact.dq, kType);
   expect_within_twice(actual.dk, plain.dk, exact.dk, kType);
   expect_within_twice(actual.dv, plain.dv, exact.dv, kType);
+}
+
+/// Those that the backward pass reads, of two kernels.
+void expect_log_sums(const Results& actual, const Results& expected) {
+  ASSERT_EQ(actual.log_sum_exp.size(), expected.log_sum_exp.size());
+  for (size_t i = 0; i < actual.log_sum_exp.size(); ++i) {
+    if (std::isinf(expected.log_sum_exp[i])) {
+      EXPECT_EQ(actual.log_sum_exp[i], expected.log_sum_exp[i]) << i;
+    } else {
+      EXPECT_NEAR(actual.log_sum_exp[i], expected.log_sum_exp[i], 1e-4) << i;
+    }
+  }
+}
+
+// What the rings, the turns and the places of one block need: several tiles of keys, several places per block, queries
+// whose warpgroup needs fewer tiles than its neighbours.
+const Example::Options kHopperExamples[] = {
+    {.name = "ring", .batch = 1, .query_tokens = 430, .key_tokens = 430, .heads = 3, .key_heads = 1, .head_dim = 64},
+    {.name = "wide_ring",
+     .batch = 2,
+     .query_tokens = 300,
+     .key_tokens = 420,
+     .heads = 1,
+     .key_heads = 1,
+     .head_dim = 128},
+    {.name = "moving_window",
+     .batch = 1,
+     .query_tokens = 640,
+     .key_tokens = 640,
+     .heads = 1,
+     .key_heads = 1,
+     .head_dim = 64,
+     .window = 100},
+    {.name = "all_pairs",
+     .batch = 2,
+     .query_tokens = 200,
+     .key_tokens = 390,
+     .heads = 1,
+     .key_heads = 1,
+     .head_dim = 64,
+     .causal = false},
+    {.name = "many_documents",
+     .batch = 1,
+     .query_tokens = 450,
+     .key_tokens = 450,
+     .heads = 1,
+     .key_heads = 1,
+     .head_dim = 64,
+     .documents = true},
+};
+
+class CudaHopperAttention : public ::testing::TestWithParam<std::tuple<Example::Options, AttentionKernel>> {
+ protected:
+  void SetUp() override {
+    if (!cuda::has_wgmma()) GTEST_SKIP() << "this device has no wgmma";
+  }
+};
+std::string name_of_hopper_example(
+    const ::testing::TestParamInfo<std::tuple<Example::Options, AttentionKernel>>& info) {
+  const auto [options, kernel] = info.param;
+  return std::string(kernel == AttentionKernel::kPingPong ? "ping_pong_" : "wgmma_") + options.name;
+}
+constexpr AttentionKernel kHopperKernels[] = {AttentionKernel::kWgmma, AttentionKernel::kPingPong};
+INSTANTIATE_TEST_SUITE_P(Small, CudaHopperAttention,
+                         ::testing::Combine(::testing::ValuesIn(kExamples), ::testing::ValuesIn(kHopperKernels)),
+                         name_of_hopper_example);
+INSTANTIATE_TEST_SUITE_P(Rings, CudaHopperAttention,
+                         ::testing::Combine(::testing::ValuesIn(kHopperExamples), ::testing::ValuesIn(kHopperKernels)),
+                         name_of_hopper_example);
+
+TEST_P(CudaHopperAttention, EqualsTheReference) {
+  const auto [options, kernel] = GetParam();
+  Example e(options);
+  if (options.dropout.active()) {
+    EXPECT_THROW(run_kernels(e, e.o.window, kernel), Error);
+    return;
+  }
+  const Results actual = run_kernels(e, e.o.window, kernel, false);
+  std::vector<double> exact(e.q.size());
+  reference::attention_forward(e.shape, e.q, e.k, e.v, {}, exact);
+  expect_within_twice(actual.out, plain_results(e).out, exact, kType);
+  expect_log_sums(actual, run_kernels(e, e.o.window, AttentionKernel::kMma, false));
+}
+
+TEST(CudaAttentionBits, OfWgmmaDoNotDependOnTheOrderOfExecution) {
+  if (!cuda::has_wgmma()) GTEST_SKIP() << "this device has no wgmma";
+  for (const AttentionKernel kernel : kHopperKernels) {
+    std::vector<Results> all;
+    for_seeds([&] {
+      Example e(
+          {.name = "", .batch = 1, .query_tokens = 400, .key_tokens = 400, .heads = 2, .key_heads = 1, .head_dim = 64});
+      all.push_back(run_kernels(e, 0, kernel, false));
+    });
+    for (const Results& r : all) {
+      EXPECT_EQ(r.out, all[0].out);
+      EXPECT_EQ(r.log_sum_exp, all[0].log_sum_exp);
+    }
+  }
 }
 
 TEST(CudaAttentionBits, DoNotDependOnTheOrderOfExecution) {

@@ -1,0 +1,469 @@
+// Forward attention with wgmma and TMA (sm_90a): one producer warp that loads, two or three consumer warpgroups of 64
+// queries each. With `Overlap`, a warpgroup forms the next scores while its softmax waits for nothing, and warpgroups
+// take turns at the tensor cores, so that one's exponentials run beside the other's products: Shah et al.,
+// "FlashAttention-3" (2024), sections 3.1 (ping-pong) and 3.2 (within a warpgroup).
+#include <algorithm>
+
+#include "ops/attention/attention_ranges.cuh"
+#include "ops/base/error.h"
+#include "ops/cuda/hopper.cuh"
+
+namespace tsugi::cuda {
+namespace {
+
+constexpr int kHopperKeys = 128;  // of a tile
+constexpr int kHopperStages = 2;
+constexpr int kGroupQueries = 64;  // of a warpgroup: the rows of a wgmma
+constexpr int kGroupThreads = 128;
+constexpr int kPanel = 64;                            // elements in 128 bytes, the width of a swizzled row
+constexpr int64_t kSectionBytes = int64_t{32} << 20;  // of keys and values, so that they stay in the L2 cache
+
+/// Heads of 64 (D = 64) or up to 128 elements, what is missing read as zeros. Three warpgroups of 160 registers a
+/// thread, or two of 232; what is left of 64 Ki is the producer's.
+template <int D>
+struct HopperSizes {
+  static constexpr int kPanels = D / kPanel;
+  static constexpr int kGroups = D == 64 ? 3 : 2;
+  static constexpr int kQueries = kGroups * kGroupQueries;
+  static constexpr int kThreads = (kGroups + 1) * kGroupThreads;
+  static constexpr int kConsumerRegisters = D == 64 ? 160 : 232;
+  static constexpr int kProducerRegisters = D == 64 ? 32 : 40;
+};
+
+template <int D>
+struct HopperShared {
+  using Sizes = HopperSizes<D>;
+  dev::SharedArray<bf16, kGroupQueries * kPanel> q[Sizes::kGroups][Sizes::kPanels];
+  dev::SharedArray<bf16, kHopperKeys * kPanel> k[kHopperStages][Sizes::kPanels];
+  dev::SharedArray<bf16, kHopperKeys * kPanel> v[kHopperStages][Sizes::kPanels];
+  dev::SharedArray<bf16, kGroupQueries * kPanel> out[Sizes::kGroups][Sizes::kPanels];
+  dev::SharedArray<int, 2 * kGroupQueries> rows[Sizes::kGroups];  ///< the keys that they see: first, end
+  dev::SharedArray<int, 4> behind[Sizes::kGroups];                ///< for each warp: tiles that only others need
+  dev::SharedArray<uint64_t, 1> q_full, q_empty;
+  dev::SharedArray<uint64_t, kHopperStages> k_full, k_empty, v_full, v_empty;
+};
+
+struct HopperForward {
+  DeviceAttentionShape shape;
+  float* log_sum_exp;
+  float scale_log2;  ///< of scores, so that exp2 does
+  int query_tiles;
+  int section;  ///< heads (of all batches) whose tiles go one after another
+};
+
+/// Which queries a block works on: sections of heads; in a section the last queries first, since causal ones see most.
+struct Place {
+  int batch, head, query0;
+};
+
+template <int D>
+TSUGI_DEVICE Place place_of(const HopperForward& p, int work) {
+  const int first = work / (p.section * p.query_tiles) * p.section;
+  const int left = p.shape.batch * p.shape.heads - first;
+  const int heads = left < p.section ? left : p.section;
+  const int within = work - first * p.query_tiles;
+  const int head = first + within % heads;
+  return {head / p.shape.heads, head % p.shape.heads, (p.query_tiles - 1 - within / heads) * HopperSizes<D>::kQueries};
+}
+
+/// What a block works on after `places` others.
+TSUGI_DEVICE int work_of(int places) {
+  return static_cast<int>(dev::block_index().x) + places * static_cast<int>(dev::grid_size().x);
+}
+
+/// The range of queries [query0, query0 + count), by one warp.
+TSUGI_DEVICE TileRange range_of(const DeviceAttentionShape& shape, int batch, int query0, int count) {
+  TileRange range;
+  for (int i = dev::lane_index(); i < count && query0 + i < shape.query_tokens; i += 32) {
+    const KeyRange keys = keys_of(shape, batch, query0 + i);
+    range.add({keys.first, keys.end, keys.first, keys.end});
+  }
+  return warp_range(range);
+}
+
+/// The tiles of keys [begin, end) that `range` needs, of the tiles from 0.
+struct TileSpan {
+  int begin, end;
+};
+
+TSUGI_DEVICE TileSpan tiles_in(const TileRange& range) {
+  if (range.first >= range.end) return {0, 0};
+  return {range.first / kHopperKeys, (range.end + kHopperKeys - 1) / kHopperKeys};
+}
+
+TSUGI_DEVICE uint32_t parity_of(int round) { return static_cast<uint32_t>(round & 1); }
+
+/// Loads queries once per place, and tiles of keys and values through a ring.
+template <int D>
+TSUGI_DEVICE void produce(HopperShared<D>& s, const HopperForward& p, const dev::TensorMap& q, const dev::TensorMap& k,
+                          const dev::TensorMap& v) {
+  using Sizes = HopperSizes<D>;
+  const int works = p.query_tiles * p.shape.batch * p.shape.heads;
+  int tiles = 0;
+  for (int places = 0; work_of(places) < works; ++places) {
+    const Place place = place_of<D>(p, work_of(places));
+    const TileSpan span = tiles_in(range_of(p.shape, place.batch, place.query0, Sizes::kQueries));
+    if (dev::lane_index() != 0) continue;
+    if (places > 0) dev::mbarrier_wait(s.q_empty.at(0), parity_of(places - 1));
+    dev::mbarrier_arrive_expect(s.q_full.at(0), Sizes::kQueries * D * 2);
+    for (int group = 0; group < Sizes::kGroups; ++group) {
+      for (int panel = 0; panel < Sizes::kPanels; ++panel) {
+        dev::tma_load(s.q[group][panel].at(0), q, s.q_full.at(0), panel * kPanel, place.query0 + group * kGroupQueries,
+                      place.head, place.batch);
+      }
+    }
+    const int key_head = place.head / (p.shape.heads / p.shape.key_heads);
+    const auto load = [&](const dev::TensorMap& map, dev::SharedArray<bf16, kHopperKeys * kPanel>(&panels)[D / kPanel],
+                          uint64_t* full, uint64_t* empty, int tile) {
+      if (tiles >= kHopperStages) dev::mbarrier_wait(empty, parity_of(tiles / kHopperStages - 1));
+      dev::mbarrier_arrive_expect(full, kHopperKeys * D * 2);
+      for (int panel = 0; panel < Sizes::kPanels; ++panel) {
+        dev::tma_load(panels[panel].at(0), map, full, panel * kPanel, tile * kHopperKeys, key_head, place.batch);
+      }
+    };
+    for (int tile = span.begin; tile < span.end; ++tile, ++tiles) {
+      const int stage = tiles % kHopperStages;
+      load(k, s.k[stage], s.k_full.at(stage), s.k_empty.at(stage), tile);
+      load(v, s.v[stage], s.v_full.at(stage), s.v_empty.at(stage), tile);
+    }
+  }
+}
+
+/// A warpgroup's 64 queries of one head: scores, statistics and results, in registers. Element i of scores is key
+/// i / 4·8 + lane % 4·2 + i % 2 and row lane / 4 + 8·(i / 2 % 2) of the warp's 16; of results alike.
+template <int D, bool Overlap>
+class Consumer {
+ public:
+  using Sizes = HopperSizes<D>;
+
+  TSUGI_DEVICE Consumer(HopperShared<D>& shared, const HopperForward& parameters)
+      : s(shared),
+        p(parameters),
+        group(dev::warp_index() / 4 - 1),
+        lane(dev::lane_index()),
+        warp_row(dev::warp_index() % 4 * 16) {}
+
+  TSUGI_DEVICE void run(const dev::TensorMap& out_map) {
+    const int works = p.query_tiles * p.shape.batch * p.shape.heads;
+    if (Overlap && group == Sizes::kGroups - 1) give_turn();
+    for (int places = 0; work_of(places) < works; ++places) {
+      const Place place = place_of<D>(p, work_of(places));
+      const int query0 = place.query0 + group * kGroupQueries;
+      const TileSpan all = tiles_in(range_of(p.shape, place.batch, place.query0, Sizes::kQueries));
+      const TileRange own = range_of(p.shape, place.batch, query0, kGroupQueries);
+      TileSpan mine = tiles_in(own);
+      if (mine.begin >= mine.end) mine = {all.end, all.end};
+      // In shared memory, since registers are short.
+      if (lane < 16) {
+        const KeyRange keys = keys_of(p.shape, place.batch, query0 + warp_row + lane);
+        s.rows[group].store(2 * (warp_row + lane), dev::Vector<int, 2>{keys.first, keys.end});
+      }
+      if (lane == 0) s.behind[group][warp_row / 16] = all.end - mine.end;
+      dev::sync_warp();
+      all_first_ = own.all_first;
+      all_end_ = own.all_end;
+      dev::mbarrier_wait(s.q_full.at(0), parity_of(places));
+      clear();
+      for (int tile = all.begin; tile < mine.begin; ++tile) skip();
+      if (mine.begin < mine.end) attend(mine);
+      if (lane == 0) dev::mbarrier_arrive(s.q_empty.at(0));
+      for (int left = s.behind[group][warp_row / 16]; left > 0; --left) skip();
+      finish(work_of(places), out_map);
+    }
+    if (Overlap && group == 0) take_turn();  // the last one, given by the last warpgroup
+    if (dev::thread_index() % kGroupThreads == 0) dev::tma_store_wait<0>();
+  }
+
+ private:
+  HopperShared<D>& s;
+  const HopperForward& p;
+  const int group, lane, warp_row;
+  int tiles_ = 0;            ///< that this block has gone through
+  int all_first_, all_end_;  ///< keys that all of the warpgroup's queries see
+  float scores_[kHopperKeys / 2];
+  uint32_t weights_[kHopperKeys / 16][4];  ///< of the values: operands of wgmma
+  float out_[D / 2];
+  float largest_[2], sums_[2], shrink_[2];
+
+  static constexpr int kTurnBarrier = 1;                    // one for each warpgroup
+  static constexpr int kGroupBarrier = 1 + Sizes::kGroups;  // one for each warpgroup
+
+  TSUGI_DEVICE void take_turn() { dev::barrier_sync(kTurnBarrier + group, 2 * kGroupThreads); }
+  TSUGI_DEVICE void give_turn() { dev::barrier_arrive(kTurnBarrier + (group + 1) % Sizes::kGroups, 2 * kGroupThreads); }
+
+  TSUGI_DEVICE void clear() {
+    TSUGI_UNROLL
+    for (int i = 0; i < D / 2; ++i) out_[i] = 0.0f;
+    TSUGI_UNROLL
+    for (int h = 0; h < 2; ++h) {
+      largest_[h] = -__builtin_huge_valf();
+      sums_[h] = 0.0f;
+    }
+  }
+
+  TSUGI_DEVICE void wait_full(dev::SharedArray<uint64_t, kHopperStages>& full, int tile) {
+    dev::mbarrier_wait(full.at(tile % kHopperStages), parity_of(tile / kHopperStages));
+  }
+  TSUGI_DEVICE void release(dev::SharedArray<uint64_t, kHopperStages>& empty, int tile) {
+    if (lane == 0) dev::mbarrier_arrive(empty.at(tile % kHopperStages));
+  }
+
+  /// A tile of which none of these queries sees a key.
+  TSUGI_DEVICE void skip() {
+    if constexpr (Overlap) {
+      take_turn();
+      give_turn();
+    }
+    wait_full(s.k_full, tiles_);
+    release(s.k_empty, tiles_);
+    wait_full(s.v_full, tiles_);
+    release(s.v_empty, tiles_);
+    ++tiles_;
+  }
+
+  /// Starts scores = q · kᵀ.
+  TSUGI_DEVICE void multiply_keys(int tile) {
+    const int stage = tile % kHopperStages;
+    dev::wgmma_fence();
+    TSUGI_UNROLL
+    for (int panel = 0; panel < Sizes::kPanels; ++panel) {
+      const uint64_t a = dev::matrix_descriptor(s.q[group][panel].at(0), 16, 1024);
+      const uint64_t b = dev::matrix_descriptor(s.k[stage][panel].at(0), 16, 1024);
+      TSUGI_UNROLL
+      for (int step = 0; step < kPanel / 16; ++step) {
+        const uint64_t further = static_cast<uint64_t>(step * 32 >> 4);
+        if (panel == 0 && step == 0) {
+          dev::wgmma<kHopperKeys, false, false>(scores_, a, b);
+        } else {
+          dev::wgmma<kHopperKeys, false>(scores_, a + further, b + further);
+        }
+      }
+    }
+    dev::wgmma_commit();
+  }
+
+  /// Starts out += weights · v.
+  TSUGI_DEVICE void multiply_values(int tile) {
+    const uint64_t b = dev::matrix_descriptor(s.v[tile % kHopperStages][0].at(0), kHopperKeys * kPanel * 2, 1024);
+    dev::wgmma_fence();
+    TSUGI_UNROLL
+    for (int step = 0; step < kHopperKeys / 16; ++step) {
+      dev::wgmma<D, true>(out_, weights_[step], b + static_cast<uint64_t>(step * 16 * 128 >> 4));
+    }
+    dev::wgmma_commit();
+  }
+
+  /// scores → exp2 of their distance from the largest so far; shrink: what earlier results are to be multiplied by.
+  TSUGI_DEVICE void soften(int key0) {
+    if (key0 < all_first_ || key0 + kHopperKeys > all_end_) {
+      TSUGI_UNROLL
+      for (int h = 0; h < 2; ++h) {
+        const dev::Vector<int, 2> seen = s.rows[group].template load<2>(2 * (warp_row + lane / 4 + 8 * h));
+        // Relative to the first key of this lane, so that the others differ from it by constants.
+        const int own = key0 + lane % 4 * 2;
+        const int first = seen[0] - own;
+        const int end = seen[1] - own;
+        TSUGI_UNROLL
+        for (int i = 2 * h; i < kHopperKeys / 2; i += 4) {
+          TSUGI_UNROLL
+          for (int j = i; j < i + 2; ++j) {
+            const int key = j / 4 * 8 + j % 2;
+            if (key < first || key >= end) scores_[j] = -__builtin_huge_valf();
+          }
+        }
+      }
+    }
+    TSUGI_UNROLL
+    for (int h = 0; h < 2; ++h) {
+      float most = largest_[h];
+      TSUGI_UNROLL
+      for (int i = 2 * h; i < kHopperKeys / 2; i += 4) {
+        most = dev::maximum(most, dev::maximum(scores_[i], scores_[i + 1]));
+      }
+      most = dev::maximum(most, dev::shuffle_xor(most, 1));
+      most = dev::maximum(most, dev::shuffle_xor(most, 2));
+      // A row that has seen no key yet: exp2(-inf - 0) = 0 everywhere, and no inf - inf.
+      const float shift = most == -__builtin_huge_valf() ? 0.0f : most * p.scale_log2;
+      shrink_[h] = dev::exp2(largest_[h] * p.scale_log2 - shift);
+      largest_[h] = most;
+      sums_[h] *= shrink_[h];
+      TSUGI_UNROLL
+      for (int i = 2 * h; i < kHopperKeys / 2; i += 4) {
+        TSUGI_UNROLL
+        for (int j = i; j < i + 2; ++j) {
+          scores_[j] = dev::exp2(dev::fma(scores_[j], p.scale_log2, -shift));
+          sums_[h] += scores_[j];
+        }
+      }
+    }
+  }
+
+  TSUGI_DEVICE void shrink_results() {
+    TSUGI_UNROLL
+    for (int i = 0; i < D / 2; ++i) out_[i] *= shrink_[i / 2 % 2];
+  }
+
+  /// The accumulators of a product, rounded, are the first operand of the next.
+  TSUGI_DEVICE void pack_weights() {
+    TSUGI_UNROLL
+    for (int i = 0; i < kHopperKeys / 4; ++i) weights_[i / 4][i % 4] = dev::pack(scores_[2 * i], scores_[2 * i + 1]);
+  }
+
+  TSUGI_DEVICE void attend(const TileSpan& mine) {
+    if constexpr (Overlap) {
+      wait_full(s.k_full, tiles_);
+      take_turn();
+      multiply_keys(tiles_);
+      give_turn();
+      dev::wgmma_wait<0>();
+      release(s.k_empty, tiles_);
+      soften(mine.begin * kHopperKeys);
+      pack_weights();  // there are no results yet that could shrink
+      for (int tile = mine.begin + 1; tile < mine.end; ++tile) {
+        const int previous = tiles_++;
+        wait_full(s.k_full, tiles_);
+        take_turn();
+        multiply_keys(tiles_);
+        wait_full(s.v_full, previous);
+        multiply_values(previous);
+        give_turn();
+        dev::wgmma_wait<1>();
+        release(s.k_empty, tiles_);
+        soften(tile * kHopperKeys);
+        dev::wgmma_wait<0>();
+        release(s.v_empty, previous);
+        shrink_results();
+        pack_weights();
+      }
+      finish_values();
+    } else {
+      for (int tile = mine.begin; tile < mine.end; ++tile) {
+        wait_full(s.k_full, tiles_);
+        multiply_keys(tiles_);
+        dev::wgmma_wait<0>();
+        release(s.k_empty, tiles_);
+        soften(tile * kHopperKeys);
+        shrink_results();
+        pack_weights();
+        finish_values();
+      }
+    }
+  }
+
+  TSUGI_DEVICE void finish_values() {
+    wait_full(s.v_full, tiles_);
+    multiply_values(tiles_);
+    dev::wgmma_wait<0>();
+    release(s.v_empty, tiles_);
+    ++tiles_;
+  }
+
+  /// Results leave through shared memory; what lies beyond the last query or the end of a head is not written.
+  TSUGI_DEVICE void finish(int work, const dev::TensorMap& out_map) {
+    const Place place = place_of<D>(p, work);
+    const int query0 = place.query0 + group * kGroupQueries;
+    const bool leader = dev::thread_index() % kGroupThreads == 0;
+    if (leader) dev::tma_store_wait<0>();  // those of the last place have been read
+    dev::barrier_sync(kGroupBarrier + group, kGroupThreads);
+    TSUGI_UNROLL
+    for (int h = 0; h < 2; ++h) {
+      float sum = sums_[h];
+      sum += dev::shuffle_xor(sum, 1);
+      sum += dev::shuffle_xor(sum, 2);
+      const float inverse = sum > 0.0f ? 1.0f / sum : 0.0f;
+      const int row = warp_row + lane / 4 + 8 * h;
+      TSUGI_UNROLL
+      for (int n = 0; n < D / 8; ++n) {
+        const dev::Vector<bf16, 2> pair{dev::to_bf16(out_[4 * n + 2 * h] * inverse),
+                                        dev::to_bf16(out_[4 * n + 2 * h + 1] * inverse)};
+        s.out[group][n / 8].store(row * kPanel + (n % 8 ^ (row & 7)) * 8 + lane % 4 * 2, pair);
+      }
+      if (lane % 4 == 0 && p.log_sum_exp != nullptr && query0 + row < p.shape.query_tokens) {
+        const float value = sum > 0.0f ? largest_[h] * p.shape.scale + dev::log(sum) : __builtin_huge_valf();
+        const int64_t first = (static_cast<int64_t>(place.batch) * p.shape.heads + place.head) * p.shape.query_tokens;
+        dev::store(p.log_sum_exp + first + query0 + row, value);
+      }
+    }
+    dev::fence_proxy_async();
+    dev::barrier_sync(kGroupBarrier + group, kGroupThreads);
+    if (leader && query0 < p.shape.query_tokens) {
+      for (int panel = 0; panel < Sizes::kPanels; ++panel) {
+        if (panel * kPanel >= p.shape.head_dim) break;
+        dev::tma_store(out_map, s.out[group][panel].at(0), panel * kPanel, query0, place.head, place.batch);
+      }
+      dev::tma_store_commit();
+    }
+  }
+};
+
+template <int D, bool Overlap>
+TSUGI_KERNEL(HopperSizes<D>::kThreads, 1)
+attend_hopper(HopperForward p, TSUGI_GRID_CONSTANT dev::TensorMap q, TSUGI_GRID_CONSTANT dev::TensorMap k,
+              TSUGI_GRID_CONSTANT dev::TensorMap v, TSUGI_GRID_CONSTANT dev::TensorMap out) {
+  using Sizes = HopperSizes<D>;
+  auto& s = dev::shared<HopperShared<D>>();
+  if (dev::thread_index() == 0) {
+    constexpr int kConsumerWarps = Sizes::kGroups * 4;
+    dev::mbarrier_init(s.q_full.at(0), 1);
+    dev::mbarrier_init(s.q_empty.at(0), kConsumerWarps);
+    for (int stage = 0; stage < kHopperStages; ++stage) {
+      dev::mbarrier_init(s.k_full.at(stage), 1);
+      dev::mbarrier_init(s.v_full.at(stage), 1);
+      dev::mbarrier_init(s.k_empty.at(stage), kConsumerWarps);
+      dev::mbarrier_init(s.v_empty.at(stage), kConsumerWarps);
+    }
+    dev::fence_mbarrier_init();
+  }
+  dev::sync_threads();
+  if (dev::warp_index() < 4) {
+    dev::release_registers<Sizes::kProducerRegisters>();
+    if (dev::warp_index() == 0) produce<D>(s, p, q, k, v);
+  } else {
+    dev::claim_registers<Sizes::kConsumerRegisters>();
+    Consumer<D, Overlap>(s, p).run(out);
+  }
+}
+
+dev::TensorMap map_of(const DeviceHeads& heads, const DeviceAttentionShape& shape, int head_count, int tokens,
+                      int box_tokens) {
+  return make_tensor_map({.base = heads.data,
+                          .extents = {shape.head_dim, tokens, head_count, shape.batch},
+                          .strides = {1, heads.token_stride, heads.head_stride, heads.batch_stride},
+                          .box = {kPanel, box_tokens, 1, 1}});
+}
+
+template <int D, bool Overlap>
+void launch_hopper(Stream& stream, HopperForward p, const DeviceHeads& q, const DeviceHeads& k, const DeviceHeads& v,
+                   const DeviceHeads& out) {
+  using Sizes = HopperSizes<D>;
+  const DeviceAttentionShape& shape = p.shape;
+  p.query_tiles = static_cast<int>(tiles_of(shape.query_tokens, Sizes::kQueries));
+  // Query heads of a group share their keys and values.
+  const int64_t head_bytes = int64_t{shape.key_tokens} * shape.head_dim * 4 * shape.key_heads / shape.heads;
+  const int heads = shape.batch * shape.heads;
+  p.section = static_cast<int>(
+      std::clamp(kSectionBytes / std::max<int64_t>(head_bytes, 1), int64_t{1}, static_cast<int64_t>(heads)));
+  const LaunchSize size{{static_cast<unsigned>(std::min(p.query_tiles * heads, multiprocessors())), 1, 1},
+                        Sizes::kThreads,
+                        sizeof(HopperShared<D>)};
+  launch(stream, attend_hopper<D, Overlap>, size, p, map_of(q, shape, shape.heads, shape.query_tokens, kGroupQueries),
+         map_of(k, shape, shape.key_heads, shape.key_tokens, kHopperKeys),
+         map_of(v, shape, shape.key_heads, shape.key_tokens, kHopperKeys),
+         map_of(out, shape, shape.heads, shape.query_tokens, kGroupQueries));
+}
+
+}  // namespace
+
+void attention_forward_hopper(Stream& stream, const DeviceAttentionShape& shape, const DeviceHeads& q,
+                              const DeviceHeads& k, const DeviceHeads& v, bool overlap, bf16* out, float* log_sum_exp) {
+  const HopperForward p{shape, log_sum_exp, shape.scale * dev::kLog2E, 0, 0};
+  const int64_t row = int64_t{shape.heads} * shape.head_dim;
+  const DeviceHeads to{out, shape.query_tokens * row, row, shape.head_dim};
+  if (shape.head_dim <= 64) {
+    (overlap ? launch_hopper<64, true> : launch_hopper<64, false>)(stream, p, q, k, v, to);
+  } else {
+    (overlap ? launch_hopper<128, true> : launch_hopper<128, false>)(stream, p, q, k, v, to);
+  }
+}
+
+}  // namespace tsugi::cuda
