@@ -3,6 +3,7 @@
 
 Inputs that once broke something are kept beside them as regression-*; this script leaves those alone.
 """
+import base64
 import gzip
 import json
 import pathlib
@@ -187,6 +188,41 @@ put("tokenizer", "wordpiece_no_prefix", wordpiece({"continuing_subword_prefix": 
 put("tokenizer", "wordpiece_long_token", wordpiece({"max_input_chars_per_word": 10000, "vocab": {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "a": 3, "##" + "a" * 5000: 4}},
                                                    pre_tokenizer=None, normalizer=None))
 put("tokenizer", "wordpiece_odd_normalizer", wordpiece(normalizer={"type": "BertNormalizer", "clean_text": 1}))
+def character_map(units, texts):
+    return base64.b64encode(struct.pack(f"<{len(units) + 1}I", 4 * len(units), *units) + texts).decode()
+
+
+def unigram(model=None, **changes):
+    space = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+    units = [0] * 512  # one rule: "b" is "c"
+    units[0], units[256 + ord("b")], units[256] = 256 << 10, ord("b") | 1 << 8 | ord("b") << 10, 1 << 31
+    document = json.loads(tokenizer())
+    document |= {"normalizer": {"type": "Precompiled", "precompiled_charsmap": character_map(units, b"c\0")},
+                 "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, space]}, "decoder": space,
+                 "model": {"type": "Unigram", "unk_id": 2, "byte_fallback": False,
+                           "vocab": [["<pad>", 0], ["</s>", 0], ["<unk>", 0], ["▁", -2.5], ["▁a", -3], ["c", -4], ["ac", -1]]} | (model or {}),
+                 "added_tokens": [added(name, id) for id, name in enumerate(["<pad>", "</s>", "<unk>"])]}
+    document |= changes
+    return json.dumps(document)
+
+
+def precompiled(units, texts=b"c\0"):
+    return unigram(normalizer={"type": "Precompiled", "precompiled_charsmap": character_map(units, texts)})
+
+
+put("tokenizer", "unigram_valid", unigram())
+put("tokenizer", "unigram_old", unigram(decoder={"type": "Metaspace", "replacement": "▁", "add_prefix_space": True, "str_rep": "▁"}))
+put("tokenizer", "unigram_bytes", unigram({"byte_fallback": True, "vocab": [["<unk>", 0], ["<0xC3>", -1], ["<0xA9>", -1]], "unk_id": 0}, added_tokens=[]))
+put("tokenizer", "unigram_without_unknown", unigram({"unk_id": None}))
+put("tokenizer", "unigram_scores", unigram({"vocab": [["a", 1e308], ["b", -1e308], ["<unk>", 1e308], ["ab", -1e-320]]}, added_tokens=[]))
+put("tokenizer", "unigram_twice", unigram({"vocab": [["a", 0], ["a", 0], ["<unk>", 0]]}, added_tokens=[]))
+put("tokenizer", "unigram_pairs", unigram({"vocab": [["a"], [], "a", [0, "a"]]}))
+put("tokenizer", "map_out", precompiled([0xFFFFFC00] + [0] * 3))
+put("tokenizer", "map_cycle", precompiled([c & 0xFF for c in range(256)]))
+put("tokenizer", "map_no_text", precompiled([1024] + [c | 1 << 8 for c in range(255)]))
+put("tokenizer", "map_size", unigram(normalizer={"type": "Precompiled", "precompiled_charsmap": base64.b64encode(struct.pack("<II", 2**31, 0)).decode()}))
+put("tokenizer", "map_base64", unigram(normalizer={"type": "Precompiled", "precompiled_charsmap": "====" * 9}))
+put("tokenizer", "strip", unigram(normalizer={"type": "Strip", "strip_left": True, "strip_right": True}))
 put("tokenizer", "bad_utf8", tokenizer().encode().replace(b'"a b"', b'"\xff \xfe"'))
 
 # --- text

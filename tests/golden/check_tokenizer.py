@@ -457,5 +457,6 @@ def main():
         check_transformers(arguments.tsugi, folder, corpus, lines[:200])
 
 
-main()
-print("ok")
+if __name__ == "__main__":
+    main()
+    print("ok")

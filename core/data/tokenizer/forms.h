@@ -27,6 +27,8 @@ std::unique_ptr<Tokenizer> read_character_tokenizer(const JsonValue& document);
 std::unique_ptr<Tokenizer> read_bpe_tokenizer(const JsonValue& document, std::string text);
 /// WordPiece, as BERT has it; `text` alike.
 std::unique_ptr<Tokenizer> read_wordpiece_tokenizer(const JsonValue& document, std::string text);
+/// Unigram, as T5 has it; `text` alike.
+std::unique_ptr<Tokenizer> read_unigram_tokenizer(const JsonValue& document, std::string text);
 /// The byte tokenizer, if the document is exactly its own.
 std::unique_ptr<Tokenizer> read_byte_tokenizer(const JsonValue& document);
 

@@ -8,6 +8,7 @@
 #include <memory>
 #include <utility>
 
+#include "core/data/tokenizer/unicode_categories.h"
 #include "core/data/utf8.h"
 
 namespace tsugi {
@@ -17,6 +18,24 @@ namespace {
 constexpr size_t kMaxGrowth = 64;
 constexpr size_t kMaxGrownBytes = size_t{1} << 20;
 
+[[noreturn]] void refuse_growth() {
+  throw Error(ExitCode::kData,
+              "the normalizer's replacements make the text more than " + std::to_string(kMaxGrowth) + " times as long");
+}
+
+/// Without white space at its start, and at its end.
+std::string stripped(std::string_view text, bool left, bool right) {
+  const auto is_space = [&](size_t at) { return (character_classes()[code_point_at(text, at).value] & kSpace) != 0; };
+  while (left && !text.empty() && is_space(0)) text.remove_prefix(static_cast<size_t>(code_point_at(text, 0).bytes));
+  while (right && !text.empty()) {
+    size_t last = text.size() - 1;
+    while ((static_cast<uint8_t>(text[last]) & 0xC0) == 0x80) --last;
+    if (!is_space(last)) break;
+    text.remove_suffix(text.size() - last);
+  }
+  return std::string(text);
+}
+
 /// Throws Error(kData) when the result would be longer than `limit`.
 std::string replace(const Regex& pattern, const std::string& content, std::string_view text, size_t limit) {
   std::string result;
@@ -25,10 +44,7 @@ std::string replace(const Regex& pattern, const std::string& content, std::strin
     result += text.substr(at, match.begin - at);
     result += content;
     at = match.end;
-    if (result.size() > limit) {
-      throw Error(ExitCode::kData, "the normalizer's replacements make the text more than " +
-                                       std::to_string(kMaxGrowth) + " times as long");
-    }
+    if (result.size() > limit) refuse_growth();
   }
   return result += text.substr(at);
 }
@@ -124,9 +140,24 @@ void Normalizer::read(const JsonValue& element) {
     element.require_only({"type", "prepend"});
     step.kind = Step::Kind::kPrepend;
     step.content = element.require_string("prepend");
+  } else if (type == "Strip") {
+    element.require_only({"type", "strip_left", "strip_right"});
+    step.kind = Step::Kind::kStrip;
+    step.strip_left = element.require_bool("strip_left");
+    step.strip_right = element.require_bool("strip_right");
+  } else if (type == "Precompiled") {
+    element.require_only({"type", "precompiled_charsmap"});
+    step.kind = Step::Kind::kMap;
+    const JsonValue map = element.require("precompiled_charsmap");
+    try {
+      step.map.emplace(map.as_string());
+    } catch (const Error& error) {
+      throw map.is_string() ? map.error(error.what()) : error;
+    }
   } else {
-    throw element.require("type").error("\"" + type.substr(0, 80) + "\" is not supported",
-                                        "tsugi reads NFC, Replace, Prepend, BertNormalizer and Sequence");
+    throw element.require("type").error(
+        "\"" + type.substr(0, 80) + "\" is not supported",
+        "tsugi reads NFC, Replace, Prepend, BertNormalizer, Precompiled, Strip and Sequence");
   }
   steps_.push_back(std::move(step));
 }
@@ -144,6 +175,13 @@ std::string Normalizer::apply(std::string_view text) const {
         break;
       case Step::Kind::kBert:
         result = step.bert.apply(result);
+        break;
+      case Step::Kind::kMap:
+        result = step.map->apply(result);
+        if (result.size() > limit) refuse_growth();
+        break;
+      case Step::Kind::kStrip:
+        result = stripped(result, step.strip_left, step.strip_right);
         break;
       case Step::Kind::kPrepend:
         if (!result.empty()) result.insert(0, step.content);

@@ -8,27 +8,32 @@
 
 #include "core/data/json.h"
 #include "core/data/tokenizer/bert_text.h"
+#include "core/data/tokenizer/character_map.h"
 #include "core/data/tokenizer/regex.h"
 
 namespace tsugi {
 
 class Normalizer {
  public:
-  /// NFC, Replace {pattern: {String|Regex}, content}, Prepend {prepend}, BertNormalizer, and Sequence of them; null is
-  /// none. Anything else is an Error(kData) that names it.
+  /// NFC, Replace {pattern: {String|Regex}, content}, Prepend {prepend}, BertNormalizer, Precompiled, Strip of white
+  /// space, and Sequence of them; null is none. Anything else is an Error(kData) that names it.
   explicit Normalizer(const JsonValue& element);
 
   bool empty() const { return steps_.empty(); }
-  /// `text` is valid UTF-8. Throws Error(kData) when replacements make it longer than 64 times its length and 1 MiB.
+  /// `text` is valid UTF-8. Throws Error(kData) when replacements make it longer than 64 times its length and 1 MiB,
+  /// and where a Precompiled map is damaged.
   std::string apply(std::string_view text) const;
 
  private:
   struct Step {
-    enum class Kind { kNfc, kReplace, kPrepend, kBert };
+    enum class Kind { kNfc, kReplace, kPrepend, kBert, kMap, kStrip };
     Kind kind = Kind::kNfc;
     std::optional<Regex> pattern;
     std::string content;
     BertNormalizer bert;
+    std::optional<CharacterMap> map;
+    bool strip_left = false;
+    bool strip_right = false;
   };
   void read(const JsonValue& element);
 

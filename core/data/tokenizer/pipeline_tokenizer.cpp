@@ -10,7 +10,6 @@
 namespace tsugi {
 namespace {
 
-constexpr int64_t kMaxVocabularyTokens = int64_t{1} << 24;
 constexpr size_t kMaxAddedBytes = 4096;
 
 std::vector<AddedToken> read_added_tokens(const JsonValue& list, const std::unordered_map<std::string, int32_t>& ids,

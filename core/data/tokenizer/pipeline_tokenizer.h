@@ -18,6 +18,8 @@ namespace tsugi {
 
 class BpeCache;
 
+inline constexpr int64_t kMaxVocabularyTokens = int64_t{1} << 24;
+
 /// The "vocab" of a model.
 struct NamedTokens {
   std::vector<const std::string*> names;         ///< by id, in the document

@@ -20,6 +20,8 @@ bool is_numeric(char32_t c) {
   return (character_classes()[c] & kNumber) != 0;
 }
 
+bool is_white_space(char32_t c) { return (character_classes()[c] & kSpace) != 0; }
+
 }  // namespace
 
 PreTokenizer::PreTokenizer(const JsonValue& element, bool byte_level) : wants_byte_level_(byte_level) {
@@ -69,12 +71,18 @@ void PreTokenizer::read(const JsonValue& element) {
     steps_.push_back(std::move(spaces));
     step.matches = is_bert_punctuation;
     steps_.push_back(std::move(step));
+  } else if (type == "WhitespaceSplit") {
+    element.require_only({"type"});
+    step.matches = is_white_space;
+    step.behaviour = Behaviour::kRemoved;
+    steps_.push_back(std::move(step));
   } else if (type == "Metaspace" && !wants_byte_level_) {
     read_metaspace(element);
   } else {
-    throw element.require("type").error(
-        "\"" + type.substr(0, 80) + "\" is not supported",
-        "tsugi reads Split, Digits, BertPreTokenizer and Sequence, ByteLevel without and Metaspace with byte_fallback");
+    throw element.require("type").error("\"" + type.substr(0, 80) + "\" is not supported",
+                                        "tsugi reads Split, Digits, BertPreTokenizer, WhitespaceSplit and Sequence, "
+                                        "ByteLevel in byte-level vocabularies and "
+                                        "Metaspace in others");
   }
 }
 
@@ -105,37 +113,14 @@ void PreTokenizer::read_split(const JsonValue& element) {
 }
 
 void PreTokenizer::read_metaspace(const JsonValue& element) {
-  element.require_only({"type", "replacement", "prepend_scheme", "split"});
-  const std::string scheme = element.require_string("prepend_scheme");
   Step step;
-  step.metaspace = element.require_string("replacement");
-  if (step.metaspace.empty() || static_cast<size_t>(code_point_at(step.metaspace, 0).bytes) != step.metaspace.size()) {
-    throw element.require("replacement").error("is not a character");
-  }
-  step.metaspace_always = scheme == "always";
-  step.metaspace_start = scheme == "first";
-  if (!step.metaspace_always && !step.metaspace_start && scheme != "never") {
-    throw element.require("prepend_scheme").error("must be always, first or never");
-  }
+  step.metaspace.emplace(element);
   Step split;
-  split.regex.emplace(Regex::literal(step.metaspace));
+  split.regex.emplace(Regex::literal(step.metaspace->replacement));
   split.behaviour = Behaviour::kMergedWithNext;
+  const bool splits = step.metaspace->split;
   steps_.push_back(std::move(step));
-  if (element.require_bool("split")) steps_.push_back(std::move(split));
-}
-
-std::string PreTokenizer::with_metaspace(const Step& step, std::string_view text, bool start) {
-  std::string result;
-  const bool begins = text[0] == ' ' || text.starts_with(step.metaspace);
-  if (!begins && (step.metaspace_always || (step.metaspace_start && start))) result = step.metaspace;
-  for (const char c : text) {
-    if (c == ' ') {
-      result += step.metaspace;
-    } else {
-      result += c;
-    }
-  }
-  return result;
+  if (splits) steps_.push_back(std::move(split));
 }
 
 std::optional<SplitPattern> PreTokenizer::only_pattern() const {
@@ -230,8 +215,10 @@ std::vector<std::string_view> PreTokenizer::split(std::string_view text, bool st
   for (const Step& step : steps_) {
     std::vector<std::string_view> next;
     for (std::string_view piece : pieces) {
-      if (!step.metaspace.empty()) {
-        next.push_back(store.emplace_back(with_metaspace(step, piece, start && next.empty())));
+      if (step.metaspace) {
+        // A piece that is not at the start of the text has no other before it where white space was left out.
+        const bool first = start && next.empty() && piece.data() == text.data();
+        next.push_back(store.emplace_back(step.metaspace->encoded(piece, first)));
         continue;
       }
       if (step.prefix_space) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/data/json.h"
+#include "core/data/tokenizer/metaspace.h"
 #include "core/data/tokenizer/regex.h"
 #include "core/data/tokenizer/split_pattern.h"
 
@@ -15,8 +16,8 @@ namespace tsugi {
 
 class PreTokenizer {
  public:
-  /// Split, Digits, BertPreTokenizer and Sequence of them; `byte_level`: with one ByteLevel and it last; else also
-  /// Metaspace, and null is none. Anything else is an Error(kData) that names it.
+  /// Split, Digits, BertPreTokenizer, WhitespaceSplit and Sequence of them; `byte_level`: with one ByteLevel and it
+  /// last; else also Metaspace, and null is none. Anything else is an Error(kData) that names it.
   PreTokenizer(const JsonValue& element, bool byte_level);
 
   /// The pattern, when splitting by it is all that is done.
@@ -38,16 +39,13 @@ class PreTokenizer {
     std::optional<Regex> regex;
     bool (*matches)(char32_t) = nullptr;  ///< single characters of this kind
     bool prefix_space = false;            ///< a space before what does not begin with one
-    std::string metaspace;                ///< if any, instead of spaces, and before what does not begin with it …
-    bool metaspace_always = false;        ///< … always
-    bool metaspace_start = false;         ///< … at the start of the text
+    std::optional<Metaspace> metaspace;   ///< instead of spaces
     bool invert = false;
     Behaviour behaviour = Behaviour::kIsolated;
   };
   void read(const JsonValue& element);
   void read_split(const JsonValue& element);
   void read_metaspace(const JsonValue& element);
-  static std::string with_metaspace(const Step& step, std::string_view text, bool start);
   static std::vector<Part> parts(const Step& step, std::string_view text);
   static std::vector<Part> combine(const Step& step, std::vector<Part> parts);
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <exception>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "core/data/file.h"
 #include "core/data/tokenizer/forms.h"
@@ -43,7 +44,11 @@ std::string Tokenizer::decode(const std::vector<int32_t>& ids, bool continues) c
   text.reserve(ids.size());
   for (size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] < 0 || ids[i] >= size) check_id(ids[i], size, " at position " + std::to_string(i));
-    append_token(ids[i], text);
+    if (i == 0 && !continues) {
+      append_first_token(ids[i], text);
+    } else {
+      append_token(ids[i], text);
+    }
   }
   if (!continues) text.erase(0, std::min(leading_spaces(), std::min(text.find_first_not_of(' '), text.size())));
   return text;
@@ -63,7 +68,11 @@ std::optional<int32_t> Tokenizer::end_of_text() const {
 std::string StreamDecoder::push(int32_t id) {
   check_id(id, tokenizer_.vocabulary(), "");
   if (skip_special_ && tokenizer_.is_special(id)) return {};
-  tokenizer_.append_token(id, pending_);
+  if (std::exchange(first_, false)) {
+    tokenizer_.append_first_token(id, pending_);
+  } else {
+    tokenizer_.append_token(id, pending_);
+  }
   // Nothing has been said as long as these may be dropped.
   for (; leading_spaces_ > 0 && !pending_.empty(); --leading_spaces_) {
     if (pending_[0] != ' ') {
@@ -176,10 +185,11 @@ std::unique_ptr<Tokenizer> parse_tokenizer(std::string text, const std::string& 
   const std::string type = model.string_or("type", "BPE");
   if (type == "WordLevel") return read_character_tokenizer(document);
   if (type == "WordPiece") return read_wordpiece_tokenizer(document, std::move(text));
+  if (type == "Unigram") return read_unigram_tokenizer(document, std::move(text));
   if (type != "BPE") {
     throw model.require("type").error(
         "\"" + type.substr(0, 80) + "\" is not supported",
-        "tsugi reads BPE, byte-level or with byte_fallback, WordPiece, and WordLevel of single characters");
+        "tsugi reads BPE, byte-level or with byte_fallback, WordPiece, Unigram, and WordLevel of single characters");
   }
   if (auto bytes = read_byte_tokenizer(document)) return bytes;
   return read_bpe_tokenizer(document, std::move(text));

@@ -38,6 +38,8 @@ class Tokenizer {
   std::string decode(const std::vector<int32_t>& ids, bool continues = false) const;
   /// Appends the bytes of one token, which need not be whole characters; 0 ≤ id < vocabulary().
   virtual void append_token(int32_t id, std::string& text) const = 0;
+  /// The same for the token that a text begins with, which may lose spaces there (Metaspace).
+  virtual void append_first_token(int32_t id, std::string& text) const { append_token(id, text); }
   /// The token with this content (added tokens) or these bytes.
   virtual std::optional<int32_t> find_token(std::string_view content) const = 0;
   /// Ascending by id.
@@ -58,6 +60,7 @@ class StreamDecoder {
   explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special = false, bool continues = false)
       : tokenizer_(tokenizer),
         skip_special_(skip_special),
+        first_(!continues),
         leading_spaces_(continues ? 0 : tokenizer.leading_spaces()) {}
   /// What can be said after one more token: valid UTF-8. What can never become a character is U+FFFD, as
   /// Python's decode(errors="replace") has it. Ids out of range throw Error(kData).
@@ -68,6 +71,7 @@ class StreamDecoder {
  private:
   const Tokenizer& tokenizer_;
   bool skip_special_;
+  bool first_;             // nothing came before
   size_t leading_spaces_;  // that may still be dropped
   std::string pending_;    // the beginning of a character
 };
@@ -84,8 +88,8 @@ std::unique_ptr<Tokenizer> make_character_tokenizer(std::string_view text);
 /// The same from the code points themselves, in the order of their ids; none twice.
 std::unique_ptr<Tokenizer> make_character_tokenizer(std::vector<char32_t> code_points);
 /// Reads tokenizer.json: as written by to_json(), and BPE as Hugging Face writes it, byte-level (GPT-2, Llama 3, Qwen 2
-/// …) or of characters with byte_fallback (Llama 2 …), and WordPiece (BERT …). What it does not know is an Error(kData)
-/// that names the element.
+/// …) or of characters with byte_fallback (Llama 2 …), WordPiece (BERT …) and Unigram (T5 …). What it does not know is
+/// an Error(kData) that names the element.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& path);
 /// The same from the text; errors name `origin`.
 std::unique_ptr<Tokenizer> parse_tokenizer(std::string text, const std::string& origin);

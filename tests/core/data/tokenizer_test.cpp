@@ -141,7 +141,7 @@ TEST(Tokenizer, LoadingNamesTheElementItDoesNotKnow) {
   EXPECT_THAT(bytes([](Json& j) { j["pre_tokenizer"]["use_regex"] = 1; }), HasSubstr("pre_tokenizer.use_regex"));
   EXPECT_THAT(bytes([](Json& j) { j["decoder"] = nullptr; }), HasSubstr("field decoder"));
   EXPECT_THAT(bytes([](Json& j) { j.erase("post_processor"); }), HasSubstr("lacks \"post_processor\""));
-  EXPECT_THAT(bytes([](Json& j) { j["model"]["type"] = "Unigram"; }), HasSubstr("field model.type: \"Unigram\""));
+  EXPECT_THAT(bytes([](Json& j) { j["model"]["type"] = "Morphemes"; }), HasSubstr("field model.type: \"Morphemes\""));
   EXPECT_THAT(bytes([](Json& j) { j["model"]["merges"] = {"a b"}; }), HasSubstr("field model.merges"));
   EXPECT_THAT(bytes([](Json& j) { j["model"]["dropout"] = 0.1; }), HasSubstr("field model.dropout: is not"));
   EXPECT_THAT(bytes([](Json& j) { j["model"]["vocab"].erase("A"); }), HasSubstr("must be in [0, 254], not 255"));
