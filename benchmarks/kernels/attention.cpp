@@ -63,7 +63,7 @@ void make(Maker& maker, const Sizes& s, bool backward, cuda::AttentionKernel ker
   void* const scratch = maker.empty(std::max<int64_t>(scratch_floats, 1), DType::kF32);
   maker.work.reset = forward;
   maker.work.run = [=](cuda::Stream& stream) {
-    cuda::attention_backward(stream, shape, q, k, v, {}, out, log_sum_exp, d_out, scratch, dq, dk, dv);
+    cuda::attention_backward(stream, shape, q, k, v, {}, out, log_sum_exp, d_out, scratch, dq, dk, dv, kernel);
   };
   maker.result(dq.data, s.queries(), kType);
   maker.result(dk.data, s.keys(), kType);
@@ -102,8 +102,12 @@ void add_attention_cases(bool tiny, std::vector<Case>& cases) {
       forward("attention_forward_wgmma", cuda::AttentionKernel::kWgmma);
       forward("attention_forward_ping_pong", cuda::AttentionKernel::kPingPong);
     }
-    cases.push_back({"attention_backward", shape, 2.5 * s.flops(), 2.0 * (4 * q + 4 * k), true,
-                     [=](Maker& maker) { make(maker, s, true); }});
+    const auto backward = [&](const std::string& name, cuda::AttentionKernel kernel) {
+      cases.push_back({name, shape, 2.5 * s.flops(), 2.0 * (4 * q + 4 * k), true,
+                       [=](Maker& maker) { make(maker, s, true, kernel); }});
+    };
+    backward("attention_backward", cuda::AttentionKernel::kMma);
+    if (cuda::has_wgmma()) backward("attention_backward_wgmma", cuda::AttentionKernel::kWgmma);
   }
 }
 

@@ -1,3 +1,4 @@
+#include "ops/attention/attention_backward.cuh"
 #include "ops/attention/attention_mma.cuh"
 
 namespace tsugi::cuda {
@@ -5,33 +6,10 @@ namespace {
 
 constexpr int kKeys = 64;     // of a tile that a block owns, or visits in the pass for dq
 constexpr int kQueries = 64;  // of a tile that a block owns in the pass for dq
-constexpr float kInfinity = __builtin_huge_valf();
-
-struct Backward {
-  DeviceAttentionShape shape;
-  DeviceHeads q, k, v, dq, dk, dv;
-  DropoutKey dropout;
-  const bf16* out;
-  const bf16* d_out;
-  const float* log_sum_exp;
-  float* delta;       // [batch, heads, query_tokens]: Σ over the head of d_out·out
-  TileRange* ranges;  // [batch, tiles of queries]
-  int query_tiles;
-
-  TSUGI_DEVICE int64_t statistic(int batch, int head, int query) const {
-    return (static_cast<int64_t>(batch) * shape.heads + head) * shape.query_tokens + query;
-  }
-  /// d_out is contiguous, like out.
-  TSUGI_DEVICE const bf16* d_out_of(int batch, int query, int head) const {
-    const int64_t row = static_cast<int64_t>(batch) * shape.query_tokens + query;
-    return d_out + (row * shape.heads + head) * shape.head_dim;
-  }
-  TSUGI_DEVICE int64_t d_out_stride() const { return static_cast<int64_t>(shape.heads) * shape.head_dim; }
-};
 
 /// A warp per query and head.
 TSUGI_KERNEL(kAttentionThreads, 8)
-sum_products(Backward p) {
+sum_products(AttentionBackward p) {
   const int64_t rows = static_cast<int64_t>(p.shape.batch) * p.shape.query_tokens * p.shape.heads;
   const int64_t row = static_cast<int64_t>(dev::block_index().x) * (kAttentionThreads / 32) + dev::warp_index();
   if (row >= rows) return;
@@ -52,7 +30,7 @@ sum_products(Backward p) {
 
 /// A block per tile of `size` queries.
 TSUGI_KERNEL(kAttentionThreads, 8)
-find_ranges(Backward p, int size) {
+find_ranges(AttentionBackward p, int size) {
   const int tile = static_cast<int>(dev::block_index().x);
   const int batch = static_cast<int>(dev::block_index().y);
   const int query = tile * size + dev::thread_index();
@@ -60,30 +38,6 @@ find_ranges(Backward p, int size) {
   const KeyRange own = has_query ? keys_of(p.shape, batch, query) : KeyRange{0x7FFFFFFF, 0};
   const TileRange range = combine_ranges(own, has_query, dev::shared<RangeScratch>());
   if (dev::thread_index() == 0) dev::store(p.ranges + batch * p.query_tiles + tile, range);
-}
-
-/// The probability, and the derivative of the score before scaling; dropout acts between.
-struct Element {
-  float dropped;  ///< probability · factor
-  float d_score;
-};
-TSUGI_DEVICE Element derive(float score, bool visible, float scale_log2, float log2_sum, float d_dropped, float delta,
-                            float factor) {
-  const float probability = visible ? dev::exp2(dev::fma(score, scale_log2, -log2_sum)) : 0.0f;
-  return {probability * factor, probability * (d_dropped * factor - delta)};
-}
-
-/// What a pass must know of a query.
-struct QueryStatistics {
-  float log2_sum;  ///< log_sum_exp in base 2
-  float delta;
-  KeyRange keys;
-};
-TSUGI_DEVICE QueryStatistics statistics_of(const Backward& p, int batch, int head, int query) {
-  // Beyond the last query: exp2(score - inf) = 0.
-  if (query >= p.shape.query_tokens) return {kInfinity, 0.0f, {0x7FFFFFFF, 0}};
-  const int64_t at = p.statistic(batch, head, query);
-  return {dev::load(p.log_sum_exp + at) * dev::kLog2E, dev::load(p.delta + at), keys_of(p.shape, batch, query)};
 }
 
 template <int D, int Queries>
@@ -122,7 +76,7 @@ TSUGI_DEVICE void store_rows(const DeviceHeads& to, int batch, int head, int bas
 /// already the first operands of the products for dv and dk, and never leave the registers.
 template <int D, int Queries, bool Dropping>
 TSUGI_KERNEL(kAttentionThreads, D == 64 ? 2 : 1)
-differentiate_keys(Backward p) {
+differentiate_keys(AttentionBackward p) {
   auto& s = dev::shared<KeyShared<D, Queries>>();
   const DeviceAttentionShape& shape = p.shape;
   constexpr int kBlocks = Queries / 8;
@@ -231,7 +185,7 @@ struct QueryShared {
 /// A block owns 64 queries of a head, a warp 16 of them, and visits the tiles of keys that they see.
 template <int D, bool Dropping>
 TSUGI_KERNEL(kAttentionThreads, D == 64 ? 2 : 1)
-differentiate_queries(Backward p) {
+differentiate_queries(AttentionBackward p) {
   auto& s = dev::shared<QueryShared<D>>();
   const DeviceAttentionShape& shape = p.shape;
   constexpr int kBlocks = kKeys / 8;
@@ -305,14 +259,10 @@ differentiate_queries(Backward p) {
 constexpr int queries_per_visit(int head_dim) { return head_dim <= 64 ? 64 : 32; }
 
 template <int D>
-void launch_backward(Stream& stream, const Backward& p) {
+void differentiate_with_mma(Stream& stream, const AttentionBackward& p) {
   constexpr int kVisited = queries_per_visit(D);
   const DeviceAttentionShape& shape = p.shape;
   const auto batch = static_cast<unsigned>(shape.batch);
-  const int64_t rows = static_cast<int64_t>(shape.batch) * shape.query_tokens * shape.heads;
-  launch(stream, sum_products, {{static_cast<unsigned>((rows + 3) / 4), 1, 1}, kAttentionThreads, 0}, p);
-  launch(stream, find_ranges,
-         {{static_cast<unsigned>(p.query_tiles), batch, 1}, kAttentionThreads, sizeof(RangeScratch)}, p, kVisited);
   launch(stream, p.dropout.active() ? differentiate_keys<D, kVisited, true> : differentiate_keys<D, kVisited, false>,
          {{tiles_of(shape.key_tokens, kKeys), static_cast<unsigned>(shape.key_heads), batch},
           kAttentionThreads,
@@ -325,12 +275,9 @@ void launch_backward(Stream& stream, const Backward& p) {
          p);
 }
 
-int query_tiles_of(const DeviceAttentionShape& shape) {
-  return static_cast<int>(tiles_of(shape.query_tokens, queries_per_visit(shape.head_dim)));
-}
-
 size_t ranges_bytes(const DeviceAttentionShape& shape) {
-  return static_cast<size_t>(shape.batch) * static_cast<size_t>(query_tiles_of(shape)) * sizeof(TileRange);
+  return static_cast<size_t>(shape.batch) * tiles_of(shape.query_tokens, queries_per_visit(shape.head_dim)) *
+         sizeof(TileRange);
 }
 
 }  // namespace
@@ -343,9 +290,10 @@ size_t attention_scratch_bytes(const DeviceAttentionShape& shape) {
 void attention_backward(Stream& stream, const DeviceAttentionShape& shape, const DeviceHeads& q, const DeviceHeads& k,
                         const DeviceHeads& v, const DropoutKey& dropout, const bf16* out, const float* log_sum_exp,
                         const bf16* d_out, void* scratch, const DeviceHeads& dq, const DeviceHeads& dk,
-                        const DeviceHeads& dv) {
+                        const DeviceHeads& dv, AttentionKernel kernel) {
   check_attention(shape);
-  Backward p{};
+  check_attention(kernel, dropout);
+  AttentionBackward p{};
   p.shape = shape;
   p.q = q;
   p.k = k;
@@ -359,11 +307,22 @@ void attention_backward(Stream& stream, const DeviceAttentionShape& shape, const
   p.log_sum_exp = log_sum_exp;
   p.ranges = static_cast<TileRange*>(scratch);
   p.delta = reinterpret_cast<float*>(static_cast<std::byte*>(scratch) + ranges_bytes(shape));
-  p.query_tiles = query_tiles_of(shape);
-  if (shape.head_dim <= 64) {
-    launch_backward<64>(stream, p);
+  const bool wgmma = kernel != AttentionKernel::kMma;
+  const int visited = wgmma ? kHopperVisited : queries_per_visit(shape.head_dim);
+  p.query_tiles = static_cast<int>(tiles_of(shape.query_tokens, visited));
+  const int64_t rows = static_cast<int64_t>(shape.batch) * shape.query_tokens * shape.heads;
+  launch(stream, sum_products, {{static_cast<unsigned>((rows + 3) / 4), 1, 1}, kAttentionThreads, 0}, p);
+  launch(stream, find_ranges,
+         {{static_cast<unsigned>(p.query_tiles), static_cast<unsigned>(shape.batch), 1},
+          kAttentionThreads,
+          sizeof(RangeScratch)},
+         p, visited);
+  if (wgmma) {
+    differentiate_with_wgmma(stream, p);
+  } else if (shape.head_dim <= 64) {
+    differentiate_with_mma<64>(stream, p);
   } else {
-    launch_backward<128>(stream, p);
+    differentiate_with_mma<128>(stream, p);
   }
 }
 

@@ -36,7 +36,7 @@ struct DeviceAttentionShape {
   const int32_t* end_key = nullptr;
 };
 
-/// How the forward pass is computed. Each is deterministic; their results differ in rounding.
+/// How it is computed. Each is deterministic; their results differ in rounding.
 enum class AttentionKernel {
   kMma,       ///< mma.sync: sm_80 and later
   kWgmma,     ///< wgmma and TMA, a producer warp: sm_90a, no dropout
@@ -45,8 +45,8 @@ enum class AttentionKernel {
 
 /// Throws Error(kUsage) for what the kernels cannot do.
 void check_attention(const DeviceAttentionShape& shape);
-/// The same for what the device in use cannot do.
-void check_attention(AttentionKernel kernel);
+/// The same for what the device in use, or that kernel, cannot do.
+void check_attention(AttentionKernel kernel, const DropoutKey& dropout = {});
 
 /// out: contiguous [batch, query_tokens, heads·head_dim]; log_sum_exp f32 [batch, heads, query_tokens], +inf for a
 /// query that sees no key; may be null. Throws Error(kUsage) where `kernel` cannot do it or the device lacks it.
@@ -61,10 +61,10 @@ void attention_forward_hopper(Stream& stream, const DeviceAttentionShape& shape,
 /// Bytes of scratch that the backward pass needs.
 size_t attention_scratch_bytes(const DeviceAttentionShape& shape);
 
-/// Writes dq, dk and dv.
+/// Writes dq, dk and dv. kWgmma and kPingPong are the same here.
 void attention_backward(Stream& stream, const DeviceAttentionShape& shape, const DeviceHeads& q, const DeviceHeads& k,
                         const DeviceHeads& v, const DropoutKey& dropout, const bf16* out, const float* log_sum_exp,
                         const bf16* d_out, void* scratch, const DeviceHeads& dq, const DeviceHeads& dk,
-                        const DeviceHeads& dv);
+                        const DeviceHeads& dv, AttentionKernel kernel = AttentionKernel::kMma);
 
 }  // namespace tsugi::cuda

@@ -197,8 +197,13 @@ void check_attention(const DeviceAttentionShape& shape) {
   }
 }
 
-void check_attention(AttentionKernel kernel) {
-  if (kernel == AttentionKernel::kMma || has_wgmma()) return;
+void check_attention(AttentionKernel kernel, const DropoutKey& dropout) {
+  if (kernel == AttentionKernel::kMma) return;
+  if (dropout.active()) {
+    throw Error(ExitCode::kUsage, "CUDA: attention by wgmma with dropout is not built",
+                "set compute.attention: MMA, or model.dropout: 0");
+  }
+  if (has_wgmma()) return;
   throw Error(ExitCode::kUsage, "CUDA: attention by wgmma needs a device of compute capability 9.0",
               "set compute.attention: MMA");
 }
@@ -207,12 +212,8 @@ void attention_forward(Stream& stream, const DeviceAttentionShape& shape, const 
                        const DeviceHeads& v, const DropoutKey& dropout, bf16* out, float* log_sum_exp,
                        AttentionKernel kernel) {
   check_attention(shape);
+  check_attention(kernel, dropout);
   if (kernel != AttentionKernel::kMma) {
-    if (dropout.active()) {
-      throw Error(ExitCode::kUsage, "CUDA: attention by wgmma with dropout is not built",
-                  "set compute.attention: MMA, or model.dropout: 0");
-    }
-    check_attention(kernel);
     attention_forward_hopper(stream, shape, q, k, v, kernel == AttentionKernel::kPingPong, out, log_sum_exp);
     return;
   }

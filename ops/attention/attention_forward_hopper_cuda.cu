@@ -4,27 +4,21 @@
 // "FlashAttention-3" (2024), sections 3.1 (ping-pong) and 3.2 (within a warpgroup).
 #include <algorithm>
 
-#include "ops/attention/attention_ranges.cuh"
-#include "ops/base/error.h"
-#include "ops/cuda/hopper.cuh"
+#include "ops/attention/attention_hopper.cuh"
 
 namespace tsugi::cuda {
 namespace {
 
 constexpr int kHopperKeys = 128;  // of a tile
 constexpr int kHopperStages = 2;
-constexpr int kGroupQueries = 64;  // of a warpgroup: the rows of a wgmma
-constexpr int kGroupThreads = 128;
-constexpr int kPanel = 64;                            // elements in 128 bytes, the width of a swizzled row
 constexpr int64_t kSectionBytes = int64_t{32} << 20;  // of keys and values, so that they stay in the L2 cache
 
 /// Heads of 64 (D = 64) or up to 128 elements, what is missing read as zeros. Three warpgroups of 160 registers a
 /// thread, or two of 232; what is left of 64 Ki is the producer's.
 template <int D>
 struct HopperSizes {
-  static constexpr int kPanels = D / kPanel;
   static constexpr int kGroups = D == 64 ? 3 : 2;
-  static constexpr int kQueries = kGroups * kGroupQueries;
+  static constexpr int kQueries = kGroups * kGroupRows;
   static constexpr int kThreads = (kGroups + 1) * kGroupThreads;
   static constexpr int kConsumerRegisters = D == 64 ? 160 : 232;
   static constexpr int kProducerRegisters = D == 64 ? 32 : 40;
@@ -33,12 +27,12 @@ struct HopperSizes {
 template <int D>
 struct HopperShared {
   using Sizes = HopperSizes<D>;
-  dev::SharedArray<bf16, kGroupQueries * kPanel> q[Sizes::kGroups][Sizes::kPanels];
-  dev::SharedArray<bf16, kHopperKeys * kPanel> k[kHopperStages][Sizes::kPanels];
-  dev::SharedArray<bf16, kHopperKeys * kPanel> v[kHopperStages][Sizes::kPanels];
-  dev::SharedArray<bf16, kGroupQueries * kPanel> out[Sizes::kGroups][Sizes::kPanels];
-  dev::SharedArray<int, 2 * kGroupQueries> rows[Sizes::kGroups];  ///< the keys that they see: first, end
-  dev::SharedArray<int, 4> behind[Sizes::kGroups];                ///< for each warp: tiles that only others need
+  Panels<kGroupRows, D> q[Sizes::kGroups];
+  Panels<kHopperKeys, D> k[kHopperStages];
+  Panels<kHopperKeys, D> v[kHopperStages];
+  Panels<kGroupRows, D> out[Sizes::kGroups];
+  dev::SharedArray<int, 2 * kGroupRows> rows[Sizes::kGroups];  ///< the keys that they see: first, end
+  dev::SharedArray<int, 4> behind[Sizes::kGroups];             ///< for each warp: tiles that only others need
   dev::SharedArray<uint64_t, 1> q_full, q_empty;
   dev::SharedArray<uint64_t, kHopperStages> k_full, k_empty, v_full, v_empty;
 };
@@ -71,28 +65,6 @@ TSUGI_DEVICE int work_of(int places) {
   return static_cast<int>(dev::block_index().x) + places * static_cast<int>(dev::grid_size().x);
 }
 
-/// The range of queries [query0, query0 + count), by one warp.
-TSUGI_DEVICE TileRange range_of(const DeviceAttentionShape& shape, int batch, int query0, int count) {
-  TileRange range;
-  for (int i = dev::lane_index(); i < count && query0 + i < shape.query_tokens; i += 32) {
-    const KeyRange keys = keys_of(shape, batch, query0 + i);
-    range.add({keys.first, keys.end, keys.first, keys.end});
-  }
-  return warp_range(range);
-}
-
-/// The tiles of keys [begin, end) that `range` needs, of the tiles from 0.
-struct TileSpan {
-  int begin, end;
-};
-
-TSUGI_DEVICE TileSpan tiles_in(const TileRange& range) {
-  if (range.first >= range.end) return {0, 0};
-  return {range.first / kHopperKeys, (range.end + kHopperKeys - 1) / kHopperKeys};
-}
-
-TSUGI_DEVICE uint32_t parity_of(int round) { return static_cast<uint32_t>(round & 1); }
-
 /// Loads queries once per place, and tiles of keys and values through a ring.
 template <int D>
 TSUGI_DEVICE void produce(HopperShared<D>& s, const HopperForward& p, const dev::TensorMap& q, const dev::TensorMap& k,
@@ -102,24 +74,20 @@ TSUGI_DEVICE void produce(HopperShared<D>& s, const HopperForward& p, const dev:
   int tiles = 0;
   for (int places = 0; work_of(places) < works; ++places) {
     const Place place = place_of<D>(p, work_of(places));
-    const TileSpan span = tiles_in(range_of(p.shape, place.batch, place.query0, Sizes::kQueries));
+    const TileSpan span = tiles_in<kHopperKeys>(range_of(p.shape, place.batch, place.query0, Sizes::kQueries));
     if (dev::lane_index() != 0) continue;
     if (places > 0) dev::mbarrier_wait(s.q_empty.at(0), parity_of(places - 1));
     dev::mbarrier_arrive_expect(s.q_full.at(0), Sizes::kQueries * D * 2);
     for (int group = 0; group < Sizes::kGroups; ++group) {
-      for (int panel = 0; panel < Sizes::kPanels; ++panel) {
-        dev::tma_load(s.q[group][panel].at(0), q, s.q_full.at(0), panel * kPanel, place.query0 + group * kGroupQueries,
-                      place.head, place.batch);
-      }
+      load_panels<kGroupRows, D>(s.q[group], q, s.q_full.at(0), place.query0 + group * kGroupRows, place.head,
+                                 place.batch);
     }
     const int key_head = place.head / (p.shape.heads / p.shape.key_heads);
-    const auto load = [&](const dev::TensorMap& map, dev::SharedArray<bf16, kHopperKeys * kPanel>(&panels)[D / kPanel],
-                          uint64_t* full, uint64_t* empty, int tile) {
+    const auto load = [&](const dev::TensorMap& map, Panels<kHopperKeys, D>& to, uint64_t* full, uint64_t* empty,
+                          int tile) {
       if (tiles >= kHopperStages) dev::mbarrier_wait(empty, parity_of(tiles / kHopperStages - 1));
       dev::mbarrier_arrive_expect(full, kHopperKeys * D * 2);
-      for (int panel = 0; panel < Sizes::kPanels; ++panel) {
-        dev::tma_load(panels[panel].at(0), map, full, panel * kPanel, tile * kHopperKeys, key_head, place.batch);
-      }
+      load_panels<kHopperKeys, D>(to, map, full, tile * kHopperKeys, key_head, place.batch);
     };
     for (int tile = span.begin; tile < span.end; ++tile, ++tiles) {
       const int stage = tiles % kHopperStages;
@@ -148,10 +116,10 @@ class Consumer {
     if (Overlap && group == Sizes::kGroups - 1) give_turn();
     for (int places = 0; work_of(places) < works; ++places) {
       const Place place = place_of<D>(p, work_of(places));
-      const int query0 = place.query0 + group * kGroupQueries;
-      const TileSpan all = tiles_in(range_of(p.shape, place.batch, place.query0, Sizes::kQueries));
-      const TileRange own = range_of(p.shape, place.batch, query0, kGroupQueries);
-      TileSpan mine = tiles_in(own);
+      const int query0 = place.query0 + group * kGroupRows;
+      const TileSpan all = tiles_in<kHopperKeys>(range_of(p.shape, place.batch, place.query0, Sizes::kQueries));
+      const TileRange own = range_of(p.shape, place.batch, query0, kGroupRows);
+      TileSpan mine = tiles_in<kHopperKeys>(own);
       if (mine.begin >= mine.end) mine = {all.end, all.end};
       // In shared memory, since registers are short.
       if (lane < 16) {
@@ -223,33 +191,15 @@ class Consumer {
 
   /// Starts scores = q · kᵀ.
   TSUGI_DEVICE void multiply_keys(int tile) {
-    const int stage = tile % kHopperStages;
     dev::wgmma_fence();
-    TSUGI_UNROLL
-    for (int panel = 0; panel < Sizes::kPanels; ++panel) {
-      const uint64_t a = dev::matrix_descriptor(s.q[group][panel].at(0), 16, 1024);
-      const uint64_t b = dev::matrix_descriptor(s.k[stage][panel].at(0), 16, 1024);
-      TSUGI_UNROLL
-      for (int step = 0; step < kPanel / 16; ++step) {
-        const uint64_t further = static_cast<uint64_t>(step * 32 >> 4);
-        if (panel == 0 && step == 0) {
-          dev::wgmma<kHopperKeys, false, false>(scores_, a, b);
-        } else {
-          dev::wgmma<kHopperKeys, false>(scores_, a + further, b + further);
-        }
-      }
-    }
+    start_transposed<kHopperKeys, D>(scores_, s.q[group], s.k[tile % kHopperStages]);
     dev::wgmma_commit();
   }
 
   /// Starts out += weights · v.
   TSUGI_DEVICE void multiply_values(int tile) {
-    const uint64_t b = dev::matrix_descriptor(s.v[tile % kHopperStages][0].at(0), kHopperKeys * kPanel * 2, 1024);
     dev::wgmma_fence();
-    TSUGI_UNROLL
-    for (int step = 0; step < kHopperKeys / 16; ++step) {
-      dev::wgmma<D, true>(out_, weights_[step], b + static_cast<uint64_t>(step * 16 * 128 >> 4));
-    }
+    start_accumulating<kHopperKeys, D>(out_, weights_, s.v[tile % kHopperStages]);
     dev::wgmma_commit();
   }
 
@@ -303,12 +253,6 @@ class Consumer {
     for (int i = 0; i < D / 2; ++i) out_[i] *= shrink_[i / 2 % 2];
   }
 
-  /// The accumulators of a product, rounded, are the first operand of the next.
-  TSUGI_DEVICE void pack_weights() {
-    TSUGI_UNROLL
-    for (int i = 0; i < kHopperKeys / 4; ++i) weights_[i / 4][i % 4] = dev::pack(scores_[2 * i], scores_[2 * i + 1]);
-  }
-
   TSUGI_DEVICE void attend(const TileSpan& mine) {
     if constexpr (Overlap) {
       wait_full(s.k_full, tiles_);
@@ -318,7 +262,7 @@ class Consumer {
       dev::wgmma_wait<0>();
       release(s.k_empty, tiles_);
       soften(mine.begin * kHopperKeys);
-      pack_weights();  // there are no results yet that could shrink
+      pack_operand(weights_, scores_);  // there are no results yet that could shrink
       for (int tile = mine.begin + 1; tile < mine.end; ++tile) {
         const int previous = tiles_++;
         wait_full(s.k_full, tiles_);
@@ -333,7 +277,7 @@ class Consumer {
         dev::wgmma_wait<0>();
         release(s.v_empty, previous);
         shrink_results();
-        pack_weights();
+        pack_operand(weights_, scores_);
       }
       finish_values();
     } else {
@@ -344,7 +288,7 @@ class Consumer {
         release(s.k_empty, tiles_);
         soften(tile * kHopperKeys);
         shrink_results();
-        pack_weights();
+        pack_operand(weights_, scores_);
         finish_values();
       }
     }
@@ -361,7 +305,7 @@ class Consumer {
   /// Results leave through shared memory; what lies beyond the last query or the end of a head is not written.
   TSUGI_DEVICE void finish(int work, const dev::TensorMap& out_map) {
     const Place place = place_of<D>(p, work);
-    const int query0 = place.query0 + group * kGroupQueries;
+    const int query0 = place.query0 + group * kGroupRows;
     const bool leader = dev::thread_index() % kGroupThreads == 0;
     if (leader) dev::tma_store_wait<0>();  // those of the last place have been read
     dev::barrier_sync(kGroupBarrier + group, kGroupThreads);
@@ -372,12 +316,7 @@ class Consumer {
       sum += dev::shuffle_xor(sum, 2);
       const float inverse = sum > 0.0f ? 1.0f / sum : 0.0f;
       const int row = warp_row + lane / 4 + 8 * h;
-      TSUGI_UNROLL
-      for (int n = 0; n < D / 8; ++n) {
-        const dev::Vector<bf16, 2> pair{dev::to_bf16(out_[4 * n + 2 * h] * inverse),
-                                        dev::to_bf16(out_[4 * n + 2 * h + 1] * inverse)};
-        s.out[group][n / 8].store(row * kPanel + (n % 8 ^ (row & 7)) * 8 + lane % 4 * 2, pair);
-      }
+      stage_row<D>(s.out[group], row, h, out_, inverse);
       if (lane % 4 == 0 && p.log_sum_exp != nullptr && query0 + row < p.shape.query_tokens) {
         const float value = sum > 0.0f ? largest_[h] * p.shape.scale + dev::log(sum) : __builtin_huge_valf();
         const int64_t first = (static_cast<int64_t>(place.batch) * p.shape.heads + place.head) * p.shape.query_tokens;
@@ -387,10 +326,7 @@ class Consumer {
     dev::fence_proxy_async();
     dev::barrier_sync(kGroupBarrier + group, kGroupThreads);
     if (leader && query0 < p.shape.query_tokens) {
-      for (int panel = 0; panel < Sizes::kPanels; ++panel) {
-        if (panel * kPanel >= p.shape.head_dim) break;
-        dev::tma_store(out_map, s.out[group][panel].at(0), panel * kPanel, query0, place.head, place.batch);
-      }
+      store_panels<D>(out_map, s.out[group], p.shape.head_dim, query0, place.head, place.batch);
       dev::tma_store_commit();
     }
   }
@@ -424,14 +360,6 @@ attend_hopper(HopperForward p, TSUGI_GRID_CONSTANT dev::TensorMap q, TSUGI_GRID_
   }
 }
 
-dev::TensorMap map_of(const DeviceHeads& heads, const DeviceAttentionShape& shape, int head_count, int tokens,
-                      int box_tokens) {
-  return make_tensor_map({.base = heads.data,
-                          .extents = {shape.head_dim, tokens, head_count, shape.batch},
-                          .strides = {1, heads.token_stride, heads.head_stride, heads.batch_stride},
-                          .box = {kPanel, box_tokens, 1, 1}});
-}
-
 template <int D, bool Overlap>
 void launch_hopper(Stream& stream, HopperForward p, const DeviceHeads& q, const DeviceHeads& k, const DeviceHeads& v,
                    const DeviceHeads& out) {
@@ -446,10 +374,10 @@ void launch_hopper(Stream& stream, HopperForward p, const DeviceHeads& q, const 
   const LaunchSize size{{static_cast<unsigned>(std::min(p.query_tiles * heads, multiprocessors())), 1, 1},
                         Sizes::kThreads,
                         sizeof(HopperShared<D>)};
-  launch(stream, attend_hopper<D, Overlap>, size, p, map_of(q, shape, shape.heads, shape.query_tokens, kGroupQueries),
+  launch(stream, attend_hopper<D, Overlap>, size, p, map_of(q, shape, shape.heads, shape.query_tokens, kGroupRows),
          map_of(k, shape, shape.key_heads, shape.key_tokens, kHopperKeys),
          map_of(v, shape, shape.key_heads, shape.key_tokens, kHopperKeys),
-         map_of(out, shape, shape.heads, shape.query_tokens, kGroupQueries));
+         map_of(out, shape, shape.heads, shape.query_tokens, kGroupRows));
 }
 
 }  // namespace

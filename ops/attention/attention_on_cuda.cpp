@@ -55,7 +55,7 @@ void Operators::attention_backward(const Context& context, const AttentionShape&
   if (context.meta()) return;
   cuda::attention_backward(stream(), sizes, heads_of(q), heads_of(k), heads_of(v), dropout_key(dropout),
                            pointer<bf16>(out), pointer<float>(log_sum_exp), pointer<bf16>(d_out),
-                           pointer<void>(scratch), heads_of(dq), heads_of(dk), heads_of(dv));
+                           pointer<void>(scratch), heads_of(dq), heads_of(dk), heads_of(dv), attention_);
 }
 
 }  // namespace tsugi::cuda

@@ -106,6 +106,14 @@ class CudaTrainer : public testing::OnCuda {};
 
 TEST_F(CudaTrainer, Gpt2EqualsTheCpuWithinTheBoundOfBf16) { expect_equal_to_the_cpu(device(), kGpt2); }
 
+TEST_F(CudaTrainer, WithAttentionByWgmma) {
+  if (!cuda::has_wgmma()) GTEST_SKIP() << "this device has no wgmma";
+  for (const auto kernel : {cuda::AttentionKernel::kWgmma, cuda::AttentionKernel::kPingPong}) {
+    const std::unique_ptr<DeviceOperators> operators = cuda::make_operators(0, kernel);
+    expect_equal_to_the_cpu(operators.get(), "model { layers: 2 heads: 2 width: 16 context: 12 vocabulary: 37 } ");
+  }
+}
+
 TEST_F(CudaTrainer, EncodersWithDropoutAndDocumentsApart) {
   const std::string size =
       " layers: 2 heads: 2 width: 16 context: 12 vocabulary: 37 dropout: 0.1 init_deviation: 0.1 } "

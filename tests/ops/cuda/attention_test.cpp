@@ -104,7 +104,7 @@ Results run_kernels(Example& e, int64_t window, AttentionKernel kernel = Attenti
   if (!backward) return {out.read(stream), {}, {}, {}, log_sum_exp.read(stream)};
   cuda::attention_backward(stream, shape, queries(q), keys(k), keys(v), dropout, static_cast<bf16*>(out.data()),
                            log_sum_exp.floats(), static_cast<bf16*>(d_out.data()), scratch.data(), queries(dq),
-                           keys(dk), keys(dv));
+                           keys(dk), keys(dv), kernel);
   return {out.read(stream), dq.read(stream), dk.read(stream), dv.read(stream), log_sum_exp.read(stream)};
 }
 
@@ -358,10 +358,13 @@ TEST_P(CudaHopperAttention, EqualsTheReference) {
     EXPECT_THROW(run_kernels(e, e.o.window, kernel), Error);
     return;
   }
-  const Results actual = run_kernels(e, e.o.window, kernel, false);
-  std::vector<double> exact(e.q.size());
-  reference::attention_forward(e.shape, e.q, e.k, e.v, {}, exact);
-  expect_within_twice(actual.out, plain_results(e).out, exact, kType);
+  const Results actual = run_kernels(e, e.o.window, kernel);
+  const Results exact = exact_results(e);
+  const Results plain = plain_results(e);
+  expect_within_twice(actual.out, plain.out, exact.out, kType);
+  expect_within_twice(actual.dq, plain.dq, exact.dq, kType);
+  expect_within_twice(actual.dk, plain.dk, exact.dk, kType);
+  expect_within_twice(actual.dv, plain.dv, exact.dv, kType);
   expect_log_sums(actual, run_kernels(e, e.o.window, AttentionKernel::kMma, false));
 }
 
@@ -372,11 +375,14 @@ TEST(CudaAttentionBits, OfWgmmaDoNotDependOnTheOrderOfExecution) {
     for_seeds([&] {
       Example e(
           {.name = "", .batch = 1, .query_tokens = 400, .key_tokens = 400, .heads = 2, .key_heads = 1, .head_dim = 64});
-      all.push_back(run_kernels(e, 0, kernel, false));
+      all.push_back(run_kernels(e, 0, kernel));
     });
     for (const Results& r : all) {
       EXPECT_EQ(r.out, all[0].out);
       EXPECT_EQ(r.log_sum_exp, all[0].log_sum_exp);
+      EXPECT_EQ(r.dq, all[0].dq);
+      EXPECT_EQ(r.dk, all[0].dk);
+      EXPECT_EQ(r.dv, all[0].dv);
     }
   }
 }

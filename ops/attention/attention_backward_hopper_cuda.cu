@@ -1,0 +1,358 @@
+// Backward attention with wgmma and TMA (sm_90a). As with mma.sync there are two kernels, one that owns keys and one
+// that owns queries, so that every sum has one order and no atomics are needed. A producer warp loads; two warpgroups
+// of 64 rows each multiply. Scores of keys are formed transposed, so that probabilities and their derivatives are first
+// operands from registers in all products (Shah et al., "FlashAttention-3" 2024, section 3, calls that layout RS).
+#include "ops/attention/attention_backward.cuh"
+#include "ops/attention/attention_hopper.cuh"
+
+namespace tsugi::cuda {
+namespace {
+
+constexpr int kBackwardGroups = 2;
+constexpr int kBackwardRows = kBackwardGroups * kGroupRows;  // that a block owns
+constexpr int kBackwardThreads = (kBackwardGroups + 1) * kGroupThreads;
+constexpr int kBackwardStages = 2;
+constexpr int kBackwardWarps = kBackwardGroups * 4;  // that multiply
+constexpr int kConsumerRegisters = 232;
+constexpr int kProducerRegisters = 40;
+
+using RingBarriers = dev::SharedArray<uint64_t, kBackwardStages>;
+
+/// To be called by one thread, before the block is synchronised. `arrivals`: of the producer, for a full stage.
+TSUGI_DEVICE void make_ring(dev::SharedArray<uint64_t, 1>& owned, RingBarriers& full, RingBarriers& empty,
+                            int arrivals) {
+  dev::mbarrier_init(owned.at(0), 1);
+  for (int stage = 0; stage < kBackwardStages; ++stage) {
+    dev::mbarrier_init(full.at(stage), arrivals);
+    dev::mbarrier_init(empty.at(stage), kBackwardWarps);
+  }
+  dev::fence_mbarrier_init();
+}
+TSUGI_DEVICE void wait_until_empty(RingBarriers& empty, int visit) {
+  if (visit < kBackwardStages) return;
+  dev::mbarrier_wait(empty.at(visit % kBackwardStages), parity_of(visit / kBackwardStages - 1));
+}
+TSUGI_DEVICE void wait_until_full(RingBarriers& full, int visit) {
+  dev::mbarrier_wait(full.at(visit % kBackwardStages), parity_of(visit / kBackwardStages));
+}
+/// By a warp that has read a stage.
+TSUGI_DEVICE void release_stage(RingBarriers& empty, int visit) {
+  dev::sync_warp();
+  if (dev::lane_index() == 0) dev::mbarrier_arrive(empty.at(visit % kBackwardStages));
+}
+
+/// What a warpgroup owns leaves through its tile in shared memory, which none of its products reads any longer.
+template <int D>
+TSUGI_DEVICE void store_owned(const dev::TensorMap& map, Panels<kGroupRows, D>& tile, const float (&sums)[D / 2],
+                              float scale, int head_dim, int token, int tokens, int head, int batch) {
+  const int group = dev::warp_index() / 4;
+  const int row = dev::warp_index() % 4 * 16 + dev::lane_index() / 4;
+  dev::barrier_sync(group, kGroupThreads);
+  TSUGI_UNROLL
+  for (int h = 0; h < 2; ++h) stage_row<D>(tile, row + 8 * h, h, sums, scale);
+  dev::fence_proxy_async();
+  dev::barrier_sync(group, kGroupThreads);
+  if (dev::thread_index() % kGroupThreads == 0 && token < tokens) {
+    store_panels<D>(map, tile, head_dim, token, head, batch);
+    dev::tma_store_commit();
+    dev::tma_store_wait<0>();
+  }
+}
+
+template <int D>
+struct HopperQueryShared {
+  static constexpr int kKeys = D == 64 ? 128 : 64;  // of a tile: what registers hold
+  Panels<kGroupRows, D> q[kBackwardGroups];
+  Panels<kGroupRows, D> d_out[kBackwardGroups];
+  Panels<kKeys, D> k[kBackwardStages];
+  Panels<kKeys, D> v[kBackwardStages];
+  dev::SharedArray<uint64_t, 1> owned;
+  RingBarriers full, empty;
+};
+
+/// A block owns 128 queries of a head and visits the tiles of keys that they see.
+template <int D>
+TSUGI_KERNEL(kBackwardThreads, 1)
+differentiate_queries_hopper(AttentionBackward p, TSUGI_GRID_CONSTANT dev::TensorMap q,
+                             TSUGI_GRID_CONSTANT dev::TensorMap d_out, TSUGI_GRID_CONSTANT dev::TensorMap k,
+                             TSUGI_GRID_CONSTANT dev::TensorMap v, TSUGI_GRID_CONSTANT dev::TensorMap dq) {
+  auto& s = dev::shared<HopperQueryShared<D>>();
+  const DeviceAttentionShape& shape = p.shape;
+  constexpr int kKeys = HopperQueryShared<D>::kKeys;
+  const int head = static_cast<int>(dev::block_index().x);
+  const int query0 = static_cast<int>(dev::grid_size().y - 1 - dev::block_index().y) * kBackwardRows;
+  const int batch = static_cast<int>(dev::block_index().z);
+  if (dev::thread_index() == 0) make_ring(s.owned, s.full, s.empty, 1);
+  dev::sync_threads();
+  const TileSpan span = tiles_in<kKeys>(range_of(shape, batch, query0, kBackwardRows));
+
+  if (dev::warp_index() < 4) {
+    dev::release_registers<kProducerRegisters>();
+    if (dev::thread_index() != 0) return;
+    dev::mbarrier_arrive_expect(s.owned.at(0), 2 * kBackwardRows * D * 2);
+    for (int group = 0; group < kBackwardGroups; ++group) {
+      load_panels<kGroupRows, D>(s.q[group], q, s.owned.at(0), query0 + group * kGroupRows, head, batch);
+      load_panels<kGroupRows, D>(s.d_out[group], d_out, s.owned.at(0), query0 + group * kGroupRows, head, batch);
+    }
+    const int key_head = head / (shape.heads / shape.key_heads);
+    for (int visit = 0; span.begin + visit < span.end; ++visit) {
+      const int stage = visit % kBackwardStages;
+      const int key0 = (span.begin + visit) * kKeys;
+      wait_until_empty(s.empty, visit);
+      dev::mbarrier_arrive_expect(s.full.at(stage), 2 * kKeys * D * 2);
+      load_panels<kKeys, D>(s.k[stage], k, s.full.at(stage), key0, key_head, batch);
+      load_panels<kKeys, D>(s.v[stage], v, s.full.at(stage), key0, key_head, batch);
+    }
+    return;
+  }
+
+  dev::claim_registers<kConsumerRegisters>();
+  const int group = dev::warp_index() / 4 - 1;
+  const int first_query = query0 + group * kGroupRows;
+  const int lane = dev::lane_index();
+  const float scale_log2 = shape.scale * dev::kLog2E;
+  const TileRange own = range_of(shape, batch, first_query, kGroupRows);
+  QueryStatistics rows[2];
+  TSUGI_UNROLL
+  for (int h = 0; h < 2; ++h)
+    rows[h] = statistics_of(p, batch, head, first_query + dev::warp_index() % 4 * 16 + lane / 4 + 8 * h);
+  float sums[D / 2];
+  TSUGI_UNROLL
+  for (int i = 0; i < D / 2; ++i) sums[i] = 0.0f;
+  dev::mbarrier_wait(s.owned.at(0), 0);
+  for (int visit = 0; span.begin + visit < span.end; ++visit) {
+    const int stage = visit % kBackwardStages;
+    const int key0 = (span.begin + visit) * kKeys;
+    wait_until_full(s.full, visit);
+    if (own.overlaps(key0, key0 + kKeys)) {
+      float scores[kKeys / 2], d_scores[kKeys / 2];
+      dev::wgmma_fence();
+      start_transposed<kKeys, D>(scores, s.q[group], s.k[stage]);
+      dev::wgmma_commit();
+      start_transposed<kKeys, D>(d_scores, s.d_out[group], s.v[stage]);
+      dev::wgmma_commit();
+      dev::wgmma_wait<1>();
+      const bool masked = !own.whole(key0, key0 + kKeys);
+      TSUGI_UNROLL
+      for (int h = 0; h < 2; ++h) {
+        // Relative to the first key of this lane.
+        const int begin = rows[h].keys.first - key0 - lane % 4 * 2;
+        const int end = rows[h].keys.end - key0 - lane % 4 * 2;
+        TSUGI_UNROLL
+        for (int i = 0; i < kKeys / 4; ++i) {
+          const int at = i / 2 * 4 + 2 * h + i % 2;
+          const int key = at / 4 * 8 + at % 2;
+          const float probability = dev::exp2(dev::fma(scores[at], scale_log2, -rows[h].log2_sum));
+          scores[at] = masked && (key < begin || key >= end) ? 0.0f : probability;
+        }
+      }
+      dev::wgmma_wait<0>();
+      TSUGI_UNROLL
+      for (int i = 0; i < kKeys / 2; ++i) scores[i] *= d_scores[i] - rows[i / 2 % 2].delta;
+      uint32_t operand[kKeys / 16][4];
+      pack_operand(operand, scores);
+      dev::wgmma_fence();
+      start_accumulating<kKeys, D>(sums, operand, s.k[stage]);
+      dev::wgmma_commit();
+      dev::wgmma_wait<0>();
+    }
+    release_stage(s.empty, visit);
+  }
+  store_owned<D>(dq, s.q[group], sums, shape.scale, shape.head_dim, first_query, shape.query_tokens, head, batch);
+}
+
+template <int D>
+struct HopperKeyShared {
+  Panels<kGroupRows, D> k[kBackwardGroups];
+  Panels<kGroupRows, D> v[kBackwardGroups];
+  Panels<kHopperVisited, D> q[kBackwardStages];
+  Panels<kHopperVisited, D> d_out[kBackwardStages];
+  dev::SharedArray<float, kHopperVisited> log2_sums[kBackwardStages];
+  dev::SharedArray<float, kHopperVisited> deltas[kBackwardStages];
+  dev::SharedArray<int, kHopperVisited> first_keys[kBackwardStages];
+  dev::SharedArray<int, kHopperVisited> end_keys[kBackwardStages];
+  dev::SharedArray<uint64_t, 1> owned;
+  RingBarriers full, empty;
+};
+
+/// Visits are numbered through the query heads of a key head and their tiles; those that see none of 128 keys are left
+/// out.
+struct Visits {
+  const AttentionBackward& p;
+  int batch, key_head, key0;
+
+  TSUGI_DEVICE int count() const { return p.shape.heads / p.shape.key_heads * p.query_tiles; }
+  TSUGI_DEVICE TileRange range(int visit) const {
+    return dev::load(p.ranges + batch * p.query_tiles + visit % p.query_tiles);
+  }
+  TSUGI_DEVICE int next(int visit) const {
+    while (visit < count() && !range(visit).overlaps(key0, key0 + kBackwardRows)) ++visit;
+    return visit;
+  }
+  TSUGI_DEVICE int head(int visit) const {
+    return key_head * (p.shape.heads / p.shape.key_heads) + visit / p.query_tiles;
+  }
+  TSUGI_DEVICE int query0(int visit) const { return visit % p.query_tiles * kHopperVisited; }
+};
+
+/// By the producer warp.
+template <int D>
+TSUGI_DEVICE void produce_queries(HopperKeyShared<D>& s, const Visits& visits, const dev::TensorMap& q,
+                                  const dev::TensorMap& d_out) {
+  int round = 0;
+  for (int visit = visits.next(0); visit < visits.count(); visit = visits.next(visit + 1), ++round) {
+    const int stage = round % kBackwardStages;
+    const int head = visits.head(visit);
+    wait_until_empty(s.empty, round);
+    TSUGI_UNROLL
+    for (int half = 0; half < kHopperVisited; half += 32) {
+      const int row = half + dev::lane_index();
+      const QueryStatistics x = statistics_of(visits.p, visits.batch, head, visits.query0(visit) + row);
+      s.log2_sums[stage][row] = x.log2_sum;
+      s.deltas[stage][row] = x.delta;
+      s.first_keys[stage][row] = x.keys.first;
+      s.end_keys[stage][row] = x.keys.end;
+    }
+    if (dev::lane_index() == 0) {
+      dev::mbarrier_arrive_expect(s.full.at(stage), 2 * kHopperVisited * D * 2);
+      load_panels<kHopperVisited, D>(s.q[stage], q, s.full.at(stage), visits.query0(visit), head, visits.batch);
+      load_panels<kHopperVisited, D>(s.d_out[stage], d_out, s.full.at(stage), visits.query0(visit), head, visits.batch);
+    } else {
+      dev::mbarrier_arrive(s.full.at(stage));
+    }
+  }
+}
+
+/// A block owns 128 keys of a key head and visits the tiles of queries of every query head that reads it, in order.
+template <int D>
+TSUGI_KERNEL(kBackwardThreads, 1)
+differentiate_keys_hopper(AttentionBackward p, TSUGI_GRID_CONSTANT dev::TensorMap q,
+                          TSUGI_GRID_CONSTANT dev::TensorMap d_out, TSUGI_GRID_CONSTANT dev::TensorMap k,
+                          TSUGI_GRID_CONSTANT dev::TensorMap v, TSUGI_GRID_CONSTANT dev::TensorMap dk,
+                          TSUGI_GRID_CONSTANT dev::TensorMap dv) {
+  auto& s = dev::shared<HopperKeyShared<D>>();
+  const DeviceAttentionShape& shape = p.shape;
+  // Causal keys at the beginning are seen by the most queries: they go first.
+  const Visits visits{p, static_cast<int>(dev::block_index().z), static_cast<int>(dev::block_index().x),
+                      static_cast<int>(dev::block_index().y) * kBackwardRows};
+  if (dev::thread_index() == 0) make_ring(s.owned, s.full, s.empty, 32);
+  dev::sync_threads();
+
+  if (dev::warp_index() < 4) {
+    dev::release_registers<kProducerRegisters>();
+    if (dev::warp_index() != 0) return;
+    if (dev::lane_index() == 0) {
+      dev::mbarrier_arrive_expect(s.owned.at(0), 2 * kBackwardRows * D * 2);
+      for (int group = 0; group < kBackwardGroups; ++group) {
+        const int key = visits.key0 + group * kGroupRows;
+        load_panels<kGroupRows, D>(s.k[group], k, s.owned.at(0), key, visits.key_head, visits.batch);
+        load_panels<kGroupRows, D>(s.v[group], v, s.owned.at(0), key, visits.key_head, visits.batch);
+      }
+    }
+    produce_queries<D>(s, visits, q, d_out);
+    return;
+  }
+
+  dev::claim_registers<kConsumerRegisters>();
+  const int group = dev::warp_index() / 4 - 1;
+  const int key0 = visits.key0 + group * kGroupRows;
+  const int lane = dev::lane_index();
+  const int key = key0 + dev::warp_index() % 4 * 16 + lane / 4;  // and the eighth after it
+  const float scale_log2 = shape.scale * dev::kLog2E;
+  float key_sums[D / 2], value_sums[D / 2];
+  TSUGI_UNROLL
+  for (int i = 0; i < D / 2; ++i) key_sums[i] = value_sums[i] = 0.0f;
+  dev::mbarrier_wait(s.owned.at(0), 0);
+  int round = 0;
+  for (int visit = visits.next(0); visit < visits.count(); visit = visits.next(visit + 1), ++round) {
+    const int stage = round % kBackwardStages;
+    const TileRange range = visits.range(visit);
+    wait_until_full(s.full, round);
+    if (range.overlaps(key0, key0 + kGroupRows)) {
+      float scores[kHopperVisited / 2], d_scores[kHopperVisited / 2];
+      dev::wgmma_fence();
+      start_transposed<kHopperVisited, D>(scores, s.k[group], s.q[stage]);
+      dev::wgmma_commit();
+      start_transposed<kHopperVisited, D>(d_scores, s.v[group], s.d_out[stage]);
+      dev::wgmma_commit();
+      dev::wgmma_wait<1>();
+      const bool masked = !range.whole(key0, key0 + kGroupRows);
+      TSUGI_UNROLL
+      for (int n = 0; n < kHopperVisited / 8; ++n) {
+        const int column = n * 8 + lane % 4 * 2;
+        const dev::Vector<float, 2> log2_sums = s.log2_sums[stage].template load<2>(column);
+        TSUGI_UNROLL
+        for (int i = 0; i < 4; ++i) {
+          scores[4 * n + i] = dev::exp2(dev::fma(scores[4 * n + i], scale_log2, -log2_sums[i % 2]));
+        }
+        if (!masked) continue;
+        const dev::Vector<int, 2> first = s.first_keys[stage].template load<2>(column);
+        const dev::Vector<int, 2> end = s.end_keys[stage].template load<2>(column);
+        TSUGI_UNROLL
+        for (int i = 0; i < 4; ++i) {
+          const int own = key + 8 * (i / 2);
+          if (own < first[i % 2] || own >= end[i % 2]) scores[4 * n + i] = 0.0f;
+        }
+      }
+      dev::wgmma_wait<0>();
+      uint32_t operand[kHopperVisited / 16][4], d_operand[kHopperVisited / 16][4];
+      pack_operand(operand, scores);
+      TSUGI_UNROLL
+      for (int n = 0; n < kHopperVisited / 8; ++n) {
+        const dev::Vector<float, 2> deltas = s.deltas[stage].template load<2>(n * 8 + lane % 4 * 2);
+        TSUGI_UNROLL
+        for (int i = 0; i < 4; ++i) scores[4 * n + i] *= d_scores[4 * n + i] - deltas[i % 2];
+      }
+      pack_operand(d_operand, scores);
+      dev::wgmma_fence();
+      start_accumulating<kHopperVisited, D>(value_sums, operand, s.d_out[stage]);
+      start_accumulating<kHopperVisited, D>(key_sums, d_operand, s.q[stage]);
+      dev::wgmma_commit();
+      dev::wgmma_wait<0>();
+    }
+    release_stage(s.empty, round);
+  }
+  store_owned<D>(dk, s.k[group], key_sums, shape.scale, shape.head_dim, key0, shape.key_tokens, visits.key_head,
+                 visits.batch);
+  store_owned<D>(dv, s.v[group], value_sums, 1.0f, shape.head_dim, key0, shape.key_tokens, visits.key_head,
+                 visits.batch);
+}
+
+template <int D>
+void launch_backward_hopper(Stream& stream, const AttentionBackward& p) {
+  const DeviceAttentionShape& shape = p.shape;
+  const auto batch = static_cast<unsigned>(shape.batch);
+  const int64_t row = int64_t{shape.heads} * shape.head_dim;
+  const DeviceHeads d_out{const_cast<bf16*>(p.d_out), shape.query_tokens * row, row, shape.head_dim};
+  const auto queries = [&](const DeviceHeads& heads) {
+    return map_of(heads, shape, shape.heads, shape.query_tokens, kGroupRows);
+  };
+  const auto keys = [&](const DeviceHeads& heads, int box) {
+    return map_of(heads, shape, shape.key_heads, shape.key_tokens, box);
+  };
+  static_assert(kHopperVisited == kGroupRows);
+  constexpr int kTile = HopperQueryShared<D>::kKeys;
+  launch(stream, differentiate_keys_hopper<D>,
+         {{static_cast<unsigned>(shape.key_heads), tiles_of(shape.key_tokens, kBackwardRows), batch},
+          kBackwardThreads,
+          sizeof(HopperKeyShared<D>)},
+         p, queries(p.q), queries(d_out), keys(p.k, kGroupRows), keys(p.v, kGroupRows), keys(p.dk, kGroupRows),
+         keys(p.dv, kGroupRows));
+  launch(stream, differentiate_queries_hopper<D>,
+         {{static_cast<unsigned>(shape.heads), tiles_of(shape.query_tokens, kBackwardRows), batch},
+          kBackwardThreads,
+          sizeof(HopperQueryShared<D>)},
+         p, queries(p.q), queries(d_out), keys(p.k, kTile), keys(p.v, kTile), queries(p.dq));
+}
+
+}  // namespace
+
+void differentiate_with_wgmma(Stream& stream, const AttentionBackward& p) {
+  if (p.shape.head_dim <= 64) {
+    launch_backward_hopper<64>(stream, p);
+  } else {
+    launch_backward_hopper<128>(stream, p);
+  }
+}
+
+}  // namespace tsugi::cuda
