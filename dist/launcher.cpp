@@ -31,4 +31,11 @@ Launch detect_launch(const std::function<const char*(const char*)>& variable) {
   return {pmi, number("PMI_SIZE"), false};
 }
 
+int expected_rank(const std::function<const char*(const char*)>& variable) {
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
+    if (const char* text = variable(name); text != nullptr) return std::atoi(text);
+  }
+  return 0;
+}
+
 }  // namespace tsugi

@@ -16,4 +16,7 @@ struct Launch {
 /// Throws Error(kUsage) where srun started several tasks without the PMIx that would make ranks of them.
 Launch detect_launch(const std::function<const char*(const char*)>& variable);
 
+/// Which rank the launcher says this process will be, before MPI knows; 0 where nobody says.
+int expected_rank(const std::function<const char*(const char*)>& variable);
+
 }  // namespace tsugi

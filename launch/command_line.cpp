@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "core/config/nearest.h"
+#include "dist/launcher.h"
 #include "launch/run_world.h"
 #include "ops/base/error.h"
 
@@ -232,9 +233,11 @@ int CommandLine::run(std::vector<std::string> arguments) {
   try {
     app_->parse(std::move(arguments));
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app_->exit(error);  // --help, --version
+    // All ranks have the same command line: one says what is wrong with it, or what was asked for.
+    const bool speaks = expected_rank([](const char* name) -> const char* { return std::getenv(name); }) == 0;
+    if (error.get_exit_code() == 0) return speaks ? app_->exit(error) : 0;  // --help, --version
     const Error usage = usage_error(*app_, error);
-    print_error(usage);
+    if (speaks) print_error(usage);
     return static_cast<int>(usage.code());
   }
   return exit_code_;

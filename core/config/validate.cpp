@@ -35,14 +35,13 @@ void check_batch(const RunConfig& config, std::vector<std::string>& complaints) 
 }
 
 void check_adapter(const AdapterConfig& adapter, std::vector<std::string>& complaints) {
-  if (adapter.bottleneck() == 0) {
-    if (adapter.placement() != AdapterConfig::FEED_FORWARD) {
-      complaints.push_back("adapter.placement has a meaning with adapter.bottleneck only");
-    }
-    return;
+  if (adapter.bottleneck() == 0 && adapter.placement() != AdapterConfig::FEED_FORWARD) {
+    complaints.push_back("adapter.placement has a meaning with adapter.bottleneck only");
   }
-  if (adapter.rank() > 0) complaints.push_back("adapter.rank and adapter.bottleneck exclude each other");
-  if (!adapter.targets().empty() || adapter.alpha() > 0.0f) {
+  if (adapter.rank() > 0 && adapter.bottleneck() > 0) {
+    complaints.push_back("adapter.rank and adapter.bottleneck exclude each other");
+  }
+  if (adapter.rank() == 0 && (!adapter.targets().empty() || adapter.alpha() > 0.0f)) {
     complaints.push_back("adapter.targets and adapter.alpha have a meaning with adapter.rank only");
   }
 }

@@ -337,6 +337,24 @@ TEST(ValidateRun, RulesBetweenFields) {
             "steps (1000000000000) of this batch are more tokens than can be counted (2^61): lower steps");
 }
 
+TEST(ValidateRun, Adapters) {
+  const std::string of_rank = "adapter.targets and adapter.alpha have a meaning with adapter.rank only";
+  EXPECT_EQ(rules({"adapter.alpha=16"}), of_rank);
+  EXPECT_EQ(rules({"adapter.alpha=16", "adapter.bottleneck=8"}), of_rank);
+  EXPECT_EQ(rules({"adapter.targets=q_proj"}), of_rank);
+  EXPECT_EQ(rules({"adapter.alpha=16", "adapter.rank=8"}), "accepted");
+  EXPECT_EQ(rules({"adapter.placement=BOTH"}), "adapter.placement has a meaning with adapter.bottleneck only");
+  EXPECT_EQ(rules({"adapter.placement=BOTH", "adapter.bottleneck=8"}), "accepted");
+  EXPECT_EQ(rules({"adapter.rank=8", "adapter.bottleneck=8"}),
+            "adapter.rank and adapter.bottleneck exclude each other");
+}
+
+TEST(ValidateRun, KernelsOfAttention) {
+  EXPECT_EQ(rules({"compute.attention=WGMMA"}), "accepted");
+  EXPECT_EQ(rules({"compute.attention=WGMMA", "model.dropout=0.1"}),
+            "compute.attention: WGMMA is not built with dropout: set model.dropout: 0, or compute.attention: MMA");
+}
+
 TEST(Nearest, EditDistance) {
   EXPECT_EQ(edit_distance("", ""), 0);
   EXPECT_EQ(edit_distance("", "abc"), 3);

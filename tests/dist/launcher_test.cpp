@@ -33,6 +33,18 @@ TEST(Launcher, Mpirun) {
   EXPECT_TRUE(launch.undo_binding);
 }
 
+TEST(Launcher, TheRankIsKnownBeforeMpi) {
+  const auto rank_in = [](const std::map<std::string, const char*>& environment) {
+    return expected_rank([&](const char* name) -> const char* {
+      const auto found = environment.find(name);
+      return found == environment.end() ? nullptr : found->second;
+    });
+  };
+  EXPECT_EQ(rank_in({}), 0);
+  EXPECT_EQ(rank_in({{"OMPI_COMM_WORLD_RANK", "3"}, {"SLURM_PROCID", "1"}}), 3);
+  EXPECT_EQ(rank_in({{"PMIX_RANK", "2"}}), 2);
+}
+
 TEST(Launcher, ExplicitBindingOfMpirunIsKept) {
   const char* policy = "OMPI_MCA_hwloc_base_binding_policy";
   EXPECT_FALSE(launch_in({{"OMPI_COMM_WORLD_SIZE", "4"}, {policy, "socket"}}).undo_binding);

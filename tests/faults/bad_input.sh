@@ -28,6 +28,8 @@ for ranks in 2 5; do
   [ "$(grep -c 'every rank needs at least one micro-batch' "$WORK/said")" = 1 ] || { cat "$WORK/said" >&2; fail "not said once"; }
   ! grep -q MPI_ABORT "$WORK/said" || fail "$ranks ranks were ended instead of leaving"
 done
+RANKS=2 expect_code 2 pretrain --no-such-flag
+[ "$(grep -c 'no-such-flag' "$WORK/said")" = 1 ] || { cat "$WORK/said" >&2; fail "a mistake in the command line is not said once"; }
 # No driver (or no device) here, or not built with CUDA: said before anything begins.
 if ! ls /dev/nvidia[0-9]* > /dev/null 2>&1; then
   RANKS=1 expect_code 2 pretrain --set compute.device=CUDA
