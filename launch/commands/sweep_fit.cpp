@@ -54,6 +54,13 @@ void show(const FitCommand& command, const ordered_json& json, const std::string
   for (const auto& warning : json["warnings"]) std::cout << "warning: " << warning.get<std::string>() << "\n";
 }
 
+/// What is to be known of the table, and what to beware of in it and in its fit.
+void add_remarks(ordered_json& json, const SweepTable& table, const std::vector<std::string>& of_fit) {
+  json["notes"] = table.runs.notes;
+  json["warnings"] = table.runs.warnings;
+  for (const std::string& warning : of_fit) json["warnings"].push_back(warning);
+}
+
 /// Errors on the fitted, the held-out and the filtered-out runs, and those of a fit without the filter.
 ordered_json errors(const FitCommand& command, const SweepTable& table, const Fit& fit, ThreadPool& pool) {
   const std::vector<SweepRun> runs = fitted_runs(table.runs), held_out = held_out_runs(table.runs);
@@ -128,8 +135,7 @@ void fit_parametric(const FitCommand& command, const SweepTable& table, ThreadPo
     text << "\n";
     print_advice(text, advice);
   }
-  json["notes"] = table.runs.notes;
-  json["warnings"] = fit.fit.warnings;
+  add_remarks(json, table, fit.fit.warnings);
   if (!command.out.empty()) {
     file.fit = fit;
     const std::string hash = save_fit(command.out, file, json);
@@ -151,8 +157,7 @@ void fit_optimum(const FitCommand& command, const SweepTable& table, bool envelo
     json["advice"].push_back(advice_json(advice));
     print_advice(text, advice);
   }
-  json["notes"] = table.runs.notes;
-  json["warnings"] = fit.warnings;
+  add_remarks(json, table, fit.warnings);
   show(command, json, text.str());
 }
 
@@ -160,8 +165,7 @@ void fit_rates(const FitCommand& command, const SweepTable& table) {
   const HyperparameterFit fit = fit_hyperparameters(fitted_runs(table.runs), command.options.bootstraps,
                                                     command.options.seed, command.options.level);
   ordered_json json = hyperparameters_json(fit, command.options.level);
-  json["notes"] = table.runs.notes;
-  json["warnings"] = fit.warnings;
+  add_remarks(json, table, fit.warnings);
   std::ostringstream text;
   print_hyperparameters(text, fit);
   show(command, json, text.str());

@@ -128,13 +128,17 @@ void add_provenance(const ReportCommand& command, const CsvTable& csv, SweepRepo
   add("rows read", command.columns.where);
   add("rows fitted", command.columns.filter);
   add("rows held out", command.columns.hold_out);
-  add("form", std::string(report.fit.fit.law->name) + (!command.fit.empty()     ? ", from " + command.fit
-                                                       : command.form == "auto" ? ", the best of the back-test"
-                                                                                : ", as asked for"));
-  add("fit", report.fit_hash);
-  add("bootstrap", std::to_string(report.fit.bootstrap.samples.size()) + " replicates, seed " +
-                       std::to_string(report.fit.bootstrap.seed));
-  add("compute", cost_text(report.cost));
+  if (report.has_law()) {
+    add("form", std::string(report.fit.fit.law->name) + (!command.fit.empty()     ? ", from " + command.fit
+                                                         : command.form == "auto" ? ", the best of the back-test"
+                                                                                  : ", as asked for"));
+    add("fit", report.fit_hash);
+    add("bootstrap", std::to_string(report.fit.bootstrap.samples.size()) + " replicates, seed " +
+                         std::to_string(report.fit.bootstrap.seed));
+    add("compute", cost_text(report.cost));
+  } else {
+    add("form", "none: these runs determine no law");
+  }
   double flops = 0.0, seconds = 0.0;
   for (const SweepRun& run : report.table.runs.runs) flops += run.c;
   add("all runs", scientific_text(flops) + " FLOP");
@@ -178,6 +182,27 @@ void require_law_of_both(const Law& law) {
               "--form chinchilla, or auto");
 }
 
+/// The law that was asked for or ranks first; what it takes is told in law_refusal and law_hint.
+void fit_report_law(const ReportCommand& command, const std::vector<SweepRun>& runs,
+                    const std::vector<SweepRun>& held_out, SweepReport& report, ThreadPool& pool) {
+  FitOptions quick = command.options.fit;
+  quick.starts = std::min(quick.starts, 32);
+  report.ranking = backtest(comparable_laws(runs), runs, held_out, quick, pool);
+  const BacktestForm& best = report.ranking.forms.front();
+  // Where all are refused, the simplest law of both says why, and what to add.
+  const Law& law = command.form != "auto" ? law_by_name(command.form)
+                   : best.refused.empty() ? *best.law
+                                          : law_by_name("chinchilla");
+  require_law_of_both(law);
+  try {
+    report.fit = fit_sweep(law, report.table.runs, command.options, pool);
+  } catch (const Error& error) {
+    if (error.code() != ExitCode::kData) throw;
+    report.law_refusal = error.what();
+    report.law_hint = error.hint().empty() ? "more runs, of more sizes and token counts" : error.hint();
+  }
+}
+
 SweepReport analyse(const ReportCommand& command, ThreadPool& pool) {
   SweepReport report;
   const CsvTable csv = read_csv(command.csv);
@@ -186,19 +211,12 @@ SweepReport analyse(const ReportCommand& command, ThreadPool& pool) {
   report.title = command.title.empty() ? "Scaling report: " + fs::path(command.csv).filename().string() : command.title;
   report.excluded = excluded_runs(csv, report.table, command.columns);
   const std::vector<SweepRun> runs = fitted_runs(report.table.runs), held_out = held_out_runs(report.table.runs);
-
-  FitOptions quick = command.options.fit;
-  quick.starts = std::min(quick.starts, 32);
-  report.ranking = backtest(comparable_laws(runs), runs, held_out, quick, pool);
   if (command.fit.empty()) {
-    const BacktestForm& best = report.ranking.forms.front();
-    if (command.form == "auto" && !best.refused.empty()) {
-      throw Error(ExitCode::kData, command.csv + ": " + best.refused, "more runs, of more sizes and token counts");
-    }
-    const Law& law = command.form == "auto" ? *best.law : law_by_name(command.form);
-    require_law_of_both(law);
-    report.fit = fit_sweep(law, report.table.runs, command.options, pool);
+    fit_report_law(command, runs, held_out, report, pool);
   } else {
+    FitOptions quick = command.options.fit;
+    quick.starts = std::min(quick.starts, 32);
+    report.ranking = backtest(comparable_laws(runs), runs, held_out, quick, pool);
     const FitFile file = load_fit(command.fit);
     require_law_of_both(*file.fit.fit.law);
     report.fit = file.fit;
@@ -218,11 +236,43 @@ SweepReport analyse(const ReportCommand& command, ThreadPool& pool) {
   for (const std::string& path : command.predictions) {
     report.predictions.push_back(prediction_of(path, report.table));
   }
-  follow_optimum(report, command.budgets);
-  report.exponents = estimate_exponents(csv, report.table.runs, report.fit, report.ranking, command.options, pool);
+  if (report.has_law()) {
+    follow_optimum(report, command.budgets);
+    report.exponents = estimate_exponents(csv, report.table.runs, report.fit, report.ranking, command.options, pool);
+  }
   read_other_columns(csv, command.columns, report);
   add_provenance(command, csv, report);
   return report;
+}
+
+ordered_json report_json(const ReportCommand& command, const SweepReport& report, const std::string& folder) {
+  ordered_json json;
+  if (report.has_law()) {
+    const std::vector<SweepRun> held_out = held_out_runs(report.table.runs);
+    json = fit_json(report.fit);
+    json["error"]["fitted"] = error_json(relative_error(report.fit.fit, fitted_runs(report.table.runs)));
+    if (!held_out.empty()) json["error"]["held_out"] = error_json(relative_error(report.fit.fit, held_out));
+  } else {
+    json = {{"form", nullptr}, {"refused", report.law_refusal}, {"hint", report.law_hint}};
+  }
+  json["warnings"] = report.table.runs.warnings;
+  json["backtest"] = backtest_json(report.ranking);
+  if (report.isoflop) json["isoflop"] = compute_optimal_json(*report.isoflop, command.options.level);
+  json["out"] = command.out;
+  json["data"] = folder;
+  return json;
+}
+
+void print_law(const SweepReport& report) {
+  print_fit(std::cout, report.fit);
+  for (const SweepRun& run : held_out_runs(report.table.runs)) {
+    const Prediction prediction = predict_loss(report.fit, run);
+    std::cout << "held out " << run.name << ": loss " << short_number(run.loss) << ", predicted "
+              << short_number(prediction.loss) << " " << short_interval(prediction.interval) << ", "
+              << percent(prediction.loss / run.loss - 1.0) << "\n";
+  }
+  print_backtest(std::cout, report.ranking);
+  for (const Advice& advice : report.advice) print_advice(std::cout, advice);
 }
 
 int run_report(const ReportCommand& command) {
@@ -239,27 +289,16 @@ int run_report(const ReportCommand& command) {
   for (const auto& [name, text] : rendered.data) write_file_durably((folder / name).string(), text);
   write_file_durably(command.out, rendered.html);
 
-  const std::vector<SweepRun> held_out = held_out_runs(report.table.runs);
-  ordered_json json = fit_json(report.fit);
-  json["error"]["fitted"] = error_json(relative_error(report.fit.fit, fitted_runs(report.table.runs)));
-  if (!held_out.empty()) json["error"]["held_out"] = error_json(relative_error(report.fit.fit, held_out));
-  json["backtest"] = backtest_json(report.ranking);
-  if (report.isoflop) json["isoflop"] = compute_optimal_json(*report.isoflop, report.fit.level);
-  json["out"] = command.out;
-  json["data"] = folder.string();
   if (command.json) {
-    std::cout << json.dump() << std::endl;
+    std::cout << report_json(command, report, folder.string()).dump() << std::endl;
     return 0;
   }
-  print_fit(std::cout, report.fit);
-  for (const SweepRun& run : held_out) {
-    const Prediction prediction = predict_loss(report.fit, run);
-    std::cout << "held out " << run.name << ": loss " << short_number(run.loss) << ", predicted "
-              << short_number(prediction.loss) << " " << short_interval(prediction.interval) << ", "
-              << percent(prediction.loss / run.loss - 1.0) << "\n";
+  if (report.has_law()) {
+    print_law(report);
+  } else {
+    std::cout << "no law could be fitted: " << report.law_refusal << "\nwhat to add: " << report.law_hint << "\n";
   }
-  print_backtest(std::cout, report.ranking);
-  for (const Advice& advice : report.advice) print_advice(std::cout, advice);
+  for (const std::string& warning : report.table.runs.warnings) std::cout << "warning: " << warning << "\n";
   if (!report.isoflop) std::cout << "no isoFLOP curves: " << report.isoflop_refusal << "\n";
   std::cout << "written to " << command.out << ", its numbers to " << folder.string() << "/\n";
   return 0;

@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <iostream>
 #include <iterator>
-#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -37,16 +36,6 @@ struct SweepCommand {
   double mfu = 0.2;
   bool json = false;
 };
-
-void add_sweep_file(Command command, SweepCommand& options) {
-  command.option("--config", options.config, "sweep file (launch/recipes/sweeps/*.textproto)").required();
-  command
-      .option(
-          "--set", options.overrides,
-          "change a field of the base configuration: data.train=data/tokens; or of the sweep: sweep.most_flops=1e15")
-      .take_all();
-  command.flag("--json", options.json, "print the result as one JSON object, and nothing else");
-}
 
 std::string program_path() { return std::filesystem::read_symlink("/proc/self/exe").string(); }
 
@@ -232,98 +221,22 @@ int collect(const SweepCommand& options) {
   return static_cast<int>(ExitCode::kDone);
 }
 
-/// How far a task is.
-struct TaskState {
-  std::string state;
-  int64_t step = 0;
-  int64_t steps = 0;   ///< 0: not known before it begins
-  double share = 0.0;  ///< of its own FLOPs
-  std::optional<double> loss, accuracy;
-  const QueuedTask* queued = nullptr;
-};
-
-TaskState state_of(const SweepFolder& folder, const SweepTask& task, const std::map<std::string, QueuedTask>& queued) {
-  TaskState now;
-  int64_t first = 0;
-  if (task.kind == SweepTask::Kind::kRun) {
-    now.steps = task.run->config.steps();
-    first = task.run->first_step;
-  } else if (task.kind == SweepTask::Kind::kSegment) {
-    now.steps = task.segment->config.steps();
-    first = task.segment->first_step;
-  }
-  const bool ended = folder.has_result(task);
-  now.step = ended ? now.steps : folder.step(task);
-  if (now.steps > 0) now.step = std::min(now.step, now.steps);
-  if (now.step > first) now.share = static_cast<double>(now.step - first) / static_cast<double>(now.steps - first);
-  if (ended) now.share = 1.0;
-  const auto in_slurm = queued.find(task.id);
-  if (!ended && in_slurm != queued.end()) now.queued = &in_slurm->second;
-  now.state = ended                   ? (folder.has_diverged(task) ? "diverged" : "done")
-              : folder.running(task)  ? "running"
-              : now.queued != nullptr ? "queued"
-              : now.step > 0          ? "stopped"
-                                      : "waiting";
-  if (now.state == "done" && task.kind == SweepTask::Kind::kRun) now.loss = folder.result(*task.run)->loss;
-  if (now.state == "done" && task.kind == SweepTask::Kind::kDownstream) {
-    now.accuracy = folder.downstream_result(*task.run)->accuracy;
-  }
-  return now;
-}
-
-void print_state(const SweepTask& task, const TaskState& now) {
-  std::printf("%-28s %-9s", task.name.c_str(), now.state.c_str());
-  if (now.steps > 0)
-    std::printf(" %8lld / %-8lld", static_cast<long long>(now.step), static_cast<long long>(now.steps));
-  if (now.loss) std::printf("  loss %.4f", *now.loss);
-  if (now.accuracy) std::printf("  accuracy %.4f", *now.accuracy);
-  if (now.queued != nullptr) {
-    std::printf("  job %s_%s %s", now.queued->array.c_str(), now.queued->index.c_str(), now.queued->state.c_str());
-    if (now.queued->state == "PENDING") std::printf(" (%s)", now.queued->reason.c_str());
-  }
-  std::printf("\n");
-}
-
-void status(const SweepCommand& options) {
-  const LoadedSweep loaded = load_sweep(options.config, options.overrides);
-  const SweepFolder folder(options.out);
-  std::map<std::string, QueuedTask> queued;
-  try {
-    queued = queued_runs(folder);
-  } catch (const Error& error) {
-    // Also where the folder is only looked at, from a machine without Slurm.
-    std::cerr << "what Slurm has queued is not known: " << error.what() << std::endl;
-  }
-  nlohmann::ordered_json json = nlohmann::ordered_json::array();
-  double flops = 0.0;
-  double all = 0.0;
-  for (const SweepTask& task : sweep_tasks(loaded.plan)) {
-    const TaskState now = state_of(folder, task, queued);
-    flops += now.share * task.flops;
-    all += task.flops;
-    json.push_back(
-        {{"name", task.name}, {"id", task.id}, {"state", now.state}, {"step", now.step}, {"steps", now.steps}});
-    if (now.loss) json.back()["loss"] = *now.loss;
-    if (now.accuracy) json.back()["accuracy"] = *now.accuracy;
-    if (now.queued != nullptr) {
-      json.back()["job"] = now.queued->array + "_" + now.queued->index;
-      json.back()["slurm"] = now.queued->state;
-    }
-    if (!options.json) print_state(task, now);
-  }
-  if (options.json) {
-    std::cout << nlohmann::ordered_json{{"share", flops / all}, {"runs", json}}.dump() << std::endl;
-  } else {
-    std::printf("%.1f %% of %.3e FLOPs\n", 100 * flops / all, all);
-  }
-}
-
 }  // namespace
+
+void add_sweep_file(Command command, std::string& config, std::vector<std::string>& overrides, bool& json) {
+  command.option("--config", config, "sweep file (launch/recipes/sweeps/*.textproto)").required();
+  command
+      .option(
+          "--set", overrides,
+          "change a field of the base configuration: data.train=data/tokens; or of the sweep: sweep.most_flops=1e15")
+      .take_all();
+  command.flag("--json", json, "print the result as one JSON object, and nothing else");
+}
 
 void add_sweep_run(Command sweep) {
   auto options = std::make_shared<SweepCommand>();
   Command planning = sweep.subcommand("plan", "The runs of a sweep file: sizes, steps from exact FLOPs, cost");
-  add_sweep_file(planning, *options);
+  add_sweep_file(planning, options->config, options->overrides, options->json);
   planning.option("--jobs", options->jobs, "runs side by side, for the predicted time; 0: one for each CPU")
       .range(0, 4096)
       .show_default();
@@ -334,7 +247,7 @@ void add_sweep_run(Command sweep) {
 
   Command running = sweep.subcommand(
       "run", "Train the runs of a sweep file that have not ended, side by side on this host or as job arrays of Slurm");
-  add_sweep_file(running, *options);
+  add_sweep_file(running, options->config, options->overrides, options->json);
   running.option("--out", options->out, "the sweep's folder").required();
   running.option("--executor", options->executor, "local, or slurm: submit and return")
       .show_default()
@@ -347,14 +260,9 @@ void add_sweep_run(Command sweep) {
   running.run([options] { return run(*options); });
 
   Command collecting = sweep.subcommand("collect", "The table of the runs that have ended; code 5 if one has not");
-  add_sweep_file(collecting, *options);
+  add_sweep_file(collecting, options->config, options->overrides, options->json);
   collecting.option("--out", options->out, "the sweep's folder").required();
   collecting.run([options] { return collect(*options); });
-
-  Command watching = sweep.subcommand("status", "How far the runs of a sweep are");
-  add_sweep_file(watching, *options);
-  watching.option("--out", options->out, "the sweep's folder").required();
-  watching.run([options] { return status(*options), 0; });
 }
 
 }  // namespace tsugi

@@ -41,9 +41,11 @@ ReportSection loss_section(const SweepReport& report) {
     high.push_back(one.loss.high);
     frontier.push_back({one.best.c, one.best.loss});
   }
-  plot.band(c, low, high, 0);
-  plot.include_y(low.back());
-  plot.line(frontier, 0, false, "compute-optimal loss");
+  if (report.has_law()) {
+    plot.band(c, low, high, 0);
+    plot.include_y(low.back());
+    plot.line(frontier, 0, false, "compute-optimal loss");
+  }
   std::vector<SweepRun> runs = fitted_runs(report.table.runs);
   std::stable_sort(runs.begin(), runs.end(), [](const SweepRun& a, const SweepRun& b) { return a.c < b.c; });
   std::vector<PlotPoint> envelope;
@@ -57,34 +59,51 @@ ReportSection loss_section(const SweepReport& report) {
   plot.line(envelope, kMuted, true, "lowest loss so far");
   DataTable data({"run", "N", "D", "C", "loss", "predicted", "low", "high", "error", "kind"});
   const auto add = [&](const SweepRun& run, const char* kind) {
-    const Prediction prediction = predict_loss(report.fit, run);
+    constexpr double kNone = RunPoint::kUnknown;
+    const Prediction prediction =
+        report.has_law() ? predict_loss(report.fit, run) : Prediction{.loss = kNone, .interval = {kNone, kNone}};
     data.add({run.name, run.n, run.d, run.c, run.loss, prediction.loss, prediction.interval.low,
               prediction.interval.high, prediction.loss / run.loss - 1.0, kind});
     return prediction;
   };
-  for (const SweepRun& run : runs)
-    plot.point({run.c, run.loss}, 0, Mark::kDot, run_title(run, add(run, "fitted").loss));
+  const auto title_of = [&](const SweepRun& run, const Prediction& prediction) {
+    return report.has_law() ? run_title(run, prediction.loss) : run_title(run);
+  };
+  for (const SweepRun& run : runs) {
+    plot.point({run.c, run.loss}, 0, Mark::kDot, title_of(run, add(run, report.has_law() ? "fitted" : "run")));
+  }
   for (const SweepRun& run : report.table.filtered_out) {
-    plot.point({run.c, run.loss}, kMuted, Mark::kRing, run_title(run, add(run, "filtered out").loss));
+    plot.point({run.c, run.loss}, kMuted, Mark::kRing, title_of(run, add(run, "filtered out")));
   }
   const std::vector<SweepRun> held_out = held_out_runs(report.table.runs);
   for (const SweepRun& run : held_out) {
     const Prediction prediction = add(run, "held out");
-    const std::string title = run_title(run, prediction.loss);
-    plot.vertical_bar(run.c, prediction.interval.low, prediction.interval.high, 1, title);
-    plot.point({run.c, run.loss}, 1, Mark::kStar, title, signed_percent(prediction.loss / run.loss - 1.0));
+    const std::string title = title_of(run, prediction);
+    if (report.has_law()) {
+      plot.vertical_bar(run.c, prediction.interval.low, prediction.interval.high, 1, title);
+      plot.point({run.c, run.loss}, 1, Mark::kStar, title, signed_percent(prediction.loss / run.loss - 1.0));
+    } else {
+      plot.point({run.c, run.loss}, 1, Mark::kStar, title);
+    }
   }
-  plot.legend(0, "runs, and the optimal loss of " + std::string(report.fit.fit.law->name) + " with its " +
-                     short_number(100.0 * report.fit.level) + " % prediction band");
+  plot.legend(0, report.has_law() ? "runs, and the optimal loss of " + std::string(report.fit.fit.law->name) +
+                                        " with its " + short_number(100.0 * report.fit.level) + " % prediction band"
+                                  : "runs");
   plot.legend(kMuted, "lowest loss up to this compute", true);
-  if (!held_out.empty()) plot.legend(1, "held-out runs; bars: their predicted intervals");
+  if (!held_out.empty()) {
+    plot.legend(1, report.has_law() ? "held-out runs; bars: their predicted intervals" : "held-out runs");
+  }
   if (!report.table.filtered_out.empty()) plot.legend(kMuted, "filtered out (rings)");
+  section.data.emplace_back("runs.csv", data.csv());
+  if (!report.has_law()) {
+    section.html = figure(plot.html(), "Every run, and the lower envelope.");
+    return section;
+  }
   section.html =
       figure(plot.html(), std::string(held_out.empty() ? "Every run, the lower envelope and the fitted frontier. "
                                                        : "Stars: runs that the fit has not seen, with the "
                                                          "error of its prediction. ") +
                               cost_markup(report.cost));
-  section.data.emplace_back("runs.csv", data.csv());
   return section;
 }
 

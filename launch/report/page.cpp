@@ -26,6 +26,7 @@ p{margin:.4rem 0;max-width:76ch}
 .facts b{display:block;font-size:1.25rem;font-variant-numeric:tabular-nums}
 .facts span{color:var(--soft);font-size:.85rem}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,480px),1fr));gap:20px}
+.warning{background:var(--panel);border-left:4px solid var(--s1);padding:10px 14px;border-radius:0 8px 8px 0}
 .wide{grid-column:1/-1}
 .pairs{display:grid;gap:12px;min-width:860px}
 .corner{justify-self:end;font-size:.92em}

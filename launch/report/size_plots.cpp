@@ -56,9 +56,10 @@ std::vector<Interval> extra_loss_bounds(const SweepReport& report, double c, con
 
 ReportSection size_section(const SweepReport& report) {
   ReportSection section{"Loss over tokens, size by size", "", {}};
-  Plot plot("loss-tokens", "Loss over training tokens for each size, with the fitted law", kTokenAxis,
-            {"loss", true, TickText::kPlain}, 1040, 520);
+  Plot plot("loss-tokens", "Loss over training tokens for each size", kTokenAxis, {"loss", true, TickText::kPlain},
+            1040, 520);
   const std::vector<std::vector<SweepRun>> sizes = runs_by_size(report.table.runs.runs);
+  const std::string law = report.has_law() ? report.fit.fit.law->name : "";
   DataTable data({"run", "N", "D", "loss", "predicted", "error", "kind"});
   bool held_out = false;
   for (size_t i = 0; i < sizes.size(); ++i) {
@@ -67,26 +68,36 @@ ReportSection size_section(const SweepReport& report) {
     const double n = size.front().n, low = size.front().d / 1.6, high = size.back().d * 1.6;
     std::vector<PlotPoint> curve;
     constexpr int kSteps = 40;
-    for (int step = 0; step <= kSteps; ++step) {
+    for (int step = 0; report.has_law() && step <= kSteps; ++step) {
       const double d = low * std::pow(high / low, static_cast<double>(step) / kSteps);
       curve.push_back({d, report.fit.fit.predict(run_of(n, d, report.cost.flops(n, d)))});
     }
+    if (!report.has_law()) {
+      for (const SweepRun& run : size) curve.push_back({run.d, run.loss});
+    }
     plot.label(curve.back(), count_text(n), colour);
     plot.include_x(1.3 * curve.back().x);
-    plot.line(std::move(curve), colour, true, "N " + count_text(n) + ", " + report.fit.fit.law->name);
+    plot.line(std::move(curve), colour, report.has_law(), "N " + count_text(n) + (law.empty() ? "" : ", " + law));
     for (const SweepRun& run : size) {
-      const double predicted = report.fit.fit.predict(run), error = predicted / run.loss - 1.0;
-      plot.point({run.d, run.loss}, colour, run.held_out ? Mark::kStar : Mark::kDot, run_title(run, predicted),
-                 run.held_out ? signed_percent(error) : "");
-      data.add({run.name, run.n, run.d, run.loss, predicted, error, run.held_out ? "held out" : "fitted"});
+      const double predicted = report.has_law() ? report.fit.fit.predict(run) : RunPoint::kUnknown;
+      const double error = predicted / run.loss - 1.0;
+      plot.point({run.d, run.loss}, colour, run.held_out ? Mark::kStar : Mark::kDot,
+                 report.has_law() ? run_title(run, predicted) : run_title(run),
+                 run.held_out && report.has_law() ? signed_percent(error) : "");
+      data.add({run.name, run.n, run.d, run.loss, predicted, error,
+                run.held_out       ? "held out"
+                : report.has_law() ? "fitted"
+                                   : "run"});
       held_out = held_out || run.held_out;
     }
   }
-  plot.legend(kMuted, std::string(report.fit.fit.law->name) + " for each size, from dark (small) to light (large)",
-              true);
-  section.html = figure(
-      plot.html(), std::string("Runs of one size have one colour; the number at a curve is its N.") +
-                       (held_out ? " Stars: runs that the fit has not seen, with the error of its prediction." : ""));
+  if (report.has_law()) plot.legend(kMuted, law + " for each size, from dark (small) to light (large)", true);
+  std::string caption = "Runs of one size have one colour; the number at a curve is its N.";
+  if (held_out) {
+    caption += report.has_law() ? " Stars: runs that the fit has not seen, with the error of its prediction."
+                                : " Stars: held-out runs.";
+  }
+  section.html = figure(plot.html(), caption);
   section.data.emplace_back("loss_over_tokens.csv", data.csv());
   return section;
 }

@@ -28,8 +28,10 @@ struct ExcludedRun {
 struct SweepReport {
   std::string title;
   SweepTable table;      ///< every run with n, d and c
-  SweepFit fit;          ///< a law of n and d
+  SweepFit fit;          ///< a law of n and d; nothing where law_refusal is not empty
   std::string fit_hash;  ///< empty: fitted now
+  /// Why these runs determine no law, and what to add. The page then says so, and shows the runs.
+  std::string law_refusal, law_hint;
   Backtest ranking;
   std::optional<ComputeOptimal> isoflop;
   std::string isoflop_refusal;         ///< why there is none …
@@ -49,9 +51,12 @@ struct SweepReport {
 
   /// Advice along C from the cheapest run to the dearest run, prediction or budget: the curves of several plots.
   std::vector<Advice> along_compute;
+
+  bool has_law() const { return law_refusal.empty(); }
 };
 
-/// Fills cost, the range of fitted compute, and along_compute. After predictions; `budgets` are to be advised on.
+/// Fills cost, the range of fitted compute, and along_compute. After predictions; `budgets` are to be advised on. For
+/// reports with a law.
 void follow_optimum(SweepReport& report, const std::vector<double>& budgets);
 
 /// Part of the page; `data` are (file name, CSV) of every number in it.
@@ -61,19 +66,22 @@ struct ReportSection {
   std::vector<std::pair<std::string, std::string>> data;
 };
 
+// With or without a law.
 ReportSection isoflop_section(const SweepReport& report);
-ReportSection optimum_section(const SweepReport& report);  ///< N*, D*, tokens per parameter over C
 ReportSection loss_section(const SweepReport& report);
-ReportSection surface_section(const SweepReport& report);
 ReportSection size_section(const SweepReport& report);
+ReportSection tuning_section(const SweepReport& report);
+// Of a law.
+ReportSection optimum_section(const SweepReport& report);  ///< N*, D*, tokens per parameter over C
+ReportSection surface_section(const SweepReport& report);
 ReportSection misallocation_section(const SweepReport& report);
 ReportSection bootstrap_section(const SweepReport& report);
 ReportSection exponent_section(const SweepReport& report);
-ReportSection tuning_section(const SweepReport& report);
 ReportSection residual_section(const SweepReport& report);
 ReportSection backtest_section(const SweepReport& report);
 /// Nothing unless the table has a column `accuracy`; accuracy_majority and accuracy_ngrams are what it has to beat.
 std::optional<ReportSection> downstream_section(const SweepReport& report);
+/// The law's table first, where there is one.
 std::vector<ReportSection> table_sections(const SweepReport& report);
 
 /// The page, complete in itself, and the files beside it.

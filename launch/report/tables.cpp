@@ -91,7 +91,8 @@ ReportSection run_table(const SweepReport& report) {
     add_others(report, run.name, false, row);
     table.add(std::move(row));
   };
-  for (const SweepRun& run : report.table.runs.runs) add(run, run.held_out ? "held out" : "fitted");
+  for (const SweepRun& run : report.table.runs.runs)
+    add(run, run.held_out ? "held out" : report.has_law() ? "fitted" : "run");
   for (const SweepRun& run : report.table.filtered_out) add(run, "filtered out");
   return table_section("Runs", "run_table.csv", table);
 }
@@ -175,7 +176,8 @@ ReportSection prediction_table(const SweepReport& report) {
 }  // namespace
 
 std::vector<ReportSection> table_sections(const SweepReport& report) {
-  std::vector<ReportSection> sections{fit_table(report)};
+  std::vector<ReportSection> sections;
+  if (report.has_law()) sections.push_back(fit_table(report));
   if (!report.predictions.empty()) sections.push_back(prediction_table(report));
   if (!report.advice.empty()) sections.push_back(advice_table(report));
   sections.push_back(run_table(report));
@@ -185,7 +187,8 @@ std::vector<ReportSection> table_sections(const SweepReport& report) {
     for (const ExcludedRun& one : report.excluded) table.add({one.name, one.reason});
     sections.push_back(table_section("Left out", "excluded.csv", table));
   }
-  std::vector<std::string> notes = report.table.runs.notes;
+  std::vector<std::string> notes = report.table.runs.warnings;
+  notes.insert(notes.end(), report.table.runs.notes.begin(), report.table.runs.notes.end());
   for (const std::string& warning : report.fit.fit.warnings) notes.push_back(warning);
   if (report.isoflop) {
     for (const std::string& warning : report.isoflop->warnings) notes.push_back("isoFLOP: " + warning);

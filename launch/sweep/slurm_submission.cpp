@@ -95,17 +95,6 @@ double measured_flops_per_second(const SweepFolder& folder, const SweepPlan& pla
   return seconds > 0 ? flops / seconds : kUnknown;
 }
 
-/// Whether nothing comes of it any more: what it waits for diverged.
-bool is_pointless(const SweepFolder& folder, const std::vector<SweepTask>& tasks, const SweepTask& task) {
-  if (task.kind == SweepTask::Kind::kRun) return false;
-  for (int one = task.after; one >= 0; one = tasks[static_cast<size_t>(one)].after) {
-    const SweepTask& before = tasks[static_cast<size_t>(one)];
-    if (folder.has_diverged(before)) return true;
-    if (before.kind == SweepTask::Kind::kRun) return false;  // it has or will have half the rate
-  }
-  return false;
-}
-
 /// Tasks that wait for none of their own stage, but those of a trunk, which are one unit.
 struct SlurmStage {
   const char* what = "";

@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -205,15 +207,25 @@ std::string SweepFolder::write_csv(const SweepPlan& plan) const {
   return out_ + "/runs.csv";
 }
 
-int64_t SweepFolder::step(const SweepTask& task) const {
+RunningMetrics SweepFolder::last_metrics(const SweepTask& task) const {
   const std::string run = task.kind == SweepTask::Kind::kRun ? run_directory(*task.run) : task_folder(task) + "/train";
+  RunningMetrics last;
   std::ifstream file(run + "/metrics.jsonl", std::ios::ate);
-  if (!file) return 0;
+  if (!file) return last;
   constexpr std::streamoff kTail = 4096;
   file.seekg(std::max<std::streamoff>(0, static_cast<std::streamoff>(file.tellg()) - kTail));
   const std::string tail{std::istreambuf_iterator<char>(file), {}};
-  const size_t key = tail.rfind("\"step\":");
-  return key == std::string::npos ? 0 : std::atoll(tail.c_str() + key + 7);
+  const auto number_after = [&](const char* key) -> const char* {
+    const size_t found = tail.rfind(key);
+    return found == std::string::npos ? nullptr : tail.c_str() + found + std::strlen(key);
+  };
+  if (const char* text = number_after("\"step\":")) last.step = std::atoll(text);
+  if (const char* text = number_after("\"loss\":")) {
+    char* end = nullptr;
+    const double loss = std::strtod(text, &end);
+    if (end != text && (*end == ',' || *end == '}')) last.loss = loss;  // a whole number, not what is being written
+  }
+  return last;
 }
 
 bool SweepFolder::running(const SweepTask& task) const {
@@ -222,6 +234,16 @@ bool SweepFolder::running(const SweepTask& task) const {
   const bool held = flock(lock, LOCK_SH | LOCK_NB) != 0;
   close(lock);
   return held;
+}
+
+bool is_pointless(const SweepFolder& folder, const std::vector<SweepTask>& tasks, const SweepTask& task) {
+  if (task.kind == SweepTask::Kind::kRun) return false;
+  for (int one = task.after; one >= 0; one = tasks[static_cast<size_t>(one)].after) {
+    const SweepTask& before = tasks[static_cast<size_t>(one)];
+    if (folder.has_diverged(before)) return true;
+    if (before.kind == SweepTask::Kind::kRun) return false;  // it has or will have half the rate
+  }
+  return false;
 }
 
 }  // namespace tsugi

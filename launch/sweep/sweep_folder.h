@@ -37,6 +37,12 @@ LoadedSweep load_sweep(const std::string& path, const std::vector<std::string>& 
 nlohmann::ordered_json run_json(const PlannedRun& run);
 nlohmann::ordered_json segment_json(const PlannedSegment& segment);
 
+/// What the newest attempt of a task wrote last.
+struct RunningMetrics {
+  int64_t step = 0;  ///< 0 before the first
+  std::optional<double> loss;
+};
+
 class SweepFolder {
  public:
   explicit SweepFolder(std::string out) : out_(std::move(out)) {}
@@ -60,13 +66,15 @@ class SweepFolder {
   void write_plan(const SweepPlan& plan) const;
   /// runs.csv of all runs that have ended; returns its path.
   std::string write_csv(const SweepPlan& plan) const;
-  /// The last step in the newest attempt's metrics; 0 before the first.
-  int64_t step(const SweepTask& task) const;
+  RunningMetrics last_metrics(const SweepTask& task) const;
   /// Whether a process is at it now.
   bool running(const SweepTask& task) const;
 
  private:
   std::string out_;
 };
+
+/// Whether nothing comes of a task any more: what it waits for diverged.
+bool is_pointless(const SweepFolder& folder, const std::vector<SweepTask>& tasks, const SweepTask& task);
 
 }  // namespace tsugi

@@ -97,4 +97,28 @@ drawn tuning-0 25
 for plot in downstream-loss downstream-n downstream-d downstream-c; do drawn "$plot" 25; done
 [ "$(grep -o 'cell best' "$WORK/tuned.html" | wc -l)" = 5 ] || fail "not the five cells within 0.25 % are outlined"
 grep -q 'No line through the minima' "$WORK/tuned.html" || fail "the page does not say why there are no isoFLOP minima"
+
+# Runs that determine no law: a page all the same, that says so and what to add, with the runs and the budgets' minima.
+awk 'BEGIN { print "name,n,d,c,loss"
+  for (c = 1e18; c < 2e19; c *= 4) for (n = 5e7; n < 3e9; n *= 2) print "r" n "-" c "," n "," c/6/n "," c "," 3 + 0.02*(log(n/(0.1*sqrt(c))))^2 }' > "$WORK/flat.csv"
+"$TSUGI" sweep report --csv "$WORK/flat.csv" --form chinchilla --bootstraps 50 --out "$WORK/flat.html" > "$WORK/said" ||
+  { cat "$WORK/said" >&2; fail "the report without a law"; }
+expect_line() { grep -qE "$1" "$WORK/said" || { cat "$WORK/said" >&2; fail "not said: $1"; }; }
+expect_line '^no law could be fitted: form chinchilla: '; expect_line '^what to add: .'
+grep -q 'No law could be fitted to these runs' "$WORK/flat.html" && grep -q 'What to add:' "$WORK/flat.html" ||
+  fail "the page does not say that there is no law"
+probe "$WORK/flat.html" 1280 0
+for plot in isoflop loss-compute loss-tokens; do drawn "$plot" 18; done
+[ "$(wc -l < "$WORK/flat_data/run_table.csv")" = 19 ] || fail "a run is missing"
+[ ! -e "$WORK/flat_data/fit.csv" ] || fail "there is a law, after all"
+# One size, and one run.
+awk 'BEGIN { print "n,d,loss"; for (d = 1e9; d < 1e11; d *= 2) print "1e8," d "," 2 + 300/d^0.3 }' > "$WORK/one-size.csv"
+for table in one-size one-run; do
+  head -n 2 "$WORK/one-size.csv" > "$WORK/one-run.csv"
+  "$TSUGI" sweep report --csv "$WORK/$table.csv" --bootstraps 50 --out "$WORK/$table.html" > "$WORK/said" 2>&1 ||
+    { cat "$WORK/said" >&2; fail "the report of $table"; }
+  expect_line '^no law could be fitted: '; expect_line '^what to add: .'
+  probe "$WORK/$table.html" 1280 0
+  drawn loss-tokens 1
+done
 echo "report: ok"

@@ -221,8 +221,10 @@ SweepTable read_sweep(const CsvTable& csv, const SweepColumns& columns) {
                         " rows left out by the condition \"" + columns.where + "\"");
   }
   check_units(given, units_meant);
+  check_mixed_units(given, units_meant);
   check_units(all, units_meant);
   table.runs.notes = all.notes;
+  table.runs.warnings = given.warnings;
   for (size_t i = 0; i < rows.size(); ++i) {
     SweepRun& run = all.runs[i];
     run.held_out = !columns.hold_out.empty() && conditions.holds(hold_out, rows[i], &run);

@@ -36,6 +36,12 @@ std::string number(double value) {
   return text.str();
 }
 
+double median_of(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<int64_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
 /// What can be fitted, and yet is hardly what was meant.
 void note_odd_scales(RunTable& table) {
   double smallest_loss = HUGE_VAL;
@@ -52,12 +58,105 @@ void note_odd_scales(RunTable& table) {
                           "logarithm");
   }
   if (ratios.empty()) return;
-  std::nth_element(ratios.begin(), ratios.begin() + static_cast<int64_t>(ratios.size() / 2), ratios.end());
-  const double median = ratios[ratios.size() / 2];
+  const double median = median_of(std::move(ratios));
   if (median < 0.5) {
     table.notes.push_back("d/n is " + number(median) +
                           " in the median run: are n and d the other way round, or in different units?");
   }
+}
+
+/// "line 3, line 7 and 4 more"
+std::string names_of(const std::vector<const SweepRun*>& runs) {
+  constexpr size_t kMost = 6;
+  std::string text;
+  for (size_t i = 0; i < std::min(runs.size(), kMost); ++i) text += (i == 0 ? "" : ", ") + runs[i]->name;
+  if (runs.size() > kMost) text += " and " + std::to_string(runs.size() - kMost) + " more";
+  return text;
+}
+
+/// The thousands, millions … that are nearest to 10^orders, with what rows say that count them: "millions (1e6)".
+std::string unit_text(double orders) {
+  const int unit = 3 * static_cast<int>(std::lround(std::abs(orders) / 3.0));
+  const char* names[] = {"", "thousands (1e3)", "millions (1e6)", "billions (1e9)", "trillions (1e12)"};
+  return unit >= 3 && unit <= 12 ? names[unit / 3] : "another unit";
+}
+
+/// log10 of tokens per parameter, from whichever two of n, d and c a row has.
+double log_ratio(const SweepRun& run) {
+  if (!std::isnan(run.n) && !std::isnan(run.d)) return std::log10(run.d / run.n);
+  if (!std::isnan(run.n)) return std::log10(tokens_for_flops(run.c, run.n) / run.n);
+  return std::log10(run.d / parameters_for_flops(run.c, run.d));
+}
+
+/// A column that jumps: rows on either side count in different units where their tokens per parameter say so, too, or
+/// where no sweep jumps so far.
+void check_jumps(RunTable& table, const Field& field) {
+  const double noted = field.input == kInputC ? 5.0 : 3.0, refused = field.input == kInputC ? 8.0 : 5.0;
+  constexpr double kRatios = 2.5;
+  std::vector<const SweepRun*> order;
+  for (const SweepRun& run : table.runs) {
+    if (!std::isnan(run.*field.value)) order.push_back(&run);
+  }
+  std::ranges::stable_sort(order, {}, [&](const SweepRun* run) { return run->*field.value; });
+  for (size_t i = 1; i < order.size(); ++i) {
+    const double low = order[i - 1]->*field.value, high = order[i]->*field.value, jump = std::log10(high / low);
+    if (jump < noted) continue;
+    std::vector<const SweepRun*> odd(order.begin(), order.begin() + static_cast<int64_t>(i));
+    std::vector<const SweepRun*> others(order.begin() + static_cast<int64_t>(i), order.end());
+    const auto middle = [](const std::vector<const SweepRun*>& runs) {
+      std::vector<double> ratios;
+      for (const SweepRun* run : runs) {
+        if (const double ratio = log_ratio(*run); std::isfinite(ratio)) ratios.push_back(ratio);
+      }
+      return ratios.empty() ? RunPoint::kUnknown : median_of(std::move(ratios));
+    };
+    const double apart = std::abs(middle(odd) - middle(others));  // NaN: not known
+    if (odd.size() > others.size()) std::swap(odd, others);
+    const std::string what = std::string(field.name) + " jumps from " + number(low) + " to " + number(high);
+    const std::string rows =
+        std::to_string(odd.size()) + " of " + std::to_string(order.size()) + " rows (" + names_of(odd) + ")";
+    const std::string way_out = std::string("write all rows in one unit, or choose rows with --where \"") + field.name +
+                                " > " + number(std::sqrt(low * high)) + "\"; " + field.name +
+                                "=COLUMN*1 takes the column as it is";
+    if (jump >= refused || apart >= kRatios) {
+      std::string why;
+      if (apart >= kRatios)
+        why = ", and their tokens per parameter lie a factor of " + number(std::pow(10.0, apart)) + " apart";
+      throw Error(ExitCode::kData,
+                  table.origin + ": " + what + why + ": " + rows + " seem to count in another unit than the rest" +
+                      (std::abs(jump - apart) < 2.0 ? ", " + unit_text(apart) : ""),
+                  way_out);
+    }
+    table.warnings.push_back(what + ": do " + rows + " count in another unit? If so, " + way_out);
+  }
+}
+
+/// C against 6 N D where a row gives all three: conventions differ by a factor that is nearly the same in all rows.
+void check_flops_row_by_row(const RunTable& table) {
+  constexpr double kOdd = 2.0;
+  std::vector<double> ratios;
+  for (const SweepRun& run : table.runs) {
+    const double ratio = std::log10(run.c / training_flops(run.n, run.d));
+    if (std::isfinite(ratio)) ratios.push_back(ratio);
+  }
+  if (ratios.empty()) return;
+  const double median = median_of(ratios);
+  std::vector<const SweepRun*> odd;
+  std::vector<double> apart;
+  for (const SweepRun& run : table.runs) {
+    const double ratio = std::log10(run.c / training_flops(run.n, run.d));
+    if (!std::isfinite(ratio) || std::abs(ratio - median) < kOdd) continue;
+    odd.push_back(&run);
+    apart.push_back(ratio - median);
+  }
+  if (odd.empty()) return;
+  const double typical = median_of(std::move(apart));
+  throw Error(ExitCode::kData,
+              table.origin + ": c is " + number(std::pow(10.0, median)) + " times 6 n d in most rows, but " +
+                  number(std::pow(10.0, median + typical)) + " times in " + std::to_string(odd.size()) + " of " +
+                  std::to_string(ratios.size()) + " (" + names_of(odd) +
+                  "): one of their n, d and c is in another unit, " + unit_text(typical),
+              "write all rows in one unit, or leave these out with --where");
 }
 
 }  // namespace
@@ -118,23 +217,6 @@ void check_units(RunTable& table, unsigned units_meant) {
                       ": too small for a plain count",
                   std::string("give the unit: ") + field.hint + "; " + field.name + "=COLUMN*1 takes it as it is");
     }
-    // Real sweeps have gaps of a few orders at most; a jump of five is 7 (billion) beside 7e9.
-    std::vector<double> logs;
-    for (const SweepRun& run : table.runs) {
-      if (!std::isnan(run.*field.value)) logs.push_back(std::log10(run.*field.value));
-    }
-    std::sort(logs.begin(), logs.end());
-    for (size_t i = 1; i < logs.size(); ++i) {
-      if (logs[i] - logs[i - 1] >= 3.0 && logs[i] - logs[i - 1] < 5.0) {
-        table.notes.push_back(std::string(field.name) + " jumps from " + number(std::pow(10.0, logs[i - 1])) + " to " +
-                              number(std::pow(10.0, logs[i])) + ": do some rows count in another unit?");
-      }
-      if (logs[i] - logs[i - 1] < 5.0) continue;
-      throw Error(ExitCode::kData,
-                  table.origin + ": " + field.name + " jumps from " + number(std::pow(10.0, logs[i - 1])) + " to " +
-                      number(std::pow(10.0, logs[i])) + ": the column seems to mix units",
-                  "write all rows in one unit, or choose rows with --where");
-    }
   }
   note_odd_scales(table);
   // C against 6 N D: attention and embeddings explain a factor of two or three, not a thousand.
@@ -144,8 +226,7 @@ void check_units(RunTable& table, unsigned units_meant) {
     if (!std::isnan(ratio)) ratios.push_back(std::log(ratio));
   }
   if (!ratios.empty()) {
-    std::nth_element(ratios.begin(), ratios.begin() + ratios.size() / 2, ratios.end());
-    const double median = std::exp(ratios[ratios.size() / 2]);
+    const double median = std::exp(median_of(std::move(ratios)));
     if ((median > 100.0 || median < 0.01) && (units_meant & (kInputN | kInputD | kInputC)) == 0) {
       throw Error(ExitCode::kData,
                   table.origin + ": c is " + number(median) + " times 6 n d in the median run: the columns are in " +
@@ -159,6 +240,13 @@ void check_units(RunTable& table, unsigned units_meant) {
                             "or c counted another way?");
     }
   }
+}
+
+void check_mixed_units(RunTable& table, unsigned units_meant) {
+  for (const Field& field : kFields) {
+    if (field.input != 0 && (units_meant & field.input) == 0) check_jumps(table, field);
+  }
+  if ((units_meant & (kInputN | kInputD | kInputC)) == 0) check_flops_row_by_row(table);
 }
 
 std::vector<SweepRun> fitted_runs(const RunTable& table) {

@@ -31,7 +31,8 @@ struct SweepRun {
 struct RunTable {
   std::string origin;
   std::vector<SweepRun> runs;
-  std::vector<std::string> notes;  ///< what a reader should know: "c = 6 n d", rows left out, …
+  std::vector<std::string> notes;     ///< what a reader should know: "c = 6 n d", rows left out, …
+  std::vector<std::string> warnings;  ///< what may be wrong with it
 
   /// Inputs that every run has.
   unsigned inputs() const;
@@ -41,9 +42,15 @@ struct RunTable {
 void complete_flops(RunTable& table);
 
 /// Refuses tables that no fit can read: no runs, values that are not positive and finite, n, d or c so small that they
-/// must be counted in millions or PF-days. Warns in the notes when c is far from 6 n d, and of mixed units.
-/// `units_meant`: inputs whose scale the user gave, which are then taken as they are.
+/// must be counted in millions or PF-days. Notes when c is far from 6 n d. `units_meant`: inputs whose scale the user
+/// gave, which are then taken as they are.
 void check_units(RunTable& table, unsigned units_meant = 0);
+
+/// Refuses rows that count in another unit than the rest, and names them: a column that jumps by five orders (c by
+/// eight), or by three (five) where tokens per parameter differ by two and a half; a row whose c is a hundred times
+/// nearer to or farther from 6 n d than the others'. Warns of other such jumps. For tables as they were given, before
+/// anything is derived.
+void check_mixed_units(RunTable& table, unsigned units_meant = 0);
 
 /// The runs that are not held out, and those that are.
 std::vector<SweepRun> fitted_runs(const RunTable& table);

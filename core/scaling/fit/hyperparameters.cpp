@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "core/scaling/fit/small_matrix.h"
 #include "ops/base/error.h"
@@ -10,7 +11,8 @@ namespace tsugi {
 namespace {
 
 constexpr double kSameCell = 1.02;
-constexpr double kNearBest = 1.02;
+/// How near to the best loss the quadratic looks: as near as settings are dense, for the valley's far sides differ.
+constexpr double kWindows[] = {1.005, 1.01, 1.02};
 
 struct Setting {
   double x = 0.0;  ///< ln learning rate
@@ -37,12 +39,12 @@ bool varies(const std::vector<Setting>& settings, double Setting::* value) {
   return range.high - range.low > 0.05;
 }
 
-/// The vertex of a quadratic in the coordinates that vary, through the settings near the best; false when it has none
-/// within them.
-bool quadratic_optimum(const Cell& cell, bool use_x, bool use_y, Setting& optimum) {
+/// The vertex of a quadratic in the coordinates that vary, through the settings within `window` of the best; false when
+/// it has none within them, or there are fewer than `spare` settings more than the quadratic has slopes and curvatures.
+bool quadratic_vertex(const Cell& cell, double window, size_t spare, bool use_x, bool use_y, Setting& optimum) {
   std::vector<Setting> near;
   for (const Setting& one : cell.settings) {
-    if (one.loss <= kNearBest * cell.summary.loss) near.push_back(one);
+    if (one.loss <= window * cell.summary.loss) near.push_back(one);
   }
   if (near.empty()) return false;
   double mean_x = 0.0, mean_y = 0.0;
@@ -62,7 +64,7 @@ bool quadratic_optimum(const Cell& cell, bool use_x, bool use_y, Setting& optimu
   if (use_x) add([](double x, double) { return x * x; });
   if (use_x && use_y) add([](double x, double y) { return x * y; });
   if (use_y) add([](double, double y) { return y * y; });
-  if (near.size() < columns.size() + 3) return false;
+  if (near.size() < columns.size() + spare) return false;
   const std::vector<std::span<const double>> spans(columns.begin(), columns.end());
   const LinearFit fit = linear_fit(spans, loss);
   if (!fit.determined) return false;
@@ -82,6 +84,16 @@ bool quadratic_optimum(const Cell& cell, bool use_x, bool use_y, Setting& optimu
     return range.low <= optimum.*value && optimum.*value <= range.high;
   };
   return (!use_x || inside(&Setting::x)) && (!use_y || inside(&Setting::y));
+}
+
+bool quadratic_optimum(const Cell& cell, bool use_x, bool use_y, Setting& optimum) {
+  const size_t slopes = use_x && use_y ? 5 : 2;
+  for (const double window : kWindows) {
+    const size_t spare =
+        window < kWindows[std::size(kWindows) - 1] ? slopes + 2 : 3;  // twice the coefficients, or just
+    if (quadratic_vertex(cell, window, spare, use_x, use_y, optimum)) return true;
+  }
+  return false;
 }
 
 bool at_edge(const std::vector<Setting>& settings, double Setting::* value, double best) {

@@ -144,5 +144,32 @@ TEST(Hyperparameters, FindsPowerLawsBetweenGridPoints) {
   EXPECT_THROW(fit_hyperparameters(table.runs, 0, 0, 0.95), Error);
 }
 
+// Too high a rate costs more than too low a one, and the more so the longer the run: far sides of the valley say little
+// about its bottom.
+TEST(Hyperparameters, LooksNearTheBottomOfALopsidedValley) {
+  RunTable table;
+  for (const double n : {6e7, 2e8, 1e9}) {
+    for (const double d : {2e9, 1e10, 5e10}) {
+      const double lr = 1.79 * std::pow(n, -0.713) * std::pow(d, 0.307), batch = 0.58 * std::pow(d, 0.571);
+      const double lopsided = 0.3 * std::log(d / 1e9);
+      for (int i = -6; i <= 6; ++i) {
+        for (int j = -5; j <= 5; ++j) {
+          SweepRun run;
+          run.n = n;
+          run.d = d;
+          run.learning_rate = std::pow(1.4, std::round(std::log(lr) / std::log(1.4)) + i);
+          run.batch = std::pow(1.4, std::round(std::log(batch) / std::log(1.4)) + j);
+          const double x = std::log(run.learning_rate / lr), y = std::log(run.batch / batch);
+          run.loss = true_loss(n, d) * (1 + 0.004 * (x * x + lopsided * std::pow(std::max(x, 0.0), 4) + y * y));
+          table.runs.push_back(run);
+        }
+      }
+    }
+  }
+  const HyperparameterFit fit = fit_hyperparameters(table.runs, 0, 0, 0.95);
+  EXPECT_NEAR(fit.learning_rate.d_exponent, 0.307, 0.02);
+  EXPECT_NEAR(fit.batch.d_exponent, 0.571, 0.01);
+}
+
 }  // namespace
 }  // namespace tsugi
