@@ -32,13 +32,14 @@ budget() {
 "$TSUGI" sweep run --config "$WORK/sweep.textproto" --set "data.train=$WORK/tokens" --out "$WORK/sweep" > "$WORK/said" 2>&1 ||
   { cat "$WORK/said" >&2; fail "the sweep"; }
 fit() {
-  "$TSUGI" sweep fit --csv "$WORK/sweep/runs.csv" --where 'status == "done"' --hold-out 'held_out == 1' --form "$1" --json \
+  "$TSUGI" sweep fit --csv "$WORK/sweep/runs.csv" --where 'status == "done"' --hold-out 'held_out == 1' --form "$@" --json \
     > "$WORK/fit" || fail "the fit of $1"
 }
 fit isoflop
 jq -e '[.budgets[] | select(.used)] | length == 3' "$WORK/fit" > /dev/null || { cat "$WORK/fit" >&2; fail "a budget has no interior minimum"; }
-fit chinchilla
-# 3.5 and 4.8 % on the machine where this was written.
+# Widths of 8 and 12 hold a budget's minimum from below, but lie off the curve of the others, as so narrow ones do.
+fit chinchilla --filter 'width >= 16'
+# 3.7 and 4.7 % within half-widths of 8.1 and 7.8 % on the machine where this was written; the text is each machine's own.
 jq -e '.held_out | length == 2 and all(.inside and (.error | fabs) < 0.08)' "$WORK/fit" > /dev/null ||
   { cat "$WORK/fit" >&2; fail "the law does not predict the larger runs"; }
 

@@ -82,7 +82,7 @@ std::string unit_text(double orders) {
 }
 
 /// log10 of tokens per parameter, from whichever two of n, d and c a row has.
-double log_ratio(const SweepRun& run) {
+double log_tokens_per_parameter(const SweepRun& run) {
   if (!std::isnan(run.n) && !std::isnan(run.d)) return std::log10(run.d / run.n);
   if (!std::isnan(run.n)) return std::log10(tokens_for_flops(run.c, run.n) / run.n);
   return std::log10(run.d / parameters_for_flops(run.c, run.d));
@@ -106,7 +106,7 @@ void check_jumps(RunTable& table, const Field& field) {
     const auto middle = [](const std::vector<const SweepRun*>& runs) {
       std::vector<double> ratios;
       for (const SweepRun* run : runs) {
-        if (const double ratio = log_ratio(*run); std::isfinite(ratio)) ratios.push_back(ratio);
+        if (const double ratio = log_tokens_per_parameter(*run); std::isfinite(ratio)) ratios.push_back(ratio);
       }
       return ratios.empty() ? RunPoint::kUnknown : median_of(std::move(ratios));
     };
