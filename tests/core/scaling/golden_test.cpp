@@ -64,6 +64,36 @@ TEST(PublishedSweeps, OlmoLadderPredicts13B) {
   EXPECT_TRUE(found);
 }
 
+// What the forms, fitted to the same 16 runs, say of 3B (four runs) and of 13B: mean |error| as an independent fitter
+// had it.
+TEST(PublishedSweeps, OlmoLadderBackTest) {
+  constexpr double kPercent = 100.0, kTolerance = 0.05;
+  struct Expected {
+    const char* law;
+    double of_3b, of_13b;
+  };
+  SweepColumns columns;
+  columns.where =
+      "ratio > 19 and model != 'peteish7' and name != '190M-1xC-rerun' and name != '370M-1xC-rerun' and "
+      "name != '760M-1xC-rerun' and name != '1B-1xC-rerun' and name != '3B-1xC-rerun' and "
+      "name != 'peteish13_eval_50k-150k' and name != 'peteish13_eval_full'";
+  columns.hold_out = "n > 2e9";
+  const SweepTable table = read("olmo_ladder.csv", columns);
+  const std::vector<SweepRun> runs = fitted_runs(table.runs);
+  std::vector<SweepRun> of_3b, of_13b;
+  for (const SweepRun& run : held_out_runs(table.runs)) (run.n < 4e9 ? of_3b : of_13b).push_back(run);
+  ASSERT_EQ(runs.size(), 16u);
+  ASSERT_EQ(of_3b.size(), 4u);
+  ASSERT_EQ(of_13b.size(), 1u);
+  ThreadPool pool(2);
+  for (const Expected& one : {Expected{"chinchilla", 1.10, 3.83}, Expected{"kaplan", 1.55, 5.71},
+                              Expected{"kaplan_irreducible", 0.42, 2.36}}) {
+    const Fit fit = fit_law(law_by_name(one.law), runs, {}, pool);
+    EXPECT_NEAR(kPercent * relative_error(fit, of_3b).mean, one.of_3b, kTolerance) << one.law;
+    EXPECT_NEAR(kPercent * relative_error(fit, of_13b).mean, one.of_13b, kTolerance) << one.law;
+  }
+}
+
 TEST(PublishedSweeps, DataConstrainedFindsTheDeeperValley) {
   const SweepTable table = read("datablations.csv", {});
   ASSERT_EQ(table.runs.runs.size(), 182u);
