@@ -5,9 +5,10 @@
 #include "ops/cuda/tensor_map.h"
 
 namespace tsugi::cuda {
+namespace {
 
-dev::TensorMap make_tensor_map(const TensorMapOptions& options) {
-  // Through the runtime, so that nothing links libcuda, which machines without a device lack.
+/// Through the runtime, so that nothing links libcuda, which machines without a device lack.
+decltype(&cuTensorMapEncodeTiled) find_encoder() {
   void* entry = nullptr;
   cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
   check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000, cudaEnableDefault, &found),
@@ -15,7 +16,13 @@ dev::TensorMap make_tensor_map(const TensorMapOptions& options) {
   if (found != cudaDriverEntryPointSuccess) {
     throw Error(ExitCode::kUsage, "CUDA: the driver has no cuTensorMapEncodeTiled", "it needs CUDA 12.0 or later");
   }
-  const auto encode = reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(entry);
+  return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(entry);
+}
+
+}  // namespace
+
+dev::TensorMap make_tensor_map(const TensorMapOptions& options) {
+  static const auto encode = find_encoder();
   cuuint64_t extents[4], strides[3];
   cuuint32_t box[4], element_strides[4] = {1, 1, 1, 1};
   for (int i = 0; i < 4; ++i) {
