@@ -17,6 +17,7 @@
 #include "core/model/names.h"
 #include "core/model/transformer.h"
 #include "launch/model_folder.h"
+#include "launch/new_folder.h"
 #include "ops/base/error.h"
 
 namespace tsugi {
@@ -110,48 +111,6 @@ void check_lost_tokens(const std::string& from, const HuggingfaceModel& descript
     }
   }
 }
-
-/// A folder that takes its name when it is complete.
-class NewFolder {
- public:
-  explicit NewFolder(const std::string& path) : path_(fs::path(path).lexically_normal()), partial_(path_) {
-    if (!path_.has_filename()) path_ = path_.parent_path();
-    partial_ = path_.string() + ".partial";
-    if (fs::exists(path_) && !(fs::is_directory(path_) && fs::is_empty(path_))) {
-      throw Error(ExitCode::kUsage, path_.string() + " exists already", "choose another --out");
-    }
-    std::error_code failure;
-    if (path_.has_parent_path()) fs::create_directories(path_.parent_path(), failure);
-    fs::remove_all(partial_, failure);
-    if (!fs::create_directory(partial_, failure)) {
-      throw Error(ExitCode::kInputOutput, "cannot create folder " + partial_.string() + ": " + failure.message());
-    }
-  }
-  ~NewFolder() {
-    std::error_code ignored;
-    if (!committed_) fs::remove_all(partial_, ignored);
-  }
-  NewFolder(const NewFolder&) = delete;
-  NewFolder& operator=(const NewFolder&) = delete;
-
-  std::string path() const { return partial_.string(); }
-  void commit() {
-    sync_folder(partial_.string());
-    std::error_code failure;
-    fs::rename(partial_, path_, failure);
-    if (failure) {
-      throw Error(ExitCode::kInputOutput,
-                  "cannot rename " + partial_.string() + " to " + path_.string() + ": " + failure.message());
-    }
-    committed_ = true;
-    sync_folder(path_.has_parent_path() ? path_.parent_path().string() : ".");
-  }
-
- private:
-  fs::path path_;
-  fs::path partial_;
-  bool committed_ = false;
-};
 
 }  // namespace
 

@@ -13,8 +13,6 @@ namespace tsugi {
 namespace {
 
 constexpr float kClipDeviation = 0.02f;
-/// Captions are bytes, and this behind the last one.
-constexpr int32_t kEndOfCaption = 256;
 constexpr uint64_t kTextDropout = 0x7E87;
 
 /// How often the nearest of the other side has the right caption, both ways.
@@ -47,6 +45,19 @@ FeatureLoss clip_loss(const Context& context, Communicator& communicator, const 
   return contrast_blocks(context, communicator, features, 2, both_ways, captions);
 }
 
+ModelConfig caption_model(const Clip& config, float dropout) {
+  ModelConfig model;
+  model.set_family(ModelConfig::GPT2);
+  model.set_layers(config.text_layers());
+  model.set_heads(config.text_heads());
+  model.set_width(config.text_width());
+  model.set_context(config.text_context());
+  model.set_vocabulary(kEndOfCaption + 1);
+  model.set_dropout(dropout);
+  resolve_family(model);
+  return model;
+}
+
 ClipObjective::ClipObjective(ImageBatches pictures, const Clip& config, const ModelConfig& model)
     : FeatureObjective(std::move(pictures)), config_(config) {
   train_captions_ = number_captions(batches().data().train);
@@ -55,14 +66,7 @@ ClipObjective::ClipObjective(ImageBatches pictures, const Clip& config, const Mo
                                      ": all captions are the same, so that there is nothing to tell a picture's from");
   }
   if (batches().data().validation) validation_captions_ = number_captions(*batches().data().validation);
-  text_config_.set_family(ModelConfig::GPT2);
-  text_config_.set_layers(config_.text_layers());
-  text_config_.set_heads(config_.text_heads());
-  text_config_.set_width(config_.text_width());
-  text_config_.set_context(config_.text_context());
-  text_config_.set_vocabulary(kEndOfCaption + 1);
-  text_config_.set_dropout(model.dropout());
-  resolve_family(text_config_);
+  text_config_ = caption_model(config_, model.dropout());
 }
 
 std::vector<int32_t> ClipObjective::number_captions(const ImageSet& set) {

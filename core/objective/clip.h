@@ -17,6 +17,12 @@ namespace tsugi {
 FeatureLoss clip_loss(const Context& context, Communicator& communicator, const Tensor& features,
                       std::span<const int32_t> captions);
 
+/// Captions are bytes, and this behind the last one.
+inline constexpr int32_t kEndOfCaption = 256;
+
+/// The model that reads the captions, resolved.
+ModelConfig caption_model(const Clip& config, float dropout);
+
 class ClipObjective : public FeatureObjective {
  public:
   /// `model` is a resolved VIT. Throws Error(kData) for pictures without captions, captions that are too long, and

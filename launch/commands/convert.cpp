@@ -3,6 +3,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "launch/clip_folder.h"
 #include "launch/commands/commands.h"
 #include "launch/convert_folder.h"
 #include "ops/base/error.h"
@@ -12,8 +13,26 @@ namespace {
 
 struct Options {
   ConvertOptions convert;
+  std::string as = "model";
   bool json = false;
 };
+
+int run_convert_clip(const Options& options) {
+  const ConvertedClip converted =
+      convert_clip(options.convert, options.as == "text" ? ClipPart::kText : ClipPart::kBoth);
+  const nlohmann::ordered_json json{{"from", converted.from},
+                                    {"out", options.convert.out},
+                                    {"model_type", converted.model_type},
+                                    {"parameters", converted.parameters},
+                                    {"bytes", converted.bytes}};
+  if (options.json) {
+    std::cout << json.dump() << std::endl;
+  } else {
+    std::cout << options.convert.out << ": " << converted.model_type << ", " << converted.parameters << " parameters"
+              << std::endl;
+  }
+  return 0;
+}
 
 int run_convert(const Options& options) {
   const Converted converted = convert_folder(options.convert);
@@ -69,8 +88,15 @@ void add_export(Command app) {
   Command command = app.subcommand("export", "Write a checkpoint as a Hugging Face folder, without training state");
   command.option("--checkpoint", options->convert.from, "run directory (newest checkpoint), or checkpoint folder")
       .required();
+  command
+      .option("--as", options->as,
+              "model: the model; of objective.clip also text: captions' model and projection "
+              "(CLIPTextModelWithProjection), "
+              "dual-encoder: both (VisionTextDualEncoderModel)")
+      .show_default()
+      .one_of({"model", "text", "dual-encoder"});
   add_common(command, *options);
-  command.run([options] { return run_convert(*options); });
+  command.run([options] { return options->as == "model" ? run_convert(*options) : run_convert_clip(*options); });
 }
 
 }  // namespace tsugi

@@ -129,6 +129,27 @@ expect_said '"objective_state":[1-9]'
 expect_code 0 "$TSUGI" export --checkpoint "$WORK/moco-1" --out "$WORK/of-moco"
 ! grep -qE 'key_encoder|queue' "$WORK/of-moco/model.safetensors" || fail "the second encoder was exported"
 
+echo "- words and pictures, exported"
+clip() { expect_code "$1" "$TSUGI" export --checkpoint "$WORK/$2" --as "$3" --out "$WORK/of-clip-$3" --json; }
+clip 0 clip-1 text
+expect_said '"model_type":"clip_text_model"'
+cmp <(tensor "$(last_checkpoint "$WORK/clip-1")/model.safetensors" objective.text_projection.weight) \
+  <(tensor "$WORK/of-clip-text/model.safetensors" text_projection.weight) || fail "another projection of captions"
+ids=$(printf one | "$TSUGI" tokenizer encode --tokenizer "$WORK/of-clip-text" --json)
+[[ $ids == *'[111,110,101,256]'* ]] || fail "captions are bytes and their end, not $ids"
+clip 0 clip-1 dual-encoder
+expect_said '"model_type":"vision-text-dual-encoder"'
+for name in logit_scale vision_model.pooler.dense.weight text_model.encoder.layers.0.self_attn.v_proj.bias visual_projection.weight; do
+  tensor "$WORK/of-clip-dual-encoder/model.safetensors" "$name" > /dev/null
+done
+clip 2 simclr-1 text
+expect_said 'not trained with objective.clip'
+sed 's/patch_size: 4/patch_size: 4 pooling: MEAN_OF_PATCHES/' "$WORK/clip" > "$WORK/clip-mean"
+train clip-mean clip-mean-1 1 1
+rm -r "$WORK/of-clip-dual-encoder"
+clip 2 clip-mean-1 dual-encoder
+expect_said 'MEAN_OF_PATCHES is nothing that'
+
 echo "- refused before training"
 expect_code 2 "$TSUGI" pretrain --config "$WORK/moco" --set objective.moco.queue=50 --out "$WORK/no"
 expect_said 'objective.moco.queue.*is not a multiple of the global batch, 24'
