@@ -1,15 +1,11 @@
 #include "core/objective/cpc.h"
 
+#include <cmath>
+
 #include "core/autograd/functions.h"
 #include "core/autograd/pair_functions.h"
 
 namespace tsugi {
-namespace {
-
-constexpr float kPredictionDeviation = 0.02f;
-
-}  // namespace
-
 CpcObjective::CpcObjective(ImageBatches batches, const ContrastivePrediction& config)
     : FeatureObjective(std::move(batches)),
       config_(config),
@@ -22,17 +18,17 @@ CpcObjective::CpcObjective(ImageBatches batches, const ContrastivePrediction& co
 }
 
 void CpcObjective::declare_heads(ParameterStore& store, const ModelConfig& config) {
-  const auto declare = [&](const std::string& name) {
-    return Linear::declare(store, {.names = {name},
-                                   .in = config.width(),
-                                   .rows = {config_.projection_width()},
-                                   .deviation = kPredictionDeviation,
-                                   .bias = false,
-                                   .layout = WeightLayout::kOutIn});
-  };
   predictions_.clear();
-  for (int64_t k = 1; k <= config_.steps(); ++k) predictions_.push_back(declare("prediction." + std::to_string(k)));
-  code_ = declare("code");
+  for (int64_t k = 1; k <= config_.steps(); ++k) {
+    // Products are scores as they are: smaller weights would make next to nothing of them, and of their slopes.
+    predictions_.push_back(Linear::declare(store, {.names = {"prediction." + std::to_string(k)},
+                                                   .in = config.width(),
+                                                   .rows = {config_.projection_width()},
+                                                   .deviation = 1.0f / std::sqrt(static_cast<float>(config.width())),
+                                                   .bias = false,
+                                                   .layout = WeightLayout::kOutIn}));
+  }
+  code_ = Projector::declare(store, "code", config.width(), config.width(), config_.projection_width(), 0.0f);
   store.end_unit();
   store.add_prefix(kObjectivePrefix, 0);
 }

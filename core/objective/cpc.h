@@ -1,13 +1,13 @@
 // Contrastive predictive coding (van den Oord et al., "Representation learning with contrastive predictive coding",
 // 2018, section 2): what was seen of a picture, row by row, says which patch comes later.
 //
-// z_t is the code of patch t: the model's embedding of it, which has seen no other patch, and a linear layer. c_t is
-// the output of the causal ViT there, which has seen patches 1 … t. For k = 1 … steps, W_k·c_t looks for z_t+k of its
+// z_t is the code of patch t: the model's embedding of it, which has seen no other patch, and a projector. c_t is the
+// output of the causal ViT there, which has seen patches 1 … t. For k = 1 … steps, W_k·c_t looks for z_t+k of its
 // own picture among the patches at that place of all pictures of the global batch:
 //
 //   loss = -log exp(z_t+k·W_k c_t) / Σ_j exp(z_j,t+k·W_k c_t)                        (equations 3 and 4)
 //
-// the mean over t and k. Neither the codes' layer nor the W_k are part of what is used downstream.
+// the mean over t and k. Neither the codes' projector nor the W_k are part of what is used downstream.
 #pragma once
 
 #include "core/objective/block_losses.h"
@@ -38,7 +38,7 @@ class CpcObjective : public FeatureObjective {
   int64_t patches_;
   int64_t blocks_;
   std::vector<BlockPair> pairs_;  ///< predictions and the codes that they look for
-  Linear code_;
+  Projector code_;
   std::vector<Linear> predictions_;
 };
 
