@@ -10,6 +10,7 @@
 #include "core/scaling/fit/hyperparameters.h"
 #include "core/scaling/fit/isoflop.h"
 #include "launch/commands/sweep.h"
+#include "launch/sweep/advised_settings.h"
 #include "launch/sweep/fit_json.h"
 #include "launch/sweep/other_fits.h"
 #include "ops/base/error.h"
@@ -92,7 +93,7 @@ ordered_json held_out_json(const SweepFit& fit, std::span<const SweepRun> held_o
   return json;
 }
 
-void fit_parametric(const FitCommand& command, const SweepTable& table, ThreadPool& pool) {
+void fit_parametric(const FitCommand& command, const CsvTable& csv, const SweepTable& table, ThreadPool& pool) {
   const std::vector<SweepRun> runs = fitted_runs(table.runs), held_out = held_out_runs(table.runs);
   Backtest ranking;
   std::string form = command.form;
@@ -131,9 +132,12 @@ void fit_parametric(const FitCommand& command, const SweepTable& table, ThreadPo
   if (law.inputs != kInputC) text << cost_text(file.cost) << "\n";
   for (const double c : command.budgets) {
     const Advice advice = advise(fit, c, file.c.high, command.unique, file.cost);
+    const AdvisedSettings settings = advised_settings(csv, runs, advice.best.n, advice.best.d);
     json["advice"].push_back(advice_json(advice));
+    json["advice"].back()["settings"] = settings_json(settings);
     text << "\n";
     print_advice(text, advice);
+    if (const std::string how = settings_text(settings); !how.empty()) text << "  trained with      " << how << "\n";
   }
   add_remarks(json, table, fit.fit.warnings);
   if (!command.out.empty()) {
@@ -187,11 +191,12 @@ int run_fit(FitCommand command) {
     throw Error(ExitCode::kUsage, "--out, --backtest and --fix are for parametric forms, not for " + command.form,
                 "--form chinchilla predicts the loss of any run");
   }
-  const SweepTable table = read_sweep(read_csv(command.csv), command.columns);
+  const CsvTable csv = read_csv(command.csv);
+  const SweepTable table = read_sweep(csv, command.columns);
   ThreadPool pool(command.threads > 0 ? command.threads
                                       : static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
   if (parametric) {
-    fit_parametric(command, table, pool);
+    fit_parametric(command, csv, table, pool);
   } else if (rates) {
     fit_rates(command, table);
   } else {

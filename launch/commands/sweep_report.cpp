@@ -238,6 +238,9 @@ SweepReport analyse(const ReportCommand& command, ThreadPool& pool) {
   }
   if (report.has_law()) {
     follow_optimum(report, command.budgets);
+    for (const Advice& one : report.advice) {
+      report.settings.push_back(advised_settings(csv, runs, one.best.n, one.best.d));
+    }
     report.exponents = estimate_exponents(csv, report.table.runs, report.fit, report.ranking, command.options, pool);
   }
   read_other_columns(csv, command.columns, report);
@@ -272,7 +275,11 @@ void print_law(const SweepReport& report) {
               << percent(prediction.loss / run.loss - 1.0) << "\n";
   }
   print_backtest(std::cout, report.ranking);
-  for (const Advice& advice : report.advice) print_advice(std::cout, advice);
+  for (size_t i = 0; i < report.advice.size(); ++i) {
+    print_advice(std::cout, report.advice[i]);
+    const std::string how = settings_text(report.settings[i]);
+    if (!how.empty()) std::cout << "  trained with      " << how << "\n";
+  }
 }
 
 int run_report(const ReportCommand& command) {

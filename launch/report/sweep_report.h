@@ -17,6 +17,7 @@
 #include "core/scaling/fit/prediction_file.h"
 #include "core/scaling/fit/sweep_fit.h"
 #include "launch/report/exponents.h"
+#include "launch/sweep/advised_settings.h"
 
 namespace tsugi {
 
@@ -40,7 +41,8 @@ struct SweepReport {
   double smallest_fitted_c = 0.0;
   double largest_fitted_c = 0.0;
   std::vector<ExponentEstimate> exponents;
-  std::vector<Advice> advice;  ///< for budgets that were asked for
+  std::vector<Advice> advice;             ///< for budgets that were asked for
+  std::vector<AdvisedSettings> settings;  ///< of each advice
   std::vector<WrittenPrediction> predictions;
   std::vector<ExcludedRun> excluded;
   /// Columns of the file that no fit reads (seeds, other counts of N, seconds, …), by the names of runs.

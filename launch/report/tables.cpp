@@ -128,8 +128,10 @@ ReportSection provenance_table(const SweepReport& report) {
 
 ReportSection advice_table(const SweepReport& report) {
   DataTable table({"budget", "N", "N interval", "D", "D interval", "D/N", "loss", "loss interval",
-                   "N within 0.1 % loss", "times the largest fitted C"});
-  for (const Advice& one : report.advice) {
+                   "N within 0.1 % loss", "times the largest fitted C", "width", "layers", "learning rate", "batch"});
+  for (size_t i = 0; i < report.advice.size(); ++i) {
+    const Advice& one = report.advice[i];
+    const AdvisedSettings& settings = report.settings[i];
     const auto counts = [](const Interval& interval) {
       return count_text(interval.low) + " to " + count_text(interval.high);
     };
@@ -142,10 +144,16 @@ ReportSection advice_table(const SweepReport& report) {
                one.best.loss,
                short_interval(one.loss),
                counts(one.best.n_within_tenth_percent),
-               one.extrapolation});
+               one.extrapolation,
+               settings.width,
+               settings.layers,
+               settings.learning_rate,
+               settings.batch});
   }
   return table_section("Advice", "advice.csv", table,
-                       "How to spend a budget under this law. " + cost_text(report.cost));
+                       "How to spend a budget under this law. " + cost_text(report.cost) +
+                           " Shape, rate and batch as the runs have them, continued" +
+                           (report.settings.front().of_grid ? "; rate and batch by the laws of their grid." : "."));
 }
 
 ReportSection prediction_table(const SweepReport& report) {

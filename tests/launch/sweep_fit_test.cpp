@@ -154,6 +154,47 @@ TEST(SweepFit, CountsComputeAsTheRunsDo) {
   std::filesystem::remove_all(folder);
 }
 
+// Advice says how to train, too: as the runs' own rule goes on, or by the laws of a grid.
+TEST(SweepFit, AdvisesOnShapeRateAndBatch) {
+  const std::string path = ::testing::TempDir() + "sweep_settings.csv";
+  const auto settings = [&](const std::vector<double>& rates, bool shapes) {
+    std::ofstream csv(path);
+    csv.precision(17);
+    csv << "n,d,loss,lr,batch" << (shapes ? ",width,layers" : "") << "\n";
+    for (const double width : {64.0, 128.0, 256.0, 512.0}) {
+      const double layers = width / 32, n = 12 * layers * width * width;
+      for (const double d : {1e8, 1e9, 1e10}) {
+        const double best = 0.1 * std::pow(n, -0.25) * std::pow(d, 0.05);
+        for (const double rate : rates) {
+          const double off = std::log(rate);
+          csv << n << "," << d << ","
+              << (1.8 + 480 / std::pow(n, 0.35) + 2000 / std::pow(d, 0.37)) * (1 + 0.002 * off * off) << ","
+              << best * rate << "," << 0.5 * std::pow(d, 0.5);
+          if (shapes) csv << "," << width << "," << layers;
+          csv << "\n";
+        }
+      }
+    }
+    csv.close();
+    return json::parse(sweep({"fit", "--csv", path, "--bootstraps", "20", "--budget", "1e20", "--json"}))["advice"][0];
+  };
+  for (const bool grid : {false, true}) {
+    const json advice =
+        settings(grid ? std::vector<double>{0.4, 0.6, 0.8, 1.25, 1.7, 2.5} : std::vector<double>{1}, true);
+    const double n = advice["n"], d = advice["d"], width = advice["settings"]["width"];
+    EXPECT_NEAR(advice["settings"]["learning_rate"].get<double>() / (0.1 * std::pow(n, -0.25) * std::pow(d, 0.05)), 1,
+                0.02);
+    EXPECT_NEAR(advice["settings"]["batch"].get<double>() / (0.5 * std::pow(d, 0.5)), 1, 1e-3);
+    const double layers = advice["settings"]["layers"];
+    EXPECT_NEAR(12 * layers * width * width / n, 1, 0.05);
+    EXPECT_NEAR(width / layers, 32, 2);
+    EXPECT_EQ(std::fmod(width, 16), 0);
+    EXPECT_EQ(advice["settings"]["by"], grid ? "laws of the grid" : "the runs' own rule, continued");
+  }
+  EXPECT_TRUE(settings({1}, false)["settings"]["width"].is_null());
+  std::filesystem::remove(path);
+}
+
 // A law of N and D is fitted to isoFLOP runs whatever their minima: it must say where these are not bracketed.
 TEST(SweepFit, WarnsOfMinimaAtTheEdge) {
   const std::string path = ::testing::TempDir() + "sweep_edges.csv";
