@@ -95,7 +95,7 @@ tensor() {
   header=$(od -An -td8 -N8 "$1" | tr -d ' ')
   offsets=$(head -c $((8 + header)) "$1" | tail -c "$header" | grep -oE "\"$2\":\{[^}]*\}" | sed -E 's/.*"data_offsets":\[([0-9,]+)\].*/\1/')
   [ -n "$offsets" ] || fail "no tensor $2 in $1"
-  tail -c +$((8 + header + ${offsets%,*} + 1)) "$1" | head -c $((${offsets#*,} - ${offsets%,*}))
+  dd if="$1" iflag=skip_bytes,count_bytes skip=$((8 + header + ${offsets%,*})) count=$((${offsets#*,} - ${offsets%,*})) status=none
 }
 tune() {  # RUN RANKS OPTIONS…
   local out=$WORK/$1 n=$2; shift 2

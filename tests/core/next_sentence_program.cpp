@@ -49,7 +49,7 @@ TokenFile write_documents(const std::string& path, int64_t documents, uint64_t s
 
 int run(const std::string& folder) {
   RunConfig config;
-  parse_config(R"(steps: 3000 seed: 7 data { train: "documents" }
+  parse_config(R"(steps: 4500 seed: 7 data { train: "documents" }
     model { family: BERT pooler: true next_sentence_head: true layers: 2 heads: 4 width: 64 context: 32 vocabulary: 37 }
     objective { masked_lm { next_sentence: true mask_token: 3 cls_token: 1 sep_token: 2 } }
     batch { micro_batch: 32 micro_batches: 1 }

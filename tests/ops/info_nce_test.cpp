@@ -259,7 +259,7 @@ TEST(InfoNce, KeysInPartsHaveTheGradientOfTheWhole) {
   for (int64_t first = 0; first < 36; first += 12) {
     info_nce_key_gradient(cpu, problem, r.log_sums, first, part);
     const std::vector<double> whole = testing::to_doubles(r.d_keys.slice(first * 8, {12, 8}));
-    testing::expect_close(part, whole, 1e-6);
+    testing::expect_close(part, whole, 4e-6);  // products of other shapes may be summed in another order (AVX-512)
   }
 }
 

@@ -38,6 +38,8 @@ std::string identity(const RunConfig& config, const std::map<std::string, std::s
   named.clear_name();  // what a run is called changes nothing
   named.clear_dist();  // nor does where it runs: all gives the same bits
   named.clear_logging();
+  // Fields that came later change no known run while they are at their presets.
+  if (named.compute().attention() == ComputeConfig::MMA) named.mutable_compute()->clear_attention();
   std::string text = to_text(named);
   for (const auto& [what, value] : fingerprint) text += what + "=" + value + "\n";
   return hash_digits(text);
