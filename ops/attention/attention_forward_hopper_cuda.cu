@@ -1,5 +1,5 @@
 // Forward attention with wgmma and TMA (sm_90a): one producer warp that loads, two or three consumer warpgroups of 64
-// queries each. With `Overlap`, a warpgroup forms the next scores while its softmax waits for nothing, and warpgroups
+// queries each. With `Overlap`, the product of the next scores runs beside that of the last values, and warpgroups
 // take turns at the tensor cores, so that one's exponentials run beside the other's products: Shah et al.,
 // "FlashAttention-3" (2024), sections 3.1 (ping-pong) and 3.2 (within a warpgroup).
 #include <algorithm>
