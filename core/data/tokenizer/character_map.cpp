@@ -102,7 +102,7 @@ std::string CharacterMap::apply(std::string_view text) const {
   for (size_t at = 0; at < text.size();) {
     // Between characters of ASCII there are always borders, but in CR LF.
     if (is_ascii(at) && is_ascii(at + 1) && text[at] != '\r') {
-      const std::optional<std::string_view>& mapped = ascii_[static_cast<uint8_t>(text[at])];
+      const std::optional<std::string>& mapped = ascii_[static_cast<uint8_t>(text[at])];
       if (mapped) {
         result += *mapped;
       } else {

@@ -33,7 +33,7 @@ class CharacterMap {
 
   std::vector<uint32_t> units_;
   std::string texts_;
-  std::array<std::optional<std::string_view>, 128> ascii_;  ///< of characters that stand alone
+  std::array<std::optional<std::string>, 128> ascii_;  ///< of characters that stand alone
 };
 
 }  // namespace tsugi
