@@ -33,6 +33,7 @@ libgoogle-glog-dev   logs and checks of invariants
 libgtest-dev         unit tests
 libgmock-dev         matchers of the unit tests
 libdnnl-dev          oneDNN: matrix products on CPUs
+libhwy-dev           Highway: vector instructions chosen at run time
 libisal-dev          ISA-L: CRC32C of checkpoints
 zlib1g-dev           text files compressed by gzip
 libzstd-dev          text files compressed by zstd

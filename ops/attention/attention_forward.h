@@ -46,6 +46,9 @@ void write_nothing(const Forward& f, int64_t b, int64_t h, int64_t query) {
   if (f.log_sum_exp != nullptr) f.log_sum_exp[f.row_of(b, h, query)] = -std::numeric_limits<float>::infinity();
 }
 
+/// With the dot products of bf16 (is_native_bf16()); more than one query.
+void run_native(const Forward& f, ThreadPool& pool);
+
 /// One query per sample, as when decoding.
 template <class T>
 void run_single(const Forward& f, ThreadPool& pool);

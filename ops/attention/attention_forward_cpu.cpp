@@ -202,7 +202,11 @@ void attention_forward(const Context& context, const AttentionShape& shape, cons
                         dropout,
                         log_sum_exp.defined() ? log_sum_exp.data<float>() : nullptr,
                         workspace.defined() ? workspace.data<float>() : nullptr};
-  dispatch_compute_type(shape.dtype, [&]<class T>(T) { run<T>(forward, context.pool()); });
+  if (shape.query_tokens > 1 && is_native_bf16(shape, dropout)) {
+    run_native(forward, context.pool());
+  } else {
+    dispatch_compute_type(shape.dtype, [&]<class T>(T) { run<T>(forward, context.pool()); });
+  }
 }
 
 }  // namespace tsugi::cpu

@@ -212,20 +212,22 @@ TEST(AttentionMask, PackedDocumentsAreLikeDocumentsAlone) {
 TEST(AttentionMask, BoundsThatBindNothingChangeNoBit) {
   CpuContext cpu(2);
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
-    const AttentionShape plain = make_shape(2, 150, 200, 2, 24, dtype);
-    const Inputs inputs = make_inputs(plain, 12);
-    const Results expected = run(cpu, plain, inputs, kDropout);
-    AttentionShape loose = plain;
-    loose.key_heads = 2;
-    loose.window = int64_t{1} << 62;
-    loose.first_key = bounds(cpu, loose, [](int64_t, int64_t) { return -7; });
-    loose.end_key = bounds(cpu, loose, [](int64_t, int64_t) { return 1 << 30; });
-    const Results actual = run(cpu, loose, inputs, kDropout);
-    EXPECT_EQ(actual.out, expected.out);
-    EXPECT_EQ(actual.log_sum_exp, expected.log_sum_exp);
-    EXPECT_EQ(actual.dq, expected.dq);
-    EXPECT_EQ(actual.dk, expected.dk);
-    EXPECT_EQ(actual.dv, expected.dv);
+    for (const Dropout& dropout : {kDropout, Dropout{}}) {
+      const AttentionShape plain = make_shape(2, 150, 200, 2, 24, dtype);
+      const Inputs inputs = make_inputs(plain, 12);
+      const Results expected = run(cpu, plain, inputs, dropout);
+      AttentionShape loose = plain;
+      loose.key_heads = 2;
+      loose.window = int64_t{1} << 62;
+      loose.first_key = bounds(cpu, loose, [](int64_t, int64_t) { return -7; });
+      loose.end_key = bounds(cpu, loose, [](int64_t, int64_t) { return 1 << 30; });
+      const Results actual = run(cpu, loose, inputs, dropout);
+      EXPECT_EQ(actual.out, expected.out);
+      EXPECT_EQ(actual.log_sum_exp, expected.log_sum_exp);
+      EXPECT_EQ(actual.dq, expected.dq);
+      EXPECT_EQ(actual.dk, expected.dk);
+      EXPECT_EQ(actual.dv, expected.dv);
+    }
   }
 }
 

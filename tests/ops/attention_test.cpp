@@ -176,12 +176,13 @@ TEST(Attention, ScoresOfAnySizeAreFine) {
 }
 
 TEST(Attention, EarlierTokensDoNotSeeLaterOnes) {
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const auto& [dtype, dropout] : {std::pair{DType::kF32, kCausalDropout}, std::pair{DType::kBF16, kCausalDropout},
+                                       std::pair{DType::kBF16, Dropout{}}}) {
     const AttentionShape shape = make_shape(1, 200, 200, 2, 24, dtype);
     const Inputs inputs = make_inputs(shape, 6);
     const Inputs others = make_inputs(shape, 7);
     CpuContext cpu(2);
-    const Results before = run(cpu, shape, inputs, kCausalDropout);
+    const Results before = run(cpu, shape, inputs, dropout);
     const auto width = static_cast<size_t>(shape.heads * shape.head_dim);
     for (const size_t token : {1, 63, 64, 100, 127, 128, 199}) {
       Inputs changed = inputs;
@@ -191,9 +192,35 @@ TEST(Attention, EarlierTokensDoNotSeeLaterOnes) {
       replace(changed.q, others.q);
       replace(changed.k, others.k);
       replace(changed.v, others.v);
-      const Results after = run(cpu, shape, changed, kCausalDropout);
+      const Results after = run(cpu, shape, changed, dropout);
       EXPECT_EQ(std::memcmp(before.out.data(), after.out.data(), token * width * sizeof(double)), 0) << token;
       EXPECT_NE(std::memcmp(&before.out[token * width], &after.out[token * width], width * sizeof(double)), 0);
+    }
+  }
+}
+
+TEST(Attention, WhatIsNotANumberStaysVisible) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    const AttentionShape shape = make_shape(1, 100, 100, 1, 16, dtype);
+    CpuContext cpu(2);
+    for (const double value : {testing::kNan, std::numeric_limits<double>::infinity()}) {
+      Inputs inputs = make_inputs(shape, 8);
+      inputs.k[70 * 16] = value;
+      Arrays arrays(cpu, shape, Layout::kCache);
+      arrays.write(0, inputs.q);
+      arrays.write(1, inputs.k);
+      arrays.write(2, inputs.v);
+      const Tensor out = cpu.context.empty({1, 100, 16}, dtype);
+      attention_forward(cpu, shape, arrays[0], arrays[1], arrays[2], {}, out, Tensor());
+      const std::vector<double> results = testing::to_doubles(out);
+      EXPECT_TRUE(
+          std::ranges::all_of(results.begin(), results.begin() + 70 * 16, [](double x) { return std::isfinite(x); }));
+      // An infinite key gives a score of +inf or -inf, by the sign of the query.
+      for (size_t query = 70; query < 100; ++query) {
+        if (std::isnan(value) || inputs.q[query * 16] > 0) {
+          EXPECT_TRUE(std::isnan(results[query * 16])) << query;
+        }
+      }
     }
   }
 }
