@@ -9,7 +9,8 @@ usage: tests/run.sh [--full] [--help]
 Installs missing packages (launch/setup.sh --tests), builds everything in build/release and runs all tests but those
 labelled "full" through ctest. The format of the sources is checked when clang-format-19 is there.
 
-  --full   also the tests labelled "full", and tests/lint.sh with its tools installed
+  --full   also the tests labelled "full", and tests/lint.sh with its tools installed; at the end the tables of what
+           was measured
 
 Exits non-zero when anything fails. TSUGI_BUILD_JOBS limits the parallel build (default: all cores).
 TEXT
@@ -53,4 +54,11 @@ fi
 selection=()
 if ((!full)); then selection=(--label-exclude '^full$'); fi
 # Two at a time, where tests/CMakeLists.txt does not say that they run alone.
-ctest --test-dir build/release --parallel 2 --output-on-failure --no-tests=error "${selection[@]}"
+status=0
+ctest --test-dir build/release --parallel 2 --output-on-failure --no-tests=error "${selection[@]}" || status=$?
+if ((full)); then
+  # Tests say what they measured in lines that begin with a bar.
+  awk '/^[0-9]+\/[0-9]+ Testing: / { name = $3 } /^\|/ { if (name != "") print "\n" name; name = ""; print }' \
+    build/release/Testing/Temporary/LastTest.log
+fi
+exit "$status"

@@ -36,9 +36,9 @@ right() {  # PATTERN of prompts
   paste -d' ' <(cut -d'"' -f4 "$WORK/letters/validation.jsonl") "$WORK/texts" "$WORK/wanted" |
     awk -v pattern="$1" '$1 ~ pattern { all += 1; right += $2 == $3 } END { printf "%.4f\n", right / all }'
 }
-echo "   task     exact (of $asked unseen strings; $seconds s of training on one thread)"
+echo "|  task     exact (of $asked unseen strings; $seconds s of training on one thread)"
 for task in '^> copy' '^< reverse'; do
   share=$(right "${task% *}")
-  printf '   %-8s %s\n' "${task#* }" "$share"
+  printf '|  %-8s %s\n' "${task#* }" "$share"
   awk -v share="$share" 'BEGIN { exit !(share > 0.99) }' || fail "${task#* }: no more than .99 come out exactly"
 done

@@ -82,6 +82,50 @@ TEST(Cpc, ForeseesPatches) {
   EXPECT_NEAR(outcome.losses[0], std::log(16.0), 0.3);
 }
 
+/// What comes later is of another picture: patch p is that of the picture p rows on.
+class MixedPatches : public CpcObjective {
+ public:
+  using CpcObjective::CpcObjective;
+  Batch training_batch(uint64_t first_sample, int64_t count) const override {
+    return mixed(CpcObjective::training_batch(first_sample, count));
+  }
+  Batch validation_batch(int64_t index, int64_t count, int64_t limit) const override {
+    return mixed(CpcObjective::validation_batch(index, count, limit));
+  }
+
+ private:
+  static Batch mixed(const Batch& batch) {
+    Batch result = batch;
+    const Shape& shape = batch.patches.shape();
+    HeapMemory memory;
+    result.patches = Tensor(memory.allocate(batch.patches.bytes()), shape, DType::kF32);
+    for (int64_t row = 0; row < shape[0]; ++row) {
+      for (int64_t patch = 0; patch < shape[1]; ++patch) {
+        const float* const from =
+            batch.patches.data<float>() + ((row + patch) % shape[0] * shape[1] + patch) * shape[2];
+        std::copy_n(from, shape[2], result.patches.data<float>() + (row * shape[1] + patch) * shape[2]);
+      }
+    }
+    return result;
+  }
+};
+
+// Then nothing can be foreseen, and whoever does better than to guess has been told.
+TEST(Cpc, ForeseesNothingOfOtherPictures) {
+  const RunConfig config = contrastive_config(kCpcSmall, {"steps=80"});
+  ThreadPool pool(1);
+  const std::unique_ptr<Communicator> alone = make_local_communicator();
+  MixedPatches objective(ImageBatches({striped_images(50, 1), striped_images(200, 2)}, config.model(),
+                                      config.objective().cpc().augmentation(), config.seed()),
+                         config.objective().cpc());
+  Engine engine(pool, *alone, config, objective, {});
+  engine.optimizer().initialize(config.seed());
+  for (int64_t step = 0; step < config.steps(); ++step) {
+    engine.step(step + 1, static_cast<uint64_t>(step * engine.samples_per_step()), config.optimizer().learning_rate());
+  }
+  EXPECT_GT(engine.evaluate().loss, std::log(4.0) - 0.02);
+}
+
 // Of 4 patches and the picture, among those of 4 pictures; the loss is less than that of knowing nothing, 0.
 TEST(Dim, TellsPicturesApart) {
   const ImageOutcome outcome = train_images(image_config(kDimSmall, {"steps=150"}), 1, 1);

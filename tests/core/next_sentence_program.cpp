@@ -72,7 +72,7 @@ int run(const std::string& folder) {
   engine.optimizer().initialize(config.seed());
   double first = 0.0;
   double accuracy = 0.0;
-  std::cout << " step  loss of both   pairs told apart, of unseen documents\n";
+  std::cout << "|  step  loss of both   pairs told apart, of unseen documents (asked: .95)\n";
   for (int64_t step = 0; step < config.steps(); ++step) {
     const StepReport report =
         engine.step(step + 1, static_cast<uint64_t>(step * engine.samples_per_step()),
@@ -81,7 +81,7 @@ int run(const std::string& folder) {
     if ((step + 1) % 500 != 0) continue;
     const EvaluationReport seen = engine.evaluate();
     accuracy = seen.scores.front().second;
-    std::cout << std::setw(5) << step + 1 << std::fixed << std::setprecision(4) << std::setw(14) << seen.loss
+    std::cout << "| " << std::setw(5) << step + 1 << std::fixed << std::setprecision(4) << std::setw(14) << seen.loss
               << std::setw(19) << accuracy << std::endl;
   }
   const double expected = std::log(static_cast<double>(config.model().vocabulary())) + std::log(2.0);

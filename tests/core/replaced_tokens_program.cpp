@@ -163,11 +163,11 @@ int run_electra(const std::vector<std::string>& overrides) {
   const double best = best_area(often);
   double area = 0.0;
   for (const auto& [name, value] : engine.evaluate().scores) {
-    std::cout << name << " " << value << "\n";
+    std::cout << "| " << name << " " << value << "\n";
     if (name == "discriminator_auc") area = value;
   }
-  std::cout << "entropy of single tokens, which generator_loss cannot be below: " << entropy << "\n"
-            << "area under the curve of one who knows the chain: " << best << ", off by " << best - area << "\n";
+  std::cout << "| entropy of single tokens, which generator_loss cannot be below: " << entropy << "\n"
+            << "| area under the curve of one who knows the chain: " << best << ", off by " << best - area << "\n";
   std::filesystem::remove(stem + ".train.bin");
   std::filesystem::remove(stem + ".validation.bin");
   return std::abs(best - area) <= 0.02 ? 0 : 1;

@@ -163,7 +163,7 @@ bool check(double rho) {
   const double truth = -0.5 * std::log(1.0 - rho * rho);
   const double found = mine.estimate(rho);
   const bool good = std::abs(found - truth) <= std::max(0.03 * truth, 0.003) && found <= truth + 0.02;
-  std::cout << std::fixed << std::setprecision(4) << rho << "  " << truth << "  " << found << "  "
+  std::cout << "| " << std::fixed << std::setprecision(4) << rho << "  " << truth << "  " << found << "  "
             << (good ? "ok" : "FAILED") << std::endl;
   return good;
 }
@@ -176,7 +176,7 @@ int main(int count, char** arguments) {
   std::vector<double> correlations{0.0, 0.5, 0.9, 0.99};
   if (count > 1) correlations.clear();
   for (int i = 1; i < count; ++i) correlations.push_back(std::strtod(arguments[i], nullptr));
-  std::cout << "rho     truth   found" << std::endl;
+  std::cout << "| rho     truth   found" << std::endl;
   bool good = true;
   for (const double rho : correlations) good = tsugi::check(rho) && good;
   return good ? 0 : 1;
