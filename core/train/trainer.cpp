@@ -19,6 +19,7 @@
 #include "core/scaling/flops.h"
 #include "core/scaling/machine_rate.h"
 #include "core/train/agreement.h"
+#include "core/train/product_choice.h"
 #include "core/train/stop_signal.h"
 #include "ops/base/error.h"
 #include "ops/matmul/matmul.h"
@@ -140,6 +141,7 @@ class TrainingRun {
   std::string saving_path_;
   Clock::time_point saving_since_;
   bool evaluation_due_ = false;  ///< put off by a stop
+  std::string products_;         ///< the device's algorithms, as a table; of the checkpoint at first
 };
 
 std::string TrainingRun::checkpoint_to_resume() {
@@ -187,6 +189,11 @@ void TrainingRun::restore() {
       LOG_IF(INFO, first()) << "goes on from " << from << " at step " << state.step;
       LOG_IF(WARNING, first() && !has_same_past(config_, state.config_text, state.step))
           << "the configuration differs from the checkpoint's; the result will differ from an undisturbed run";
+      if (state.facts.contains(kProductsFact)) products_ = state.facts.at(kProductsFact);
+      const std::string then = state.facts.contains("device") ? state.facts.at("device") : "CPU";
+      const std::string here = on_other_device() ? options_.device.operators->describe() : "CPU";
+      LOG_IF(WARNING, first() && then != here) << "the checkpoint was written on " << then << ", this run computes on "
+                                               << here << "; the result will differ from an undisturbed run";
       for (const auto& [what, now] : objective_.fingerprint()) {
         LOG_IF(WARNING, first() && state.facts.contains(what) && state.facts.at(what) != now)
             << "the " << what << " differs from the checkpoint's; the result will differ from an undisturbed run";
@@ -254,6 +261,7 @@ void TrainingRun::save() {
   state.facts["objective"] = objective_.name();
   if (on_other_device()) {
     state.facts["device"] = options_.device.operators->describe();
+    if (!products_.empty()) state.facts[kProductsFact] = products_;
   } else {
     state.facts["bf16 products"] = matmul_bf16_path();
   }
@@ -331,6 +339,10 @@ TrainerResult TrainingRun::run() {
   require_agreement(communicator_, facts);
   if (keeps_files()) lease_ = take_lease(communicator_, options_.run_directory);
   restore();
+  if (on_other_device()) {
+    products_ = choose_products(communicator_, *options_.device.operators, config_.compute(),
+                                {products_, result_.checkpoint}, options_.run_directory);
+  }
   if (keeps_files()) record_start(communicator_, lease_, result_.start_step);
 
   machine_rate_ =

@@ -76,6 +76,13 @@ void Operators::synchronize() {
   staged_ = 0;
 }
 
+std::string Operators::choose_algorithms(const std::string& table, const std::string& origin) {
+  const ProductTimes on_device = [this](const ProductShape& shape, std::span<const ProductAlgorithm> algorithms) {
+    return time_algorithms(stream(), shape, algorithms);
+  };
+  return products_.choose(describe(), table, origin, product_times_ ? product_times_ : on_device);
+}
+
 void* Operators::keep(Buffer& buffer, size_t bytes) {
   if (buffer.bytes() < bytes) buffer = Buffer(bytes);
   return buffer.data();

@@ -5,8 +5,10 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "ops/attention/attention_cuda.h"
+#include "ops/cuda/product_table.h"
 #include "ops/cuda/runtime.h"
 #include "ops/tensor/context.h"
 #include "ops/tensor/work_recorder.h"
@@ -36,6 +38,11 @@ class Operators final : public DeviceOperators {
   void copy_to_device(void* to, const void* from, size_t bytes) override;
   void copy_to_host(void* to, const void* from, size_t bytes) override;
   void synchronize() override;
+
+  std::string choose_algorithms(const std::string& table, const std::string& origin) override;
+  void forget_algorithms() override { products_ = {}; }
+  /// Instead of time_algorithms().
+  void set_product_times(ProductTimes times) { product_times_ = std::move(times); }
 
   void matmul(const Context& context, const Tensor& a, const Tensor& b, const Tensor& out,
               const MatmulOptions& options) override;
@@ -103,6 +110,8 @@ class Operators final : public DeviceOperators {
   void* upload_rules(std::span<const ChunkRule> chunks);
 
   AttentionKernel attention_;
+  ProductTable products_;
+  ProductTimes product_times_;
   std::optional<Stream> stream_;
   HostBuffer staging_;
   size_t staged_ = 0;  ///< of it, bytes that copies under way may still read

@@ -30,6 +30,8 @@ int64_t busy_extent();
 /// Of the device in use: multiprocessors, and whether kernels of sm_90a (wgmma, TMA) run on it.
 int multiprocessors();
 bool has_wgmma();
+/// Bytes of its L2 cache.
+size_t cache_bytes();
 
 /// Host memory that devices copy from and to at full speed while streams go on (pinned).
 class HostBuffer {

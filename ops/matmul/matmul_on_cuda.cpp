@@ -6,20 +6,25 @@ namespace tsugi::cuda {
 
 void Operators::matmul(const Context& context, const Tensor& a, const Tensor& b, const Tensor& out,
                        const MatmulOptions& options) {
-  if (context.meta()) return;
-  gemm(stream(), {.m = out.shape()[0],
-                  .n = out.shape()[1],
-                  .k = a.shape()[options.transpose_a ? 0 : 1],
-                  .type = a.dtype(),
-                  .out_type = out.dtype(),
-                  .transpose_a = options.transpose_a,
-                  .transpose_b = options.transpose_b,
-                  .accumulate = options.accumulate,
-                  .a = pointer<void>(a),
-                  .b = pointer<void>(b),
-                  .bias = pointer<void>(options.bias),
-                  .pre_activation = pointer<void>(options.pre_activation),
-                  .out = pointer<void>(out)});
+  const Gemm product{.m = out.shape()[0],
+                     .n = out.shape()[1],
+                     .k = a.shape()[options.transpose_a ? 0 : 1],
+                     .type = a.dtype(),
+                     .out_type = out.dtype(),
+                     .transpose_a = options.transpose_a,
+                     .transpose_b = options.transpose_b,
+                     .accumulate = options.accumulate,
+                     .a = pointer<void>(a),
+                     .b = pointer<void>(b),
+                     .bias = pointer<void>(options.bias),
+                     .pre_activation = pointer<void>(options.pre_activation),
+                     .out = pointer<void>(out)};
+  ProductShape shape = shape_of(product);
+  if (!context.meta()) return gemm(stream(), product, products_.find(shape));
+  // Nothing has an address there.
+  shape.bias = options.bias.defined();
+  shape.gelu = options.pre_activation.defined();
+  products_.meet(shape);
 }
 
 }  // namespace tsugi::cuda

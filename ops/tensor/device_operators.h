@@ -48,6 +48,14 @@ class DeviceOperators {
   virtual void copy_to_host(void* to, const void* from, size_t bytes) = 0;
   virtual void synchronize() = 0;
 
+  /// Decides by which algorithm each product that was met on meta contexts since the last call is formed from now on:
+  /// as `table` (which an earlier call returned; may be empty) says for this device, or else the fastest, timed now.
+  /// Returns the table with these choices added. Throws Error(kData) that names `origin` where `table` is no such text,
+  /// and Error(kUsage) where the device has not enough memory left.
+  virtual std::string choose_algorithms(const std::string& table, const std::string& origin) = 0;
+  /// Back to the algorithms that the library suggests first.
+  virtual void forget_algorithms() = 0;
+
   virtual void matmul(const Context& context, const Tensor& a, const Tensor& b, const Tensor& out,
                       const MatmulOptions& options) = 0;
 

@@ -1,6 +1,7 @@
 // Products by the double-precision reference.
 #include "ops/cuda/gemm.h"
 
+#include <utility>
 #include <vector>
 
 #include "ops/activation/activation.h"
@@ -36,12 +37,46 @@ void write(std::vector<double>& values, void* data, DType type) {
   });
 }
 
-void run(const Gemm& p) {
+/// Algorithm i cuts K into i + 1 pieces whose sums are rounded to f32: other bits, the same error.
+constexpr uint64_t kAlgorithms = 3;
+constexpr uint64_t kMark = 0x656d756c61746564;
+
+/// The terms [begin, end) of the sums over k.
+void add_piece(const Gemm& p, const std::vector<double>& a, const std::vector<double>& b, int64_t begin, int64_t end,
+               std::vector<double>& out) {
+  const auto piece = [&](const std::vector<double>& all, bool k_first, int64_t other) {
+    if (k_first) return std::vector<double>(all.begin() + begin * other, all.begin() + end * other);
+    std::vector<double> part;
+    for (int64_t row = 0; row < other; ++row) {
+      part.insert(part.end(), all.begin() + row * p.k + begin, all.begin() + row * p.k + end);
+    }
+    return part;
+  };
+  reference::matmul(p.m, p.n, end - begin, piece(a, p.transpose_a, p.m), p.transpose_a, piece(b, !p.transpose_b, p.n),
+                    p.transpose_b, out, false);
+}
+
+void run(const Gemm& p, int64_t pieces) {
   const int64_t count = p.m * p.n;
   std::vector<double> out(static_cast<size_t>(count));
-  if (p.accumulate) out = read(p.out, count, p.out_type);
-  reference::matmul(p.m, p.n, p.k, read(p.a, p.m * p.k, p.type), p.transpose_a, read(p.b, p.k * p.n, p.type),
-                    p.transpose_b, out, p.accumulate);
+  const std::vector<double> a = read(p.a, p.m * p.k, p.type);
+  const std::vector<double> b = read(p.b, p.k * p.n, p.type);
+  if (pieces == 1) {
+    if (p.accumulate) out = read(p.out, count, p.out_type);
+    reference::matmul(p.m, p.n, p.k, a, p.transpose_a, b, p.transpose_b, out, p.accumulate);
+  } else {
+    std::vector<double> sums(out.size());
+    for (int64_t piece = 0; piece < pieces; ++piece) {
+      const int64_t begin = p.k * piece / pieces, end = p.k * (piece + 1) / pieces;
+      if (begin == end) continue;
+      add_piece(p, a, b, begin, end, sums);
+      for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<double>(static_cast<float>(out[i] + sums[i]));
+    }
+    if (p.accumulate) {
+      const std::vector<double> before = read(p.out, count, p.out_type);
+      for (size_t i = 0; i < out.size(); ++i) out[i] += before[i];
+    }
+  }
   if (p.bias != nullptr) {
     const std::vector<double> bias = read(p.bias, p.n, p.type);
     for (size_t i = 0; i < out.size(); ++i) out[i] += bias[i % bias.size()];
@@ -57,10 +92,24 @@ void run(const Gemm& p) {
 
 int64_t gemm_library_version() { return 0; }
 
-void gemm(Stream& stream, const Gemm& product) {
+std::vector<ProductAlgorithm> product_algorithms(const ProductShape& /*shape*/, int most) {
+  std::vector<ProductAlgorithm> algorithms;
+  for (uint64_t i = 0; i < kAlgorithms && std::cmp_less(i, most); ++i) algorithms.push_back({kMark, i});
+  return algorithms;
+}
+
+bool is_usable(const ProductShape& /*shape*/, const ProductAlgorithm& algorithm) {
+  return algorithm[0] == kMark && algorithm[1] < kAlgorithms;
+}
+
+void gemm(Stream& stream, const Gemm& product, const ProductAlgorithm* algorithm) {
   const bool plain = product.bias == nullptr && product.pre_activation == nullptr && product.out_type == DType::kF32;
   if (product.accumulate && !plain) throw emulated::Fault("gemm: only a plain f32 result can be accumulated");
-  enqueue(stream, [product] { run(product); });
+  if (algorithm != nullptr && !is_usable(shape_of(product), *algorithm)) {
+    throw emulated::Fault("gemm: an algorithm of another library");
+  }
+  const int64_t pieces = algorithm == nullptr ? 1 : static_cast<int64_t>((*algorithm)[1]) + 1;
+  enqueue(stream, [product, pieces] { run(product, pieces); });
 }
 
 }  // namespace tsugi::cuda

@@ -142,6 +142,7 @@ std::string describe_device() { return "emulated CUDA"; }
 int64_t busy_extent() { return 8; }
 int multiprocessors() { return 2; }
 bool has_wgmma() { return true; }
+size_t cache_bytes() { return 4096; }
 
 HostBuffer::HostBuffer(size_t bytes) : data_(std::aligned_alloc(64, (bytes + 64) / 64 * 64)), bytes_(bytes) {}
 HostBuffer::~HostBuffer() { std::free(data_); }

@@ -34,6 +34,7 @@ CublasLt load_all() {
   load(library, "cublasLtMatmulPreferenceSetAttribute", table.preference_set);
   load(library, "cublasLtMatmulPreferenceDestroy", table.preference_destroy);
   load(library, "cublasLtMatmulAlgoGetHeuristic", table.heuristic);
+  load(library, "cublasLtMatmulAlgoCheck", table.check);
   load(library, "cublasLtMatmul", table.matmul);
   return table;
 }

@@ -1,8 +1,10 @@
 // Matrix products by cuBLASLt. It thinks in columns: a row-major [m, n] is its column-major [n, m], so that out = a·b
 // is asked for as outᵀ = bᵀ·aᵀ, and a bias along n is its bias along rows.
+#include <cstring>
 #include <map>
+#include <memory>
+#include <optional>
 #include <string>
-#include <tuple>
 
 #include "ops/activation/activation_cuda.h"
 #include "ops/base/error.h"
@@ -21,20 +23,21 @@ void check_blas(cublasStatus_t status, const char* what) {
 
 cudaDataType_t type_of(DType type) { return type == DType::kBF16 ? CUDA_R_16BF : CUDA_R_32F; }
 
-/// The largest power of two, up to 256, that divides an address: the algorithm must not assume more.
-uint32_t alignment_of(const void* address) {
-  const auto bits = reinterpret_cast<uintptr_t>(address) | 256;
-  return static_cast<uint32_t>(bits & (~bits + 1));
-}
-
-/// Everything that the choice of an algorithm depends on.
-using Key = std::tuple<int64_t, int64_t, int64_t, int, int, bool, bool, bool, int, uint32_t, uint32_t, uint32_t>;
+constexpr uint32_t kAlignment = 16;  // of all addresses: an algorithm must not assume more
 
 struct Plan {
   cublasLtMatmulDesc_t product = nullptr;
   cublasLtMatrixLayout_t left = nullptr, right = nullptr, out = nullptr;
-  cublasLtMatmulAlgo_t algorithm;
+  std::optional<ProductAlgorithm> first;  ///< the library's suggestion, once it was asked
 };
+
+static_assert(sizeof(ProductAlgorithm) == sizeof(cublasLtMatmulAlgo_t));
+
+cublasLtMatmulAlgo_t native_algorithm(const ProductAlgorithm& algorithm) {
+  cublasLtMatmulAlgo_t result;
+  std::memcpy(&result, algorithm.data(), sizeof(result));
+  return result;
+}
 
 template <class T>
 void set(cublasLtMatmulDesc_t product, cublasLtMatmulDescAttributes_t attribute, const T& value) {
@@ -53,83 +56,105 @@ cublasLtMatrixLayout_t layout(DType type, int64_t rows, int64_t columns) {
   return result;
 }
 
+cublasLtEpilogue_t epilogue_of(const ProductShape& s) {
+  if (s.gelu) return s.bias ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX;
+  return s.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+}
+
 /// One per process: a rank has one device.
 class Library {
  public:
   Library() : workspace_(kWorkspaceBytes) { check_blas(cublaslt().create(&handle_), "cuBLASLt"); }
 
-  void run(Stream& stream, const Gemm& p, cublasLtEpilogue_t epilogue) {
-    const Plan& plan = plan_of(p, epilogue);
+  void run(Stream& stream, const Gemm& p, const ProductAlgorithm* chosen) {
+    const ProductShape shape = shape_of(p);
+    Plan& plan = plan_of(shape);
+    if (chosen == nullptr && !plan.first) plan.first = suggestions(shape, 1).front();
+    const cublasLtMatmulAlgo_t algorithm = native_algorithm(chosen != nullptr ? *chosen : *plan.first);
     if (p.bias != nullptr) set(plan.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias);
     if (p.pre_activation != nullptr) {
       set(plan.product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, p.pre_activation);
     }
     const float one = 1.0f;
     const float beta = p.accumulate ? 1.0f : 0.0f;
-    check_blas(
-        cublaslt().matmul(handle_, plan.product, &one, p.b, plan.left, p.a, plan.right, &beta, p.out, plan.out, p.out,
-                          plan.out, &plan.algorithm, workspace_.data(), workspace_.bytes(), native(stream)),
-        "a matrix product");
+    check_blas(cublaslt().matmul(handle_, plan.product, &one, p.b, plan.left, p.a, plan.right, &beta, p.out, plan.out,
+                                 p.out, plan.out, &algorithm, workspace_.data(), workspace_.bytes(), native(stream)),
+               "a matrix product");
   }
 
- private:
-  const Plan& plan_of(const Gemm& p, cublasLtEpilogue_t epilogue) {
-    const Key key{p.m,
-                  p.n,
-                  p.k,
-                  static_cast<int>(p.type),
-                  static_cast<int>(p.out_type),
-                  p.transpose_a,
-                  p.transpose_b,
-                  p.accumulate,
-                  static_cast<int>(epilogue),
-                  alignment_of(p.a),
-                  alignment_of(p.b),
-                  alignment_of(p.out)};
-    const auto found = plans_.find(key);
-    if (found != plans_.end()) return found->second;
-    Plan plan;
-    check_blas(cublaslt().desc_create(&plan.product, CUBLAS_COMPUTE_32F, CUDA_R_32F), "a product");
-    const cublasOperation_t left = p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
-    const cublasOperation_t right = p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
-    set(plan.product, CUBLASLT_MATMUL_DESC_TRANSA, left);
-    set(plan.product, CUBLASLT_MATMUL_DESC_TRANSB, right);
-    set(plan.product, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue);
-    if (p.bias != nullptr) set(plan.product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(p.type));
-    if (p.pre_activation != nullptr) set(plan.product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, p.n);
-    plan.left = p.transpose_b ? layout(p.type, p.k, p.n) : layout(p.type, p.n, p.k);
-    plan.right = p.transpose_a ? layout(p.type, p.m, p.k) : layout(p.type, p.k, p.m);
-    plan.out = layout(p.out_type, p.n, p.m);
-
+  std::vector<ProductAlgorithm> suggestions(const ProductShape& s, int most) {
+    const Plan& plan = plan_of(s);
     cublasLtMatmulPreference_t preference = nullptr;
     check_blas(cublaslt().preference_create(&preference), "a preference");
     set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kWorkspaceBytes);
     // A K that is cut is summed in the workspace in order, or not at all: the same bits in every run.
     const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, reductions);
-    set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(p.b));
-    set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(p.a));
-    set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(p.out));
-    set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(p.out));
-    cublasLtMatmulHeuristicResult_t result{};
-    int results = 0;
+    set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, kAlignment);
+    set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, kAlignment);
+    set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, kAlignment);
+    set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, kAlignment);
+    // No vector: nvcc 13.0 fails on vectors of the library's nameless structs.
+    const auto results = std::make_unique<cublasLtMatmulHeuristicResult_t[]>(static_cast<size_t>(most));
+    int found = 0;
     const cublasStatus_t status = cublaslt().heuristic(handle_, plan.product, plan.left, plan.right, plan.out, plan.out,
-                                                       preference, 1, &result, &results);
+                                                       preference, most, results.get(), &found);
     cublaslt().preference_destroy(preference);
-    if (status != CUBLAS_STATUS_SUCCESS || results == 0) {
-      throw Error(ExitCode::kUsage,
-                  "CUDA: cuBLASLt has no product of " + std::to_string(p.m) + " x " + std::to_string(p.k) + " and " +
-                      std::to_string(p.k) + " x " + std::to_string(p.n) + " in " + name_of(p.type) +
-                      " with result in " + name_of(p.out_type),
-                  "choose widths that are multiples of 8");
+    std::vector<ProductAlgorithm> algorithms;
+    for (int i = 0; status == CUBLAS_STATUS_SUCCESS && i < found; ++i) {
+      const cublasLtMatmulHeuristicResult_t& result = results[static_cast<size_t>(i)];
+      if (result.state != CUBLAS_STATUS_SUCCESS) continue;
+      ProductAlgorithm written;
+      std::memcpy(written.data(), &result.algo, sizeof(written));
+      algorithms.push_back(written);
     }
-    plan.algorithm = result.algo;
-    return plans_.emplace(key, plan).first->second;
+    if (!algorithms.empty()) return algorithms;
+    throw Error(ExitCode::kUsage,
+                "CUDA: cuBLASLt has no product of " + std::to_string(s.m) + " x " + std::to_string(s.k) + " and " +
+                    std::to_string(s.k) + " x " + std::to_string(s.n) + " in " + name_of(s.type) + " with result in " +
+                    name_of(s.out_type),
+                "choose widths that are multiples of 8");
+  }
+
+  bool takes(const ProductShape& shape, const ProductAlgorithm& chosen) {
+    const Plan& plan = plan_of(shape);
+    const cublasLtMatmulAlgo_t algorithm = native_algorithm(chosen);
+    cublasLtMatmulHeuristicResult_t result{};
+    return cublaslt().check(handle_, plan.product, plan.left, plan.right, plan.out, plan.out, &algorithm, &result) ==
+               CUBLAS_STATUS_SUCCESS &&
+           result.workspaceSize <= kWorkspaceBytes;
+  }
+
+ private:
+  Plan& plan_of(const ProductShape& s) {
+    const auto found = plans_.find(s);
+    if (found != plans_.end()) return found->second;
+    Plan plan;
+    check_blas(cublaslt().desc_create(&plan.product, CUBLAS_COMPUTE_32F, CUDA_R_32F), "a product");
+    const cublasOperation_t left = s.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
+    const cublasOperation_t right = s.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
+    set(plan.product, CUBLASLT_MATMUL_DESC_TRANSA, left);
+    set(plan.product, CUBLASLT_MATMUL_DESC_TRANSB, right);
+    set(plan.product, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(s));
+    // What is asked for depends on the addresses, too: these say no more than what all of them are.
+    const auto* const somewhere = reinterpret_cast<const void*>(uintptr_t{kAlignment});
+    if (s.bias) {
+      set(plan.product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(s.type));
+      set(plan.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, somewhere);
+    }
+    if (s.gelu) {
+      set(plan.product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, s.n);
+      set(plan.product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, somewhere);
+    }
+    plan.left = s.transpose_b ? layout(s.type, s.k, s.n) : layout(s.type, s.n, s.k);
+    plan.right = s.transpose_a ? layout(s.type, s.m, s.k) : layout(s.type, s.k, s.m);
+    plan.out = layout(s.out_type, s.n, s.m);
+    return plans_.emplace(s, plan).first->second;
   }
 
   cublasLtHandle_t handle_ = nullptr;
   Buffer workspace_;
-  std::map<Key, Plan> plans_;
+  std::map<ProductShape, Plan> plans_;
 };
 
 /// Lives as long as the process: at its end the driver may be gone already.
@@ -138,20 +163,32 @@ Library& library() {
   return *instance;
 }
 
+/// Whether GELU is done in the product: its epilogue stores what came before in rows of 16 bytes.
+bool stores_pre_activation(const ProductShape& s) {
+  return s.type == DType::kBF16 && s.out_type == DType::kBF16 && s.n % 8 == 0;
+}
+
+ProductShape formed_by_library(ProductShape s) {
+  s.gelu = s.gelu && stores_pre_activation(s);
+  return s;
+}
+
 }  // namespace
 
-void gemm(Stream& stream, const Gemm& p) {
-  if (p.pre_activation == nullptr) {
-    return library().run(stream, p, p.bias == nullptr ? CUBLASLT_EPILOGUE_DEFAULT : CUBLASLT_EPILOGUE_BIAS);
-  }
-  // The epilogue stores what came before GELU in rows of 16 bytes.
-  if (p.type == DType::kBF16 && p.out_type == DType::kBF16 && p.n % 8 == 0) {
-    return library().run(stream, p, p.bias == nullptr ? CUBLASLT_EPILOGUE_GELU_AUX : CUBLASLT_EPILOGUE_GELU_AUX_BIAS);
-  }
+std::vector<ProductAlgorithm> product_algorithms(const ProductShape& shape, int most) {
+  return library().suggestions(formed_by_library(shape), most);
+}
+
+bool is_usable(const ProductShape& shape, const ProductAlgorithm& algorithm) {
+  return library().takes(formed_by_library(shape), algorithm);
+}
+
+void gemm(Stream& stream, const Gemm& p, const ProductAlgorithm* algorithm) {
+  if (p.pre_activation == nullptr || stores_pre_activation(shape_of(p))) return library().run(stream, p, algorithm);
   Gemm plain = p;
   plain.out = p.pre_activation;
   plain.pre_activation = nullptr;
-  gemm(stream, plain);
+  library().run(stream, plain, algorithm);
   activation_forward(stream, Activation::kGelu, p.out_type, p.pre_activation, p.out, p.m * p.n);
 }
 

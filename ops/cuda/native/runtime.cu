@@ -77,6 +77,7 @@ int multiprocessors() { return attribute(cudaDevAttrMultiProcessorCount); }
 bool has_wgmma() {
   return attribute(cudaDevAttrComputeCapabilityMajor) == 9 && attribute(cudaDevAttrComputeCapabilityMinor) == 0;
 }
+size_t cache_bytes() { return static_cast<size_t>(attribute(cudaDevAttrL2CacheSize)); }
 
 HostBuffer::HostBuffer(size_t bytes) : bytes_(bytes) { check(cudaMallocHost(&data_, bytes), "pinned host memory"); }
 HostBuffer::~HostBuffer() { cudaFreeHost(data_); }

@@ -33,6 +33,7 @@ RunConfig tuning_config(const std::string& overrides) {
       optimizer { learning_rate: 0.02 epsilon: 0.1 clip_norm: 0 }
       schedule { kind: CONSTANT }
       numerics { compute: BF16 }
+      compute { products: FIRST }  # a clock has no place in tests
       evaluation { every_steps: 2 }
   )" + overrides,
                "test", {}, config);

@@ -7,6 +7,7 @@
 #include "core/config/config.h"
 #include "core/objective/causal_lm.h"
 #include "core/train/engine.h"
+#include "core/train/product_choice.h"
 #include "dist/nccl_communicator.h"
 #include "dist/world.h"
 #include "ops/cuda/operators.h"
@@ -42,6 +43,20 @@ std::string train(Communicator& communicator, const std::string& tokens, bool ov
     nccl = connect_nccl(&testing::shared_memory_nccl(), "", communicator, cuda::stream_of(*cuda), 60.0);
   }
   Engine engine(pool, communicator, config, objective, {}, {.operators = cuda.get()}, nccl.communicator.get());
+  // Ranks with different clocks form products alike: as rank 0 says.
+  int timed = 0;
+  dynamic_cast<cuda::Operators&>(*cuda).set_product_times(
+      [&](const cuda::ProductShape&, std::span<const cuda::ProductAlgorithm> algorithms) {
+        ++timed;
+        std::vector<double> seconds(algorithms.size(), 2.0);
+        (communicator.rank() == 0 ? seconds.back() : seconds.front()) = 1.0;
+        return seconds;
+      });
+  const std::string table = choose_products(communicator, *cuda, config.compute(), {}, "");
+  if ((communicator.rank() == 0) != (timed > 0)) return "rank 0 alone times";
+  for (const std::string& other : communicator.all_gather_strings(table)) {
+    if (other != table) return "the ranks' tables differ";
+  }
   engine.optimizer().initialize(config.seed());
   std::string result;
   for (int64_t step = 0; step < config.steps(); ++step) {

@@ -10,6 +10,7 @@
 #include <filesystem>
 
 #include "core/config/config.h"
+#include "core/data/file.h"
 #include "core/objective/causal_lm.h"
 #include "core/objective/masked_lm.h"
 #include "ops/base/error.h"
@@ -54,6 +55,7 @@ RunConfig make_config(const std::string& overrides) {
       optimizer { learning_rate: 1e-2 }
       schedule { kind: CONSTANT }
       numerics { compute: BF16 }
+      compute { products: FIRST }  # a clock has no place in tests
       evaluation { every_steps: 2 sequences: 4 }
       checkpoint { every_steps: 2 }
   )" + overrides,
@@ -201,6 +203,73 @@ TEST_F(CudaTrainer, ResumesBitForBit) {
   const Outcome on_cpu = run(longer, {nullptr, directory});
   EXPECT_EQ(on_cpu.result.start_step, 4);
   EXPECT_LT(on_cpu.losses.back(), whole.losses.front());
+  std::filesystem::remove_all(directory);
+}
+
+/// A clock by which every product's last (or first) algorithm is the fastest; counts the products.
+cuda::ProductTimes clock_of(bool last, int& timed) {
+  return [last, &timed](const cuda::ProductShape&, std::span<const cuda::ProductAlgorithm> algorithms) {
+    ++timed;
+    std::vector<double> seconds(algorithms.size(), 2.0);
+    (last ? seconds.back() : seconds.front()) = 1.0;
+    return seconds;
+  };
+}
+
+TEST_F(CudaTrainer, TakesItsProductsAlgorithmsAlongWhenItResumes) {
+  RunConfig config = make_config(kGpt2);
+  config.mutable_compute()->set_products(ComputeConfig::TIMED);
+  RunConfig half = config;
+  half.set_steps(2);
+  const std::string directory = folder() + ".products";
+  const auto with_clock = [&](bool last, const RunConfig& what, const std::string& where, int& timed) {
+    const std::unique_ptr<DeviceOperators> operators = cuda::make_operators(0);
+    dynamic_cast<cuda::Operators&>(*operators).set_product_times(clock_of(last, timed));
+    return run(what, {operators.get(), where});
+  };
+  const auto weights = [&] {
+    return read_file(directory + "/checkpoints/step-00000004/model.safetensors", int64_t{1} << 30);
+  };
+  int timed = 0;
+  with_clock(true, config, directory, timed);
+  const std::string whole = weights();
+  const int all = timed;
+  EXPECT_GT(all, 10) << "forward, backward, evaluation";
+  std::filesystem::remove_all(directory);
+  with_clock(false, config, directory, timed);
+  EXPECT_EQ(timed, 2 * all);
+  if (testing::on_emulator()) {
+    EXPECT_TRUE(weights() != whole) << "the choice is part of the numbers";
+  }
+  std::filesystem::remove_all(directory);
+
+  // Half of it, then another process with another clock, whose table is the checkpoint's.
+  timed = 0;
+  with_clock(true, half, directory, timed);
+  EXPECT_EQ(timed, all);
+  EXPECT_TRUE(std::filesystem::remove(directory + "/products.txt"));
+  EXPECT_EQ(with_clock(false, config, directory, timed).result.start_step, 2);
+  EXPECT_EQ(timed, all);
+  EXPECT_TRUE(weights() == whole);
+
+  // A table in the folder of a new run.
+  std::filesystem::remove_all(directory + "/checkpoints");
+  with_clock(true, half, directory, timed);
+  EXPECT_EQ(timed, 2 * all) << "the table went with the checkpoint";
+  std::filesystem::remove_all(directory + "/checkpoints");
+  with_clock(false, config, directory, timed);
+  EXPECT_EQ(timed, 2 * all);
+  EXPECT_TRUE(weights() == whole);
+
+  // FIRST needs none.
+  std::filesystem::remove_all(directory);
+  config.mutable_compute()->set_products(ComputeConfig::FIRST);
+  with_clock(true, config, directory, timed);
+  EXPECT_EQ(timed, 2 * all);
+  EXPECT_FALSE(std::filesystem::exists(directory + "/products.txt"));
+  if (testing::on_emulator()) {
+    EXPECT_TRUE(weights() != whole);
+  }
   std::filesystem::remove_all(directory);
 }
 
