@@ -1,6 +1,5 @@
 #include "dist/mpi_thread.h"
 
-#include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -10,6 +9,7 @@
 #include <utility>
 
 #include "dist/affinity.h"
+#include "ops/base/blocked_signals.h"
 #include "ops/base/error.h"
 
 namespace tsugi {
@@ -40,21 +40,6 @@ std::string in_seconds(double value) {
   if (text.back() == '.') text.pop_back();
   return text + " s";
 }
-
-/// Signals are for the main thread; those of a crash stay with the thread that crashes.
-class AsynchronousSignalsBlocked {
- public:
-  AsynchronousSignalsBlocked() {
-    sigset_t set;
-    sigfillset(&set);
-    for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGPROF}) sigdelset(&set, signal);
-    pthread_sigmask(SIG_BLOCK, &set, &before_);
-  }
-  ~AsynchronousSignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-
- private:
-  sigset_t before_;
-};
 
 }  // namespace
 

@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 
+#include "ops/base/blocked_signals.h"
 #include "ops/base/openmp.h"
 
 namespace tsugi {
@@ -31,6 +32,8 @@ ThreadPool::ThreadPool(int threads, std::vector<int> cpus)
     : threads_(threads), cpus_(std::move(cpus)), scratch_(static_cast<size_t>(threads)) {
   CHECK_GE(threads, 1);
   prepare_thread(cpus_, 0);
+  // A handler would write over what a product of oneDNN keeps below the stack pointer (core/train/stop_signal.cpp).
+  const AsynchronousSignalsBlocked blocked;
   for (int worker = 1; worker < threads; ++worker) {
     workers_.emplace_back([this, worker] { work(worker); });
   }

@@ -4,7 +4,13 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <csignal>
+#include <thread>
+#include <vector>
+
+#include "ops/base/thread_pool.h"
+#include "ops/matmul/onednn_gemm.h"
 
 namespace tsugi {
 namespace {
@@ -55,6 +61,44 @@ TEST_F(StopSignal, TwoInterruptsAtOnceAreOneKeyPress) {
   std::raise(SIGINT);
   std::raise(SIGINT);
   EXPECT_EQ(stop_signal(), SIGINT);
+}
+
+// oneDNN's products keep numbers below the stack pointer, where a handler's frame would lie: a signal in the middle of
+// one left wrong sums and a broken heap.
+TEST_F(StopSignal, AProductIsNotHurtByOne) {
+  install_stop_signals();
+  const pid_t process = getpid();
+  std::atomic<bool> done{false};
+  std::thread sender([&] {
+    while (!done) {
+      usleep(200);
+      kill(process, SIGUSR1);
+    }
+  });
+  constexpr int64_t kPieces = 8;
+  constexpr int64_t kWidth = 128;
+  constexpr size_t kElements = kWidth * kWidth;
+  std::vector<float> a(kElements), b(kElements);
+  for (size_t i = 0; i < kElements; ++i) {
+    a[i] = static_cast<float>(i * 7 % 13) - 6.0f;
+    b[i] = static_cast<float>(i * 5 % 11) - 5.0f;
+  }
+  const GemmShape shape{kWidth, kWidth, kWidth, kWidth, kWidth, kWidth, false, false, false};
+  std::vector<float> expected(kElements);
+  gemm_f32(shape, a.data(), b.data(), expected.data());
+  std::vector<std::vector<float>> products(kPieces, std::vector<float>(kElements));
+  {
+    ThreadPool pool(2);
+    for (int round = 0; round < 2000; ++round) {
+      pool.for_each(kPieces, [&](int64_t piece, int) {
+        gemm_f32(shape, a.data(), b.data(), products[static_cast<size_t>(piece)].data());
+      });
+      for (const std::vector<float>& product : products) ASSERT_EQ(product, expected) << "round " << round;
+    }
+  }
+  done = true;
+  sender.join();
+  EXPECT_EQ(stop_signal(), SIGUSR1);
 }
 
 TEST_F(StopSignal, AnIgnoredInterruptStaysIgnored) {
