@@ -50,6 +50,16 @@ rm -r "$WORK/pairs-2/checkpoints/step-00000008"
 train PAIRS pairs-2 3 1
 same_run "$WORK/pairs-1" "$WORK/pairs-2"
 grep -q '"next_sentence_accuracy":' "$WORK/pairs-1/metrics.jsonl" || fail "pairs are not reported"
+# Of several files as of one: a file and its copy have twice the documents.
+mkdir "$WORK/twice"
+for part in a b; do
+  for end in bin bin.documents; do cp "$WORK/data/train.$end" "$WORK/twice/$part.$end"; done
+done
+cp "$WORK/data/tokenizer.json" "$WORK/twice/"
+train PAIRS pairs-twice 1 1 "data.train=$WORK/twice/*.bin" "data.validation=$WORK/data/validation.bin"
+train PAIRS pairs-twice-2 2 1 "data.train=$WORK/twice/*.bin" "data.validation=$WORK/data/validation.bin"
+same_run "$WORK/pairs-twice" "$WORK/pairs-twice-2"
+cmp -s "$(last_checkpoint "$WORK/pairs-twice")/model.safetensors" "$(last_checkpoint "$WORK/pairs-1")/model.safetensors" && fail "the second file is not read"
 "$TSUGI" evaluate --checkpoint "$WORK/pairs-1" --tokens "$WORK/data/validation.bin" --next-sentence --sequences 20 --json > "$WORK/said"
 expect_said '"pairs":20'
 [ "$(grep -oE '"next_sentence_accuracy":[0-9.]+' "$WORK/said")" = "$(grep -oE '"next_sentence_accuracy":[0-9.]+' "$WORK/pairs-1.json")" ] ||
