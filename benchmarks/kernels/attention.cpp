@@ -12,6 +12,7 @@ struct Sizes {
   int batch, tokens, heads, key_heads, head_dim;
   bool causal;
   int window = 0;
+  bool bias = false;  // numbers by distance
 
   int64_t queries() const { return int64_t{batch} * tokens * heads * head_dim; }
   int64_t keys() const { return int64_t{batch} * tokens * key_heads * head_dim; }
@@ -30,15 +31,18 @@ cuda::DeviceHeads heads_of(void* data, const Sizes& s, int heads) {
 }
 
 void make(Maker& maker, const Sizes& s, bool backward, cuda::AttentionKernel kernel = {}) {
-  const cuda::DeviceAttentionShape shape{.batch = s.batch,
-                                         .query_tokens = s.tokens,
-                                         .key_tokens = s.tokens,
-                                         .heads = s.heads,
-                                         .key_heads = s.key_heads,
-                                         .head_dim = s.head_dim,
-                                         .scale = 0.125f,
-                                         .causal = s.causal,
-                                         .window = s.window};
+  const int64_t bias_count = s.bias ? int64_t{s.heads} * (2 * s.tokens - 1) : 0;
+  const cuda::DeviceAttentionShape shape{
+      .batch = s.batch,
+      .query_tokens = s.tokens,
+      .key_tokens = s.tokens,
+      .heads = s.heads,
+      .key_heads = s.key_heads,
+      .head_dim = s.head_dim,
+      .scale = 0.125f,
+      .causal = s.causal,
+      .window = s.window,
+      .relative_bias = s.bias ? static_cast<float*>(maker.random(bias_count, DType::kF32)) : nullptr};
   constexpr DType kType = DType::kBF16;
   const auto q = heads_of(maker.random(s.queries(), kType), s, s.heads);
   const auto k = heads_of(maker.random(s.keys(), kType), s, s.key_heads);
@@ -59,12 +63,14 @@ void make(Maker& maker, const Sizes& s, bool backward, cuda::AttentionKernel ker
   const auto dq = heads_of(maker.empty(s.queries(), kType), s, s.heads);
   const auto dk = heads_of(maker.empty(s.keys(), kType), s, s.key_heads);
   const auto dv = heads_of(maker.empty(s.keys(), kType), s, s.key_heads);
-  const auto scratch_floats = static_cast<int64_t>(cuda::attention_scratch_bytes(shape) / sizeof(float));
+  const auto scratch_floats = static_cast<int64_t>(cuda::attention_scratch_bytes(shape, s.bias) / sizeof(float));
+  auto* const d_bias = s.bias ? static_cast<float*>(maker.empty(bias_count, DType::kF32)) : nullptr;
   void* const scratch = maker.empty(std::max<int64_t>(scratch_floats, 1), DType::kF32);
   maker.work.reset = forward;
   maker.work.run = [=](cuda::Stream& stream) {
-    cuda::attention_backward(stream, shape, q, k, v, {}, out, log_sum_exp, d_out, scratch, dq, dk, dv, kernel);
+    cuda::attention_backward(stream, shape, q, k, v, {}, out, log_sum_exp, d_out, scratch, dq, dk, dv, kernel, d_bias);
   };
+  if (s.bias) maker.result(d_bias, bias_count, DType::kF32);
   maker.result(dq.data, s.queries(), kType);
   maker.result(dk.data, s.keys(), kType);
   maker.result(dv.data, s.keys(), kType);
@@ -75,7 +81,10 @@ void make(Maker& maker, const Sizes& s, bool backward, cuda::AttentionKernel ker
 void add_attention_cases(bool tiny, std::vector<Case>& cases) {
   std::vector<Sizes> all;
   if (tiny) {
-    all = {{1, 40, 2, 2, 64, true}, {2, 24, 2, 1, 128, false}, {1, 40, 1, 1, 64, true, 16}};
+    all = {{1, 40, 2, 2, 64, true},
+           {2, 24, 2, 1, 128, false},
+           {1, 40, 1, 1, 64, true, 16},
+           {1, 40, 2, 2, 64, false, 0, true}};
   } else {
     // 16k tokens and 2048 columns, as in Dao, "FlashAttention-2" (2023), section 4.
     for (const int head_dim : {64, 128}) {
@@ -85,20 +94,22 @@ void add_attention_cases(bool tiny, std::vector<Case>& cases) {
         }
       }
     }
-    all.push_back({64, 1024, 12, 12, 64, true});        // GPT-2 124M
-    all.push_back({8, 2048, 32, 8, 64, true});          // Llama 3.2 1B
-    all.push_back({2, 8192, 16, 16, 128, true, 1024});  // a sliding window
+    all.push_back({64, 1024, 12, 12, 64, true});            // GPT-2 124M
+    all.push_back({8, 2048, 32, 8, 64, true});              // Llama 3.2 1B
+    all.push_back({2, 8192, 16, 16, 128, true, 1024});      // a sliding window
+    all.push_back({128, 512, 12, 12, 64, false, 0, true});  // T5 base
   }
   for (const Sizes& s : all) {
-    const Shape shape{{"batch", s.batch},       {"tokens", s.tokens}, {"heads", s.heads},  {"key_heads", s.key_heads},
-                      {"head_dim", s.head_dim}, {"causal", s.causal}, {"window", s.window}};
+    const Shape shape{{"batch", s.batch},       {"tokens", s.tokens}, {"heads", s.heads},   {"key_heads", s.key_heads},
+                      {"head_dim", s.head_dim}, {"causal", s.causal}, {"window", s.window}, {"bias", s.bias}};
     const auto q = static_cast<double>(s.queries()), k = static_cast<double>(s.keys());
     const auto forward = [&](const std::string& name, cuda::AttentionKernel kernel) {
       cases.push_back(
           {name, shape, s.flops(), 2.0 * (2 * q + 2 * k), true, [=](Maker& maker) { make(maker, s, false, kernel); }});
     };
     forward("attention_forward", cuda::AttentionKernel::kMma);
-    if (cuda::has_wgmma()) {
+    const bool wgmma = cuda::has_wgmma() && !s.bias;
+    if (wgmma) {
       forward("attention_forward_wgmma", cuda::AttentionKernel::kWgmma);
       forward("attention_forward_ping_pong", cuda::AttentionKernel::kPingPong);
     }
@@ -107,7 +118,7 @@ void add_attention_cases(bool tiny, std::vector<Case>& cases) {
                        [=](Maker& maker) { make(maker, s, true, kernel); }});
     };
     backward("attention_backward", cuda::AttentionKernel::kMma);
-    if (cuda::has_wgmma()) backward("attention_backward_wgmma", cuda::AttentionKernel::kWgmma);
+    if (wgmma) backward("attention_backward_wgmma", cuda::AttentionKernel::kWgmma);
   }
 }
 

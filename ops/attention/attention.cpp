@@ -94,7 +94,8 @@ void attention_backward(const Context& context, const AttentionShape& shape, con
     CHECK(d_relative_bias.dtype() == DType::kF32) << name_of(d_relative_bias.dtype());
   }
   if (DeviceOperators* device = context.operators()) {
-    return device->attention_backward(context, shape, q, k, v, dropout, out, log_sum_exp, d_out, dq, dk, dv);
+    return device->attention_backward(context, shape, q, k, v, dropout, out, log_sum_exp, d_out, dq, dk, dv,
+                                      d_relative_bias);
   }
   Tensor workspace;
   if (d_relative_bias.defined()) {

@@ -41,7 +41,7 @@ struct AttentionShape {
   Tensor end_key = {};
   /// f32 [heads, key_tokens + query_tokens - 1]: the score of query i and key j of head h is q·k·scale +
   /// relative_bias[h, j - i + query_tokens - 1], a function of the distance of the key from the diagonal (Raffel et al.
-  /// 2020, section 2.1); undefined: nothing is added. Column c is distance c - (key_tokens - 1). CPU only.
+  /// 2020, section 2.1); undefined: nothing is added. Column c is distance c - (key_tokens - 1).
   Tensor relative_bias = {};
 
   int64_t kv_heads() const { return key_heads == 0 ? heads : key_heads; }

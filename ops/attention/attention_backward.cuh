@@ -17,9 +17,16 @@ struct AttentionBackward {
   float* delta;       // [batch, heads, query_tokens]: Σ over the head of d_out·out
   TileRange* ranges;  // [batch, tiles of queries]
   int query_tiles;
+  float* bias_sums = nullptr;  // [batch, heads, tiles of kBiasQueries, bias_width]; null: not asked for
+  int bias_width = 0;
 
   TSUGI_DEVICE int64_t statistic(int batch, int head, int query) const {
     return (static_cast<int64_t>(batch) * shape.heads + head) * shape.query_tokens + query;
+  }
+  TSUGI_DEVICE float* bias_sums_of(int batch, int head, int query0) const {
+    const int tiles = (shape.query_tokens + 63) / 64;
+    const int64_t row = (static_cast<int64_t>(batch) * shape.heads + head) * tiles + query0 / 64;
+    return bias_sums + row * bias_width;
   }
   /// d_out is contiguous, like out.
   TSUGI_DEVICE const bf16* d_out_of(int batch, int query, int head) const {
@@ -52,6 +59,10 @@ TSUGI_DEVICE QueryStatistics statistics_of(const AttentionBackward& p, int batch
   const int64_t at = p.statistic(batch, head, query);
   return {dev::load(p.log_sum_exp + at) * dev::kLog2E, dev::load(p.delta + at), keys_of(p.shape, batch, query)};
 }
+
+/// Queries of a tile whose sums of d_relative_bias are kept together. Column c of them is the distance of c - 63
+/// between a key and the tile's first query.
+inline constexpr int kBiasQueries = 64;
 
 /// Queries of a tile that differentiate_keys_hopper() visits.
 inline constexpr int kHopperVisited = 64;

@@ -6,6 +6,9 @@ namespace {
 
 constexpr int kKeys = 64;     // of a tile that a block owns, or visits in the pass for dq
 constexpr int kQueries = 64;  // of a tile that a block owns in the pass for dq
+static_assert(kQueries == kBiasQueries);
+
+constexpr int kDerivativeStride = kKeys + 8;  // of rows in shared memory: eight rows side by side in its banks
 
 /// A warp per query and head.
 TSUGI_KERNEL(kAttentionThreads, 8)
@@ -74,7 +77,7 @@ TSUGI_DEVICE void store_rows(const DeviceHeads& to, int batch, int head, int bas
 /// A block owns 64 keys of a key head, a warp 16 of them, and visits the tiles of queries of every query head that
 /// reads it, in order. Scores are formed transposed ([keys, queries]): then probabilities and their derivatives are
 /// already the first operands of the products for dv and dk, and never leave the registers.
-template <int D, int Queries, bool Dropping>
+template <int D, int Queries, bool Dropping, bool Biased>
 TSUGI_KERNEL(kAttentionThreads, D == 64 ? 2 : 1)
 differentiate_keys(AttentionBackward p) {
   auto& s = dev::shared<KeyShared<D, Queries>>();
@@ -138,7 +141,13 @@ differentiate_keys(AttentionBackward p) {
       });
     }
     float scores[kBlocks][4], d_scores[kBlocks][4];
-    clear(scores);
+    if constexpr (Biased) {
+      begin_with_bias<kBlocks>(scores, shape, head, [&](int n, int i) {
+        return key0 - query0 + warp_row + lane / 4 + 8 * (i / 2) - n * 8 - lane % 4 * 2 - i % 2;
+      });
+    } else {
+      clear(scores);
+    }
     clear(d_scores);
     multiply_transposed<kBlocks>(scores, s.k, warp_row, s.q[stage]);
     multiply_transposed<kBlocks>(d_scores, s.v, warp_row, s.d_out[stage]);
@@ -173,20 +182,48 @@ differentiate_keys(AttentionBackward p) {
   store_rows<D>(p.dv, batch, key_head, key0 + warp_row, shape.key_tokens, shape.head_dim, dv, 1.0f);
 }
 
-template <int D>
+template <int D, bool Biased>
 struct QueryShared {
   Tile<kQueries, D> q;
   Tile<kQueries, D> d_out;
   Tile<kKeys, D> k[2];
   Tile<kKeys, D> v[2];
   RangeScratch ranges;
+  dev::SharedArray<float, Biased ? kQueries * kDerivativeStride : 4> d_scores;
 };
 
+/// Adds a tile's derivatives of scores to the sums of its queries by distance: thread t sums the diagonal of distance
+/// t - 63, from its top.
+template <int Blocks, class Shared>
+TSUGI_DEVICE void add_diagonals(Shared& s, const float (&d_scores)[Blocks][4], float* sums) {
+  const int lane = dev::lane_index();
+  TSUGI_UNROLL
+  for (int n = 0; n < Blocks; ++n) {
+    TSUGI_UNROLL
+    for (int h = 0; h < 2; ++h) {
+      const int row = dev::warp_index() * 16 + lane / 4 + 8 * h;
+      s.d_scores.store(row * kDerivativeStride + n * 8 + lane % 4 * 2,
+                       dev::Vector<float, 2>{d_scores[n][2 * h], d_scores[n][2 * h + 1]});
+    }
+  }
+  dev::sync_threads();
+  const int distance = dev::thread_index() - (kQueries - 1);
+  if (distance < kKeys) {
+    float sum = 0.0f;
+    for (int row = distance < 0 ? -distance : 0; row < kQueries && row + distance < kKeys; ++row) {
+      const float one = s.d_scores[row * kDerivativeStride + row + distance];
+      sum += one;
+    }
+    float* const to = sums + dev::thread_index();
+    dev::store(to, dev::load(to) + sum);
+  }
+}
+
 /// A block owns 64 queries of a head, a warp 16 of them, and visits the tiles of keys that they see.
-template <int D, bool Dropping>
+template <int D, bool Dropping, bool Biased>
 TSUGI_KERNEL(kAttentionThreads, D == 64 ? 2 : 1)
 differentiate_queries(AttentionBackward p) {
-  auto& s = dev::shared<QueryShared<D>>();
+  auto& s = dev::shared<QueryShared<D, Biased>>();
   const DeviceAttentionShape& shape = p.shape;
   constexpr int kBlocks = kKeys / 8;
   const int query0 = static_cast<int>(dev::grid_size().x - 1 - dev::block_index().x) * kQueries;
@@ -233,7 +270,13 @@ differentiate_queries(AttentionBackward p) {
       });
     }
     float scores[kBlocks][4], d_scores[kBlocks][4];
-    clear(scores);
+    if constexpr (Biased) {
+      begin_with_bias<kBlocks>(scores, shape, head, [&](int n, int i) {
+        return key0 - query0 - warp_row - lane / 4 - 8 * (i / 2) + n * 8 + lane % 4 * 2 + i % 2;
+      });
+    } else {
+      clear(scores);
+    }
     clear(d_scores);
     multiply_transposed<kBlocks>(scores, s.q, warp_row, s.k[stage]);
     multiply_transposed<kBlocks>(d_scores, s.d_out, warp_row, s.v[stage]);
@@ -249,30 +292,62 @@ differentiate_queries(AttentionBackward p) {
             derive(scores[n][i], visible, scale_log2, row.log2_sum, d_scores[n][i], row.delta, factor).d_score;
       }
     }
+    if constexpr (Biased) {
+      if (p.bias_sums != nullptr) add_diagonals<kBlocks>(s, d_scores, p.bias_sums_of(batch, head, query0) + key0);
+    }
     multiply_accumulators<kBlocks, D>(dq, d_scores, s.k[stage]);
   }
   dev::copy_async_wait<0>();
   store_rows<D>(p.dq, batch, head, query0 + warp_row, shape.query_tokens, shape.head_dim, dq, shape.scale);
 }
 
+/// A thread per head and distance.
+TSUGI_KERNEL(kAttentionThreads, 8)
+sum_bias(AttentionBackward p, float* d_bias) {
+  const int columns = p.shape.key_tokens + p.shape.query_tokens - 1;
+  const int column = static_cast<int>(dev::block_index().x) * kAttentionThreads + dev::thread_index();
+  const int head = static_cast<int>(dev::block_index().y);
+  if (column >= columns) return;
+  const int distance = column - (p.shape.query_tokens - 1);
+  float sum = 0.0f;
+  for (int batch = 0; batch < p.shape.batch; ++batch) {
+    for (int query0 = 0; query0 < p.shape.query_tokens; query0 += kBiasQueries) {
+      const int at = distance + query0 + kBiasQueries - 1;
+      if (at < 0 || at >= p.bias_width) continue;
+      sum += dev::load(p.bias_sums_of(batch, head, query0) + at);
+    }
+  }
+  dev::store(d_bias + static_cast<int64_t>(head) * columns + column, sum);
+}
+
 /// Queries of a tile of differentiate_keys: with heads of 128 the two accumulators leave registers for 32.
 constexpr int queries_per_visit(int head_dim) { return head_dim <= 64 ? 64 : 32; }
 
-template <int D>
+template <int D, bool Dropping, bool Biased>
 void differentiate_with_mma(Stream& stream, const AttentionBackward& p) {
   constexpr int kVisited = queries_per_visit(D);
   const DeviceAttentionShape& shape = p.shape;
   const auto batch = static_cast<unsigned>(shape.batch);
-  launch(stream, p.dropout.active() ? differentiate_keys<D, kVisited, true> : differentiate_keys<D, kVisited, false>,
+  launch(stream, differentiate_keys<D, kVisited, Dropping, Biased>,
          {{tiles_of(shape.key_tokens, kKeys), static_cast<unsigned>(shape.key_heads), batch},
           kAttentionThreads,
           sizeof(KeyShared<D, kVisited>)},
          p);
-  launch(stream, p.dropout.active() ? differentiate_queries<D, true> : differentiate_queries<D, false>,
+  launch(stream, differentiate_queries<D, Dropping, Biased>,
          {{tiles_of(shape.query_tokens, kQueries), static_cast<unsigned>(shape.heads), batch},
           kAttentionThreads,
-          sizeof(QueryShared<D>)},
+          sizeof(QueryShared<D, Biased>)},
          p);
+}
+
+template <int D>
+void differentiate_with_mma(Stream& stream, const AttentionBackward& p) {
+  const bool biased = p.shape.relative_bias != nullptr;
+  if (p.dropout.active()) {
+    biased ? differentiate_with_mma<D, true, true>(stream, p) : differentiate_with_mma<D, true, false>(stream, p);
+  } else {
+    biased ? differentiate_with_mma<D, false, true>(stream, p) : differentiate_with_mma<D, false, false>(stream, p);
+  }
 }
 
 size_t ranges_bytes(const DeviceAttentionShape& shape) {
@@ -280,18 +355,32 @@ size_t ranges_bytes(const DeviceAttentionShape& shape) {
          sizeof(TileRange);
 }
 
+/// Of a tile of queries: every tile of keys that it may visit, and the diagonals of the last one beyond it.
+int bias_width(const DeviceAttentionShape& shape) {
+  return static_cast<int>(tiles_of(shape.key_tokens, kKeys)) * kKeys + kQueries;
+}
+
+size_t bias_bytes(const DeviceAttentionShape& shape) {
+  return static_cast<size_t>(shape.batch) * static_cast<size_t>(shape.heads) *
+         tiles_of(shape.query_tokens, kBiasQueries) * static_cast<size_t>(bias_width(shape)) * sizeof(float);
+}
+
+size_t delta_bytes(const DeviceAttentionShape& shape) {
+  const auto rows = static_cast<size_t>(shape.batch) * static_cast<size_t>(shape.heads);
+  return rows * static_cast<size_t>(shape.query_tokens) * sizeof(float);
+}
+
 }  // namespace
 
-size_t attention_scratch_bytes(const DeviceAttentionShape& shape) {
-  const auto rows = static_cast<size_t>(shape.batch) * static_cast<size_t>(shape.heads);
-  return ranges_bytes(shape) + rows * static_cast<size_t>(shape.query_tokens) * sizeof(float);
+size_t attention_scratch_bytes(const DeviceAttentionShape& shape, bool d_bias) {
+  return ranges_bytes(shape) + delta_bytes(shape) + (d_bias ? bias_bytes(shape) : 0);
 }
 
 void attention_backward(Stream& stream, const DeviceAttentionShape& shape, const DeviceHeads& q, const DeviceHeads& k,
                         const DeviceHeads& v, const DropoutKey& dropout, const bf16* out, const float* log_sum_exp,
                         const bf16* d_out, void* scratch, const DeviceHeads& dq, const DeviceHeads& dk,
-                        const DeviceHeads& dv, AttentionKernel kernel) {
-  check_attention(shape);
+                        const DeviceHeads& dv, AttentionKernel kernel, float* d_relative_bias) {
+  check_attention(shape, kernel);
   check_attention(kernel, dropout);
   AttentionBackward p{};
   p.shape = shape;
@@ -307,6 +396,11 @@ void attention_backward(Stream& stream, const DeviceAttentionShape& shape, const
   p.log_sum_exp = log_sum_exp;
   p.ranges = static_cast<TileRange*>(scratch);
   p.delta = reinterpret_cast<float*>(static_cast<std::byte*>(scratch) + ranges_bytes(shape));
+  if (d_relative_bias != nullptr) {
+    p.bias_sums = p.delta + delta_bytes(shape) / sizeof(float);
+    p.bias_width = bias_width(shape);
+    stream.fill(p.bias_sums, 0, bias_bytes(shape));
+  }
   const bool wgmma = kernel != AttentionKernel::kMma;
   const int visited = wgmma ? kHopperVisited : queries_per_visit(shape.head_dim);
   p.query_tiles = static_cast<int>(tiles_of(shape.query_tokens, visited));
@@ -324,6 +418,11 @@ void attention_backward(Stream& stream, const DeviceAttentionShape& shape, const
   } else {
     differentiate_with_mma<128>(stream, p);
   }
+  if (d_relative_bias == nullptr) return;
+  const int columns = shape.key_tokens + shape.query_tokens - 1;
+  launch(stream, sum_bias,
+         {{tiles_of(columns, kAttentionThreads), static_cast<unsigned>(shape.heads), 1}, kAttentionThreads, 0}, p,
+         d_relative_bias);
 }
 
 }  // namespace tsugi::cuda

@@ -34,6 +34,7 @@ struct DeviceAttentionShape {
   int window = 0;                      ///< 0: none
   const int32_t* first_key = nullptr;  ///< [batch, query_tokens]; null: no bound
   const int32_t* end_key = nullptr;
+  const float* relative_bias = nullptr;  ///< [heads, key_tokens + query_tokens - 1]; null: none. kMma, scale not 0
 };
 
 /// How it is computed. Each is deterministic; their results differ in rounding.
@@ -45,6 +46,8 @@ enum class AttentionKernel {
 
 /// Throws Error(kUsage) for what the kernels cannot do.
 void check_attention(const DeviceAttentionShape& shape);
+/// The same for what that kernel cannot do with the shape.
+void check_attention(const DeviceAttentionShape& shape, AttentionKernel kernel);
 /// The same for what the device in use, or that kernel, cannot do.
 void check_attention(AttentionKernel kernel, const DropoutKey& dropout = {});
 
@@ -58,13 +61,17 @@ void attention_forward(Stream& stream, const DeviceAttentionShape& shape, const 
 void attention_forward_hopper(Stream& stream, const DeviceAttentionShape& shape, const DeviceHeads& q,
                               const DeviceHeads& k, const DeviceHeads& v, bool overlap, bf16* out, float* log_sum_exp);
 
-/// Bytes of scratch that the backward pass needs.
-size_t attention_scratch_bytes(const DeviceAttentionShape& shape);
+/// Bytes of scratch that the backward pass needs; `d_bias`: with d_relative_bias, for which every tile of 64 queries
+/// keeps sums of its own.
+size_t attention_scratch_bytes(const DeviceAttentionShape& shape, bool d_bias = false);
 
-/// Writes dq, dk and dv. kWgmma and kPingPong are the same here.
+/// Writes dq, dk and dv, and d_relative_bias (as shape.relative_bias; may be null): of every head and distance the sum
+/// over all pairs, those of a tile along its diagonals, then tiles of keys, tiles of queries and the batch in order.
+/// kWgmma and kPingPong are the same here.
 void attention_backward(Stream& stream, const DeviceAttentionShape& shape, const DeviceHeads& q, const DeviceHeads& k,
                         const DeviceHeads& v, const DropoutKey& dropout, const bf16* out, const float* log_sum_exp,
                         const bf16* d_out, void* scratch, const DeviceHeads& dq, const DeviceHeads& dk,
-                        const DeviceHeads& dv, AttentionKernel kernel = AttentionKernel::kMma);
+                        const DeviceHeads& dv, AttentionKernel kernel = AttentionKernel::kMma,
+                        float* d_relative_bias = nullptr);
 
 }  // namespace tsugi::cuda

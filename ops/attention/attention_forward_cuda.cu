@@ -26,7 +26,7 @@ struct ForwardShared {
 };
 
 /// A block owns 64·M queries of a head, a warp 16·M of them, whose scores, statistics and results stay in registers.
-template <int D, int M, bool Dropping>
+template <int D, int M, bool Dropping, bool Biased>
 TSUGI_KERNEL(kAttentionThreads, 2)
 attend(Forward p) {
   auto& s = dev::shared<ForwardShared<D, M>>();
@@ -88,7 +88,13 @@ attend(Forward p) {
         });
       }
       float scores[kBlocks][4];
-      clear(scores);
+      if constexpr (Biased) {
+        begin_with_bias<kBlocks>(scores, shape, head, [&](int n, int i) {
+          return key0 - query0 - warp_row - m * 16 - lane / 4 - 8 * (i / 2) + n * 8 + lane % 4 * 2 + i % 2;
+        });
+      } else {
+        clear(scores);
+      }
       multiply_transposed<kBlocks>(scores, s.q, warp_row + m * 16, s.k[stage]);
       if (masked) {
         TSUGI_UNROLL
@@ -185,7 +191,11 @@ void launch_forward(Stream& stream, const Forward& p) {
                          static_cast<unsigned>(p.shape.batch)},
                         kAttentionThreads,
                         sizeof(ForwardShared<D, M>)};
-  launch(stream, p.dropout.active() ? attend<D, M, true> : attend<D, M, false>, size, p);
+  if (p.shape.relative_bias != nullptr) {
+    launch(stream, p.dropout.active() ? attend<D, M, true, true> : attend<D, M, false, true>, size, p);
+  } else {
+    launch(stream, p.dropout.active() ? attend<D, M, true, false> : attend<D, M, false, false>, size, p);
+  }
 }
 
 }  // namespace
@@ -195,6 +205,13 @@ void check_attention(const DeviceAttentionShape& shape) {
     throw Error(ExitCode::kUsage, "CUDA: attention with heads of " + std::to_string(shape.head_dim) + " elements",
                 "a head must be a multiple of 8, up to 128");
   }
+}
+
+void check_attention(const DeviceAttentionShape& shape, AttentionKernel kernel) {
+  check_attention(shape);
+  if (kernel == AttentionKernel::kMma || shape.relative_bias == nullptr) return;
+  throw Error(ExitCode::kUsage, "CUDA: attention by wgmma with positions by distance is not built",
+              "set compute.attention: MMA");
 }
 
 void check_attention(AttentionKernel kernel, const DropoutKey& dropout) {
@@ -211,7 +228,7 @@ void check_attention(AttentionKernel kernel, const DropoutKey& dropout) {
 void attention_forward(Stream& stream, const DeviceAttentionShape& shape, const DeviceHeads& q, const DeviceHeads& k,
                        const DeviceHeads& v, const DropoutKey& dropout, bf16* out, float* log_sum_exp,
                        AttentionKernel kernel) {
-  check_attention(shape);
+  check_attention(shape, kernel);
   check_attention(kernel, dropout);
   if (kernel != AttentionKernel::kMma) {
     attention_forward_hopper(stream, shape, q, k, v, kernel == AttentionKernel::kPingPong, out, log_sum_exp);

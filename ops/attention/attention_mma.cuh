@@ -90,6 +90,23 @@ TSUGI_DEVICE void clear(float (&sums)[Blocks][4]) {
   }
 }
 
+/// Sums that scores begin with, so that scaling them leaves what is added by distance: element i of block n is that of
+/// the key minus the query `distance_of(n, i)`; where there is no such pair, that of the nearest.
+template <int Blocks, class F>
+TSUGI_DEVICE void begin_with_bias(float (&sums)[Blocks][4], const DeviceAttentionShape& s, int head, F&& distance_of) {
+  const int last = s.key_tokens + s.query_tokens - 2;
+  const float* const row = s.relative_bias + static_cast<int64_t>(head) * (last + 1);
+  const float inverse = 1.0f / s.scale;
+  TSUGI_UNROLL
+  for (int n = 0; n < Blocks; ++n) {
+    TSUGI_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const int column = distance_of(n, i) + s.query_tokens - 1;
+      sums[n][i] = dev::load(row + (column < 0 ? 0 : column > last ? last : column)) * inverse;
+    }
+  }
+}
+
 /// Bit 4·n + i: dropout keeps element i of block n of an accumulator, which is element element_of(n, i) of the batch's
 /// stream. Not unrolled, and to be called while no scores are in registers: the random numbers of many elements side by
 /// side would not fit beside them.

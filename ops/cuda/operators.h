@@ -70,7 +70,12 @@ class Operators final : public DeviceOperators {
                          const Tensor& log_sum_exp) override;
   void attention_backward(const Context& context, const AttentionShape& shape, const HeadsView& q, const HeadsView& k,
                           const HeadsView& v, const Dropout& dropout, const Tensor& out, const Tensor& log_sum_exp,
-                          const Tensor& d_out, const HeadsView& dq, const HeadsView& dk, const HeadsView& dv) override;
+                          const Tensor& d_out, const HeadsView& dq, const HeadsView& dk, const HeadsView& dv,
+                          const Tensor& d_relative_bias) override;
+  void relative_bias_forward(const Context& context, const RelativeBuckets& buckets, const Tensor& table,
+                             int64_t key_tokens, const Tensor& bias) override;
+  void relative_bias_backward(const Context& context, const RelativeBuckets& buckets, const Tensor& d_bias,
+                              int64_t key_tokens, const Tensor& d_table) override;
   void embedding_forward(const Context& context, const Tensor& tokens, const Tensor& token_table,
                          const Tensor& position_table, int64_t first_position, const Dropout& dropout,
                          const Tensor& out) override;

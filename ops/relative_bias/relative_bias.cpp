@@ -4,19 +4,14 @@
 #include <cmath>
 #include <cstdlib>
 
-#include "ops/base/error.h"
-
 namespace tsugi {
 namespace {
 
-void check_relative_bias(const Context& context, const RelativeBuckets& buckets, const Tensor& table,
-                         int64_t key_tokens, const Tensor& bias) {
+void check_relative_bias(const RelativeBuckets& buckets, const Tensor& table, int64_t key_tokens, const Tensor& bias) {
   CHECK(buckets.exact() >= 1 && buckets.exact() < buckets.max_distance) << buckets.buckets;
   CHECK((table.shape() == Shape{buckets.buckets, bias.shape()[0]})) << table.shape().to_string();
   CHECK(bias.dtype() == DType::kF32) << name_of(bias.dtype());
   CHECK(key_tokens >= 1 && key_tokens <= bias.shape()[1]) << key_tokens;
-  if (context.operators() == nullptr) return;
-  throw Error(ExitCode::kUsage, "CUDA: positions by distance are not built", "set compute.device: CPU");
 }
 
 }  // namespace
@@ -35,7 +30,10 @@ int64_t RelativeBuckets::bucket_of(int64_t distance) const {
 
 void relative_bias_forward(const Context& context, const RelativeBuckets& buckets, const Tensor& table,
                            int64_t key_tokens, const Tensor& bias) {
-  check_relative_bias(context, buckets, table, key_tokens, bias);
+  check_relative_bias(buckets, table, key_tokens, bias);
+  if (DeviceOperators* device = context.operators()) {
+    return device->relative_bias_forward(context, buckets, table, key_tokens, bias);
+  }
   if (context.meta()) return;
   const int64_t heads = bias.shape()[0];
   const int64_t columns = bias.shape()[1];
@@ -49,8 +47,11 @@ void relative_bias_forward(const Context& context, const RelativeBuckets& bucket
 
 void relative_bias_backward(const Context& context, const RelativeBuckets& buckets, const Tensor& d_bias,
                             int64_t key_tokens, const Tensor& d_table) {
-  check_relative_bias(context, buckets, d_table, key_tokens, d_bias);
+  check_relative_bias(buckets, d_table, key_tokens, d_bias);
   CHECK(d_table.dtype() == DType::kF32) << name_of(d_table.dtype());
+  if (DeviceOperators* device = context.operators()) {
+    return device->relative_bias_backward(context, buckets, d_bias, key_tokens, d_table);
+  }
   if (context.meta()) return;
   const int64_t heads = d_bias.shape()[0];
   const int64_t columns = d_bias.shape()[1];

@@ -1,5 +1,5 @@
 // What attention adds to its scores for each distance between a query and a key (Raffel et al. 2020, section 2.1): a
-// learned number for each head and each of a few buckets of distances. Not built for CUDA: refused by name.
+// learned number for each head and each of a few buckets of distances.
 #pragma once
 
 #include <span>

@@ -25,6 +25,7 @@ struct Dropout;
 struct HeadsView;
 struct LossSum;
 struct MatmulOptions;
+struct RelativeBuckets;
 struct Rotary;
 
 /// The operators mean what the functions of their names in ops/*/ do. They are called on meta contexts too: then they
@@ -92,7 +93,11 @@ class DeviceOperators {
   virtual void attention_backward(const Context& context, const AttentionShape& shape, const HeadsView& q,
                                   const HeadsView& k, const HeadsView& v, const Dropout& dropout, const Tensor& out,
                                   const Tensor& log_sum_exp, const Tensor& d_out, const HeadsView& dq,
-                                  const HeadsView& dk, const HeadsView& dv) = 0;
+                                  const HeadsView& dk, const HeadsView& dv, const Tensor& d_relative_bias) = 0;
+  virtual void relative_bias_forward(const Context& context, const RelativeBuckets& buckets, const Tensor& table,
+                                     int64_t key_tokens, const Tensor& bias) = 0;
+  virtual void relative_bias_backward(const Context& context, const RelativeBuckets& buckets, const Tensor& d_bias,
+                                      int64_t key_tokens, const Tensor& d_table) = 0;
 
   virtual void embedding_forward(const Context& context, const Tensor& tokens, const Tensor& token_table,
                                  const Tensor& position_table, int64_t first_position, const Dropout& dropout,

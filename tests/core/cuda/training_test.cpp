@@ -12,6 +12,7 @@
 #include "core/config/config.h"
 #include "core/data/file.h"
 #include "core/objective/causal_lm.h"
+#include "core/objective/denoising_lm.h"
 #include "core/objective/masked_lm.h"
 #include "ops/base/error.h"
 #include "ops/cross_entropy/cross_entropy.h"
@@ -78,6 +79,15 @@ Outcome run(const RunConfig& config, const Where& where) {
     objective = std::make_unique<MaskedLm>(
         std::move(data), config.batch().sequence(), config.seed(),
         Masking{.probability = 0.3, .mask_token = 0, .vocabulary = kVocabulary, .special = {0}});
+  } else if (config.objective().has_span_corruption()) {
+    DenoisingRules rules;
+    rules.rules = rules_of(config.objective());
+    for (int64_t i = 0; i < sentinels_of_denoising(rules.rules, config.batch().sequence()); ++i) {
+      rules.sentinels.push_back(static_cast<int32_t>(kVocabulary - 1 - i));
+    }
+    rules.end_token = 1;
+    objective = std::make_unique<DenoisingLm>(std::move(data), std::move(rules), kVocabulary, config.batch().sequence(),
+                                              0, config.seed());
   } else {
     objective = std::make_unique<CausalLm>(std::move(data), kVocabulary, config.batch().sequence(), config.seed(),
                                            config.objective().causal_lm());
@@ -132,6 +142,16 @@ TEST_F(CudaTrainer, LlamaWithGroupedHeadsWindowsAndDocumentsApart) {
       "rope_scaling { kind: LLAMA3 factor: 4 low_frequency_factor: 1 high_frequency_factor: 4 original_context: 8 } } "
       "objective { causal_lm { z_loss: 1e-3 label_smoothing: 0.1 } }",
       DataConfig::APART);
+}
+
+// Queries and keys of two texts, positions by distance and their gradients.
+TEST_F(CudaTrainer, T5WithItsDecoder) {
+  const std::string size =
+      " family: T5 layers: 2 decoder_layers: 2 heads: 2 width: 16 mlp_width: 24 context: 12 vocabulary: 37 ";
+  const std::string objective = "objective { span_corruption { density: 0.3 mean_span: 2 } }";
+  expect_equal_to_the_cpu(device(), "model {" + size + "dropout: 0.1 } " + objective);
+  expect_equal_to_the_cpu(device(), "model {" + size + "activation: GATED_GELU } " + objective, DataConfig::JOINED,
+                          true);
 }
 
 TEST_F(CudaTrainer, Qwen3WithNormsOfHeadsAndRecomputation) {

@@ -27,6 +27,7 @@ struct Example {
     int64_t window = 0;
     bool documents = false;  ///< first_key and end_key, with some queries that see nothing
     Dropout dropout = {};
+    bool bias = false;  ///< relative_bias
   };
 
   explicit Example(const Options& options) : o(options) {
@@ -50,23 +51,34 @@ struct Example {
       shape.first_key = Tensor::view(first.data(), {o.batch, o.query_tokens}, DType::kI32);
       shape.end_key = Tensor::view(end.data(), {o.batch, o.query_tokens}, DType::kI32);
     }
+    if (o.bias) {
+      const int64_t columns = o.key_tokens + o.query_tokens - 1;
+      for (const double value : random_values(o.heads * columns, 5)) bias.push_back(2.0f * static_cast<float>(value));
+      shape.relative_bias = Tensor::view(bias.data(), {o.heads, columns}, DType::kF32);
+    }
     q = random_values(query_elements(), 1);
     k = random_values(key_elements(), 2);
     v = random_values(key_elements(), 3);
     d_out = random_values(query_elements(), 4);
   }
   int64_t query_elements() const { return o.batch * o.query_tokens * o.heads * o.head_dim; }
+  /// Of head, query and key in relative_bias.
+  size_t column(int64_t head, int64_t query, int64_t key) const {
+    return static_cast<size_t>(head * (o.key_tokens + o.query_tokens - 1) + key - query + o.query_tokens - 1);
+  }
   int64_t key_elements() const { return o.batch * o.key_tokens * o.key_heads * o.head_dim; }
 
   Options o;
   AttentionShape shape;
   std::vector<int32_t> first, end;
+  std::vector<float> bias;
   std::vector<double> q, k, v, d_out;
 };
 
 struct Results {
   std::vector<double> out, dq, dk, dv;
   std::vector<double> log_sum_exp;
+  std::vector<double> d_bias = {};
 };
 
 DeviceHeads heads_in(const DeviceArray& array, int64_t tokens, int64_t heads, int64_t head_dim) {
@@ -90,13 +102,15 @@ Results run_kernels(Example& e, int64_t window, AttentionKernel kernel = Attenti
                              .causal = e.o.causal,
                              .window = static_cast<int>(window)};
   const DeviceVector<int32_t> first(e.first), end(e.end);
+  const DeviceVector<float> bias(e.bias), d_bias(std::vector<float>(e.bias.size(), 7.0f));
+  if (e.o.bias) shape.relative_bias = bias.data();
   if (e.o.documents) {
     shape.first_key = first.data();
     shape.end_key = end.data();
   }
   const auto queries = [&](const DeviceArray& x) { return heads_in(x, e.o.query_tokens, e.o.heads, e.o.head_dim); };
   const auto keys = [&](const DeviceArray& x) { return heads_in(x, e.o.key_tokens, e.o.key_heads, e.o.head_dim); };
-  const cuda::Buffer scratch(cuda::attention_scratch_bytes(shape));
+  const cuda::Buffer scratch(cuda::attention_scratch_bytes(shape, e.o.bias));
   const cuda::DropoutKey dropout = cuda::dropout_key(e.o.dropout);
   Stream stream;
   cuda::attention_forward(stream, shape, queries(q), keys(k), keys(v), dropout, static_cast<bf16*>(out.data()),
@@ -104,8 +118,10 @@ Results run_kernels(Example& e, int64_t window, AttentionKernel kernel = Attenti
   if (!backward) return {out.read(stream), {}, {}, {}, log_sum_exp.read(stream)};
   cuda::attention_backward(stream, shape, queries(q), keys(k), keys(v), dropout, static_cast<bf16*>(out.data()),
                            log_sum_exp.floats(), static_cast<bf16*>(d_out.data()), scratch.data(), queries(dq),
-                           keys(dk), keys(dv), kernel);
-  return {out.read(stream), dq.read(stream), dk.read(stream), dv.read(stream), log_sum_exp.read(stream)};
+                           keys(dk), keys(dv), kernel, e.o.bias ? d_bias.data() : nullptr);
+  const std::vector<float> sums = d_bias.read(stream);
+  return {out.read(stream), dq.read(stream),          dk.read(stream),
+          dv.read(stream),  log_sum_exp.read(stream), {sums.begin(), sums.end()}};
 }
 
 Results exact_results(const Example& e) {
@@ -117,7 +133,8 @@ Results exact_results(const Example& e) {
   r.dk.resize(keys);
   r.dv.resize(keys);
   reference::attention_forward(e.shape, e.q, e.k, e.v, e.o.dropout, r.out);
-  reference::attention_backward(e.shape, e.q, e.k, e.v, e.o.dropout, e.d_out, r.dq, r.dk, r.dv);
+  r.d_bias.resize(e.bias.size());
+  reference::attention_backward(e.shape, e.q, e.k, e.v, e.o.dropout, e.d_out, r.dq, r.dk, r.dv, r.d_bias);
   return r;
 }
 
@@ -130,6 +147,7 @@ Results plain_results(const Example& e) {
   r.dq.assign(e.q.size(), 0.0);
   r.dk.assign(e.k.size(), 0.0);
   r.dv.assign(e.k.size(), 0.0);
+  r.d_bias.assign(e.bias.size(), 0.0);
   for (int64_t b = 0; b < e.o.batch; ++b) {
     for (int64_t h = 0; h < e.o.heads; ++h) {
       const int64_t key_head = h / (e.o.heads / e.o.key_heads);
@@ -153,7 +171,8 @@ Results plain_results(const Example& e) {
           if (e.o.window > 0 && std::abs(distance) >= e.o.window) continue;
           if (e.o.documents && (j < e.first[row] || j >= e.end[row])) continue;
           seen.push_back(j);
-          p.push_back(round(static_cast<double>(e.shape.scale) * dot(e.q, at, e.k, key_at(j))));
+          const double by_distance = e.o.bias ? static_cast<double>(e.bias[e.column(h, i, j)]) : 0.0;
+          p.push_back(round(static_cast<double>(e.shape.scale) * dot(e.q, at, e.k, key_at(j)) + by_distance));
           largest = std::max(largest, p.back());
           const int64_t element = (h * e.o.query_tokens + i) * e.o.key_tokens + j;
           const Dropout& dropout = e.o.dropout;
@@ -174,6 +193,7 @@ Results plain_results(const Example& e) {
           delta += p[n] * dp[n];
         }
         for (size_t n = 0; n < seen.size(); ++n) {
+          if (e.o.bias) r.d_bias[e.column(h, i, seen[n])] += round(p[n] * (dp[n] - delta));
           const double ds = round(round(p[n] * (dp[n] - delta)) * static_cast<double>(e.shape.scale));
           for (size_t d = 0; d < dim; ++d) {
             r.dq[at + d] += ds * e.k[key_at(seen[n]) + d];
@@ -276,9 +296,66 @@ void expect_right(const Results& actual, const Example& e) {
   expect_within_twice(actual.dq, plain.dq, exact.dq, kType);
   expect_within_twice(actual.dk, plain.dk, exact.dk, kType);
   expect_within_twice(actual.dv, plain.dv, exact.dv, kType);
+  if (e.o.bias) expect_within_twice(actual.d_bias, plain.d_bias, exact.d_bias, kType);
 }
 
 class CudaAttention : public ::testing::TestWithParam<Example::Options> {};
+const Example::Options kBiasedExamples[] = {
+    {.name = "both_sides",
+     .batch = 2,
+     .query_tokens = 150,
+     .key_tokens = 150,
+     .heads = 2,
+     .key_heads = 2,
+     .head_dim = 64,
+     .causal = false,
+     .bias = true},
+    {.name = "causal",
+     .batch = 1,
+     .query_tokens = 131,
+     .key_tokens = 131,
+     .heads = 2,
+     .key_heads = 1,
+     .head_dim = 24,
+     .bias = true},
+    {.name = "padding",
+     .batch = 2,
+     .query_tokens = 70,
+     .key_tokens = 70,
+     .heads = 1,
+     .key_heads = 1,
+     .head_dim = 64,
+     .causal = false,
+     .documents = true,
+     .bias = true},
+    {.name = "wide",
+     .batch = 1,
+     .query_tokens = 67,
+     .key_tokens = 130,
+     .heads = 1,
+     .key_heads = 1,
+     .head_dim = 128,
+     .bias = true},
+    {.name = "one",
+     .batch = 1,
+     .query_tokens = 1,
+     .key_tokens = 1,
+     .heads = 1,
+     .key_heads = 1,
+     .head_dim = 8,
+     .bias = true},
+    {.name = "dropout",
+     .batch = 2,
+     .query_tokens = 67,
+     .key_tokens = 67,
+     .heads = 2,
+     .key_heads = 1,
+     .head_dim = 64,
+     .dropout = kDropout,
+     .bias = true},
+};
+INSTANTIATE_TEST_SUITE_P(Biased, CudaAttention, ::testing::ValuesIn(kBiasedExamples),
+                         [](const auto& example) { return example.param.name; });
 INSTANTIATE_TEST_SUITE_P(, CudaAttention, ::testing::ValuesIn(kExamples),
                          [](const auto& example) { return example.param.name; });
 
@@ -402,6 +479,18 @@ TEST(CudaAttentionBits, DoNotDependOnTheOrderOfExecution) {
   }
 }
 
+TEST(CudaAttentionBits, OfNumbersByDistanceDoNotDependOnTheOrderOfExecution) {
+  std::vector<Results> all;
+  for_seeds([&] {
+    Example e(kBiasedExamples[0]);
+    all.push_back(run_kernels(e, 0));
+  });
+  for (const Results& r : all) {
+    EXPECT_EQ(r.out, all[0].out);
+    EXPECT_EQ(r.d_bias, all[0].d_bias);
+  }
+}
+
 TEST(CudaAttentionRanges, AQueryThatSeesNothingGivesZeros) {
   Example e({.name = "",
              .batch = 1,
@@ -438,6 +527,8 @@ TEST(SeededBugs, WrongMaskBound) {
 }
 
 TEST(CudaAttentionRanges, SaysWhatItCannotDo) {
+  Example biased(kBiasedExamples[0]);
+  EXPECT_THROW(run_kernels(biased, 0, AttentionKernel::kWgmma, false), Error);
   Stream stream;
   for (const int head_dim : {4, 65, 136}) {
     EXPECT_THROW(cuda::attention_forward(stream, {.head_dim = head_dim}, {}, {}, {}, {}, nullptr, nullptr), Error);
