@@ -1,3 +1,8 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/cross_entropy/cross_entropy_cpu.cpp"
+#include <hwy/foreach_target.h>  // this file, for every kind of vectors
+#include <hwy/highway.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -5,8 +10,9 @@
 #include "ops/base/vector_math.h"
 #include "ops/cross_entropy/cross_entropy_internal.h"
 
+HWY_BEFORE_NAMESPACE();
 namespace tsugi::cpu {
-namespace {
+namespace HWY_NAMESPACE {
 
 // A piece covers about this many logits, so that small vocabularies do not spend their time on taking pieces.
 constexpr int64_t kLogitsPerPiece = 1 << 15;
@@ -112,11 +118,9 @@ RowLoss row_cross_entropy(float* x, int32_t target, int64_t vocabulary, int64_t 
   return loss;
 }
 
-}  // namespace
-
-void softmax_cross_entropy(const Context& context, const Tensor& logits, const Tensor& targets, int64_t vocabulary,
-                           const CrossEntropyOptions& options, const Tensor& losses, const Tensor& extras,
-                           const Tensor& d_logits) {
+void rows_cross_entropy(const Context& context, const Tensor& logits, const Tensor& targets, int64_t vocabulary,
+                        const CrossEntropyOptions& options, const Tensor& losses, const Tensor& extras,
+                        const Tensor& d_logits) {
   const int64_t rows = logits.shape()[0];
   const int64_t columns = logits.shape()[1];
   const int64_t rows_per_piece = std::max(int64_t{1}, kLogitsPerPiece / columns);
@@ -137,4 +141,21 @@ void softmax_cross_entropy(const Context& context, const Tensor& logits, const T
   });
 }
 
+}  // namespace HWY_NAMESPACE
 }  // namespace tsugi::cpu
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tsugi::cpu {
+
+HWY_EXPORT(rows_cross_entropy);
+
+void softmax_cross_entropy(const Context& context, const Tensor& logits, const Tensor& targets, int64_t vocabulary,
+                           const CrossEntropyOptions& options, const Tensor& losses, const Tensor& extras,
+                           const Tensor& d_logits) {
+  HWY_DYNAMIC_DISPATCH(rows_cross_entropy)
+  (context, logits, targets, vocabulary, options, losses, extras, d_logits);
+}
+
+}  // namespace tsugi::cpu
+#endif

@@ -1,4 +1,8 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/matmul/epilogue.cpp"
 #include <glog/logging.h>
+#include <hwy/foreach_target.h>  // this file, for every kind of vectors
+#include <hwy/highway.h>
 
 #include <type_traits>
 
@@ -7,21 +11,15 @@
 #include "ops/matmul/tiling.h"
 #include "ops/tensor/convert_row.h"
 
+HWY_BEFORE_NAMESPACE();
 namespace tsugi::cpu {
+namespace HWY_NAMESPACE {
 
 template <class T, class Out>
-float* Epilogue<T, Out>::in_place() const {
-  if constexpr (std::is_same_v<Out, float>) {
-    return pre_activation != nullptr ? pre_activation : out;
-  } else {
-    return nullptr;
-  }
-}
+void finish_tile(const Epilogue<T, Out>& epilogue, const Sums& tile) {
+  const auto& [n, out, pre_activation, bias, accumulate] = epilogue;
+  const auto& [sums, ld, row, column, rows, columns] = tile;
 
-template <class T, class Out>
-void Epilogue<T, Out>::finish(const float* sums, int64_t ld, int64_t row, int64_t column, int64_t rows,
-                              int64_t columns) const {
-  DCHECK_LE(columns, kMostTileColumns);
   float biases[kMostTileColumns];
   if (bias != nullptr) widen(bias + column, biases, columns);
   for (int64_t i = 0; i < rows; ++i) {
@@ -50,8 +48,50 @@ void Epilogue<T, Out>::finish(const float* sums, int64_t ld, int64_t row, int64_
   }
 }
 
+void finish_f32(const Epilogue<float, float>& epilogue, const Sums& tile) { finish_tile(epilogue, tile); }
+void finish_widened(const Epilogue<bf16, float>& epilogue, const Sums& tile) { finish_tile(epilogue, tile); }
+void finish_bf16(const Epilogue<bf16, bf16>& epilogue, const Sums& tile) { finish_tile(epilogue, tile); }
+
+}  // namespace HWY_NAMESPACE
+}  // namespace tsugi::cpu
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tsugi::cpu {
+namespace {
+
+HWY_EXPORT(finish_f32);
+HWY_EXPORT(finish_widened);
+HWY_EXPORT(finish_bf16);
+
+}  // namespace
+
+template <class T, class Out>
+float* Epilogue<T, Out>::in_place() const {
+  if constexpr (std::is_same_v<Out, float>) {
+    return pre_activation != nullptr ? pre_activation : out;
+  } else {
+    return nullptr;
+  }
+}
+
+template <class T, class Out>
+void Epilogue<T, Out>::finish(const float* sums, int64_t ld, int64_t row, int64_t column, int64_t rows,
+                              int64_t columns) const {
+  DCHECK_LE(columns, kMostTileColumns);
+  const Sums tile{sums, ld, row, column, rows, columns};
+  if constexpr (std::is_same_v<T, float>) {
+    HWY_DYNAMIC_DISPATCH(finish_f32)(*this, tile);
+  } else if constexpr (std::is_same_v<Out, float>) {
+    HWY_DYNAMIC_DISPATCH(finish_widened)(*this, tile);
+  } else {
+    HWY_DYNAMIC_DISPATCH(finish_bf16)(*this, tile);
+  }
+}
+
 template struct Epilogue<float, float>;
 template struct Epilogue<bf16, float>;
 template struct Epilogue<bf16, bf16>;
 
 }  // namespace tsugi::cpu
+#endif

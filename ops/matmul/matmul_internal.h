@@ -30,6 +30,14 @@ struct Product {
   }
 };
 
+/// Finished sums (row distance `ld`) of the tile of the output whose first element is [row, column].
+struct Sums {
+  const float* data;
+  int64_t ld;
+  int64_t row, column;
+  int64_t rows, columns;
+};
+
 /// What becomes of finished sums: out = (out +) sums (+ bias), or pre_activation = sums + bias and out = GELU of it.
 /// `bias` [n] has the type of the operands; pre_activation [m, n] that of out; null where absent.
 template <class T, class Out>

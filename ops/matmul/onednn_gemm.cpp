@@ -1,6 +1,8 @@
 #include "ops/matmul/onednn_gemm.h"
 
 #include <glog/logging.h>
+#include <hwy/highway.h>
+#include <hwy/targets.h>
 
 #include <array>
 #include <cstring>
@@ -17,6 +19,13 @@ namespace {
 void stay_on_this_thread() {
   if (omp_get_max_threads() != 1) omp_set_num_threads(1);
 }
+
+// ONEDNN_MAX_CPU_ISA=AVX2 keeps all operators to AVX2, ours too: runs can be compared with those of an older CPU.
+[[maybe_unused]] const bool kOurVectorsAreLimited = [] {
+  const bool limited = dnnl::get_effective_cpu_isa() == dnnl::cpu_isa::avx2;
+  if (limited) hwy::DisableTargets(HWY_AVX3 | HWY_AVX3_DL);
+  return limited;
+}();
 
 dnnl::engine& engine() {
   static dnnl::engine instance(dnnl::engine::kind::cpu, 0);

@@ -1,3 +1,8 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/norm/layer_norm_cpu.cpp"
+#include <hwy/foreach_target.h>  // this file, for every kind of vectors
+#include <hwy/highway.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -5,8 +10,9 @@
 #include "ops/norm/norm_rows.h"
 #include "ops/reduce/partial_sums.h"
 
+HWY_BEFORE_NAMESPACE();
 namespace tsugi::cpu {
-namespace {
+namespace HWY_NAMESPACE {
 
 /// Rows that take each pass together, so that narrow rows do not wait for one another's sums.
 int64_t rows_at_once(int64_t width) {
@@ -14,11 +20,9 @@ int64_t rows_at_once(int64_t width) {
   return std::clamp<int64_t>(kElements / width, 1, 16);
 }
 
-}  // namespace
-
-void residual_layer_norm_forward(const Context& context, const Tensor& x, const Tensor& branch, const Dropout& dropout,
-                                 const Tensor& gamma, const Tensor& beta, float epsilon, const Tensor& residual,
-                                 const Tensor& normed, const Tensor& mean, const Tensor& rstd) {
+void layer_norm_forward_rows(const Context& context, const Tensor& x, const Tensor& branch, const Dropout& dropout,
+                             const Tensor& gamma, const Tensor& beta, float epsilon, const Tensor& residual,
+                             const Tensor& normed, const Tensor& mean, const Tensor& rstd) {
   const int64_t tokens = x.shape()[1];
   const int64_t width = x.shape()[2];
   const int64_t rows = x.shape().rows();
@@ -73,11 +77,10 @@ void residual_layer_norm_forward(const Context& context, const Tensor& x, const 
   });
 }
 
-void residual_layer_norm_backward(const Context& context, const Tensor& residual, const Tensor& gamma,
-                                  const Tensor& mean, const Tensor& rstd, const Tensor& d_normed,
-                                  const Dropout& dropout, bool has_d_residual, const Tensor& d_residual,
-                                  const Tensor& d_branch, const Tensor& partial, const Tensor& d_gamma,
-                                  const Tensor& d_beta) {
+void layer_norm_backward_rows(const Context& context, const Tensor& residual, const Tensor& gamma, const Tensor& mean,
+                              const Tensor& rstd, const Tensor& d_normed, const Dropout& dropout, bool has_d_residual,
+                              const Tensor& d_residual, const Tensor& d_branch, const Tensor& partial,
+                              const Tensor& d_gamma, const Tensor& d_beta) {
   const int64_t tokens = residual.shape()[1];
   const int64_t width = residual.shape()[2];
   const int64_t rows = residual.shape().rows();
@@ -133,4 +136,32 @@ void residual_layer_norm_backward(const Context& context, const Tensor& residual
   });
 }
 
+}  // namespace HWY_NAMESPACE
 }  // namespace tsugi::cpu
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tsugi::cpu {
+
+HWY_EXPORT(layer_norm_forward_rows);
+HWY_EXPORT(layer_norm_backward_rows);
+
+void residual_layer_norm_forward(const Context& context, const Tensor& x, const Tensor& branch, const Dropout& dropout,
+                                 const Tensor& gamma, const Tensor& beta, float epsilon, const Tensor& residual,
+                                 const Tensor& normed, const Tensor& mean, const Tensor& rstd) {
+  HWY_DYNAMIC_DISPATCH(layer_norm_forward_rows)
+  (context, x, branch, dropout, gamma, beta, epsilon, residual, normed, mean, rstd);
+}
+
+void residual_layer_norm_backward(const Context& context, const Tensor& residual, const Tensor& gamma,
+                                  const Tensor& mean, const Tensor& rstd, const Tensor& d_normed,
+                                  const Dropout& dropout, bool has_d_residual, const Tensor& d_residual,
+                                  const Tensor& d_branch, const Tensor& partial, const Tensor& d_gamma,
+                                  const Tensor& d_beta) {
+  HWY_DYNAMIC_DISPATCH(layer_norm_backward_rows)
+  (context, residual, gamma, mean, rstd, d_normed, dropout, has_d_residual, d_residual, d_branch, partial, d_gamma,
+   d_beta);
+}
+
+}  // namespace tsugi::cpu
+#endif

@@ -1,3 +1,8 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/norm/rms_norm_cpu.cpp"
+#include <hwy/foreach_target.h>  // this file, for every kind of vectors
+#include <hwy/highway.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -5,11 +10,13 @@
 #include "ops/norm/norm_rows.h"
 #include "ops/reduce/partial_sums.h"
 
+HWY_BEFORE_NAMESPACE();
 namespace tsugi::cpu {
+namespace HWY_NAMESPACE {
 
-void residual_rms_norm_forward(const Context& context, const Tensor& x, const Tensor& branch, const Dropout& dropout,
-                               const Tensor& gamma, float epsilon, const Tensor& residual, const Tensor& normed,
-                               const Tensor& rstd) {
+void rms_norm_forward_rows(const Context& context, const Tensor& x, const Tensor& branch, const Dropout& dropout,
+                           const Tensor& gamma, float epsilon, const Tensor& residual, const Tensor& normed,
+                           const Tensor& rstd) {
   const int64_t tokens = x.shape()[1];
   const int64_t width = x.shape()[2];
   const int64_t rows = x.shape().rows();
@@ -38,10 +45,10 @@ void residual_rms_norm_forward(const Context& context, const Tensor& x, const Te
   });
 }
 
-void residual_rms_norm_backward(const Context& context, const Tensor& residual, const Tensor& gamma, const Tensor& rstd,
-                                const Tensor& d_normed, const Dropout& dropout, bool has_d_residual,
-                                const Tensor& d_residual, const Tensor& d_branch, const Tensor& partial,
-                                const Tensor& d_gamma) {
+void rms_norm_backward_rows(const Context& context, const Tensor& residual, const Tensor& gamma, const Tensor& rstd,
+                            const Tensor& d_normed, const Dropout& dropout, bool has_d_residual,
+                            const Tensor& d_residual, const Tensor& d_branch, const Tensor& partial,
+                            const Tensor& d_gamma) {
   const int64_t tokens = residual.shape()[1];
   const int64_t width = residual.shape()[2];
   const int64_t rows = residual.shape().rows();
@@ -90,4 +97,30 @@ void residual_rms_norm_backward(const Context& context, const Tensor& residual, 
   });
 }
 
+}  // namespace HWY_NAMESPACE
 }  // namespace tsugi::cpu
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tsugi::cpu {
+
+HWY_EXPORT(rms_norm_forward_rows);
+HWY_EXPORT(rms_norm_backward_rows);
+
+void residual_rms_norm_forward(const Context& context, const Tensor& x, const Tensor& branch, const Dropout& dropout,
+                               const Tensor& gamma, float epsilon, const Tensor& residual, const Tensor& normed,
+                               const Tensor& rstd) {
+  HWY_DYNAMIC_DISPATCH(rms_norm_forward_rows)
+  (context, x, branch, dropout, gamma, epsilon, residual, normed, rstd);
+}
+
+void residual_rms_norm_backward(const Context& context, const Tensor& residual, const Tensor& gamma, const Tensor& rstd,
+                                const Tensor& d_normed, const Dropout& dropout, bool has_d_residual,
+                                const Tensor& d_residual, const Tensor& d_branch, const Tensor& partial,
+                                const Tensor& d_gamma) {
+  HWY_DYNAMIC_DISPATCH(rms_norm_backward_rows)
+  (context, residual, gamma, rstd, d_normed, dropout, has_d_residual, d_residual, d_branch, partial, d_gamma);
+}
+
+}  // namespace tsugi::cpu
+#endif
