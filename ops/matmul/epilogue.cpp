@@ -17,17 +17,16 @@ namespace HWY_NAMESPACE {
 
 template <class T, class Out>
 void finish_tile(const Epilogue<T, Out>& epilogue, const Sums& tile) {
-  const auto& [n, out, pre_activation, bias, accumulate] = epilogue;
-  const auto& [sums, ld, row, column, rows, columns] = tile;
-
+  const int64_t columns = tile.columns;
   float biases[kMostTileColumns];
-  if (bias != nullptr) widen(bias + column, biases, columns);
-  for (int64_t i = 0; i < rows; ++i) {
-    const float* sum = sums + i * ld;
-    Out* to = out + (row + i) * n + column;
-    if (pre_activation != nullptr) {
-      Out* pre = pre_activation + (row + i) * n + column;
-      if (bias != nullptr) {
+  if (epilogue.bias != nullptr) widen(epilogue.bias + tile.column, biases, columns);
+  for (int64_t i = 0; i < tile.rows; ++i) {
+    const float* sum = tile.data + i * tile.ld;
+    const int64_t at = (tile.row + i) * epilogue.n + tile.column;
+    Out* to = epilogue.out + at;
+    if (epilogue.pre_activation != nullptr) {
+      Out* pre = epilogue.pre_activation + at;
+      if (epilogue.bias != nullptr) {
 #pragma omp simd
         for (int64_t j = 0; j < columns; ++j) store(pre[j], sum[j] + biases[j]);
       } else if (static_cast<const void*>(sum) != pre) {
@@ -36,10 +35,10 @@ void finish_tile(const Epilogue<T, Out>& epilogue, const Sums& tile) {
       // The GELU of what was stored, rounding included: that is what the backward pass differentiates.
 #pragma omp simd
       for (int64_t j = 0; j < columns; ++j) store(to[j], gelu_tanh(static_cast<float>(pre[j])));
-    } else if (bias != nullptr) {
+    } else if (epilogue.bias != nullptr) {
 #pragma omp simd
       for (int64_t j = 0; j < columns; ++j) store(to[j], sum[j] + biases[j]);
-    } else if (accumulate) {
+    } else if (epilogue.accumulate) {
 #pragma omp simd
       for (int64_t j = 0; j < columns; ++j) store(to[j], static_cast<float>(to[j]) + sum[j]);
     } else if (static_cast<const void*>(sum) != to) {
