@@ -7,27 +7,13 @@
 #include <filesystem>
 #include <vector>
 
+#include "core/checkpoint/together.h"
 #include "core/data/file.h"
-#include "ops/base/error.h"
 
 namespace tsugi {
 namespace {
 
 constexpr int64_t kMostTableBytes = int64_t{4} << 20;
-
-/// An error of one rank becomes that of all.
-template <class F>
-void together(Communicator& communicator, F&& work) {
-  int code = 0;
-  std::string failure;
-  try {
-    work();
-  } catch (const Error& error) {
-    code = static_cast<int>(error.code());
-    failure = error.what();
-  }
-  agree_on_errors(communicator, code, failure);
-}
 
 }  // namespace
 
