@@ -8,7 +8,7 @@ namespace {
 struct Sizes {
   const char* what;
   int64_t m, n, k;
-  bool transpose_a = false, transpose_b = false, accumulate = false, bias = false, gelu = false;
+  bool transpose_a = false, transpose_b = false, accumulate = false, bias = false, gelu = false, gelu_backward = false;
 };
 
 void make(Maker& maker, const Sizes& s) {
@@ -24,6 +24,7 @@ void make(Maker& maker, const Sizes& s) {
                      .b = maker.random(s.k * s.n, DType::kBF16)};
   if (s.bias) product.bias = maker.random(s.n, DType::kBF16);
   if (s.gelu) product.pre_activation = maker.empty(s.m * s.n, DType::kBF16);
+  if (s.gelu_backward) product.gelu_backward = maker.random(s.m * s.n, DType::kBF16);
   void* const out = maker.zeros(s.m * s.n, out_type);
   product.out = out;
   maker.work.run = [=](cuda::Stream& stream) { cuda::gemm(stream, product); };
@@ -41,6 +42,12 @@ void add_product_cases(bool tiny, std::vector<Case>& cases) {
     all.push_back({.what = "attention out", .m = rows, .n = width, .k = width, .bias = true});
     all.push_back({.what = "up + GELU", .m = rows, .n = 4 * width, .k = width, .bias = true, .gelu = true});
     all.push_back({.what = "down", .m = rows, .n = width, .k = 4 * width, .bias = true});
+    all.push_back({.what = "d_input of down, GELU backward",
+                   .m = rows,
+                   .n = 4 * width,
+                   .k = width,
+                   .transpose_b = true,
+                   .gelu_backward = true});
     all.push_back({.what = "d_input of up", .m = rows, .n = width, .k = 4 * width, .transpose_b = true});
     all.push_back(
         {.what = "d_weight of up", .m = width, .n = 4 * width, .k = rows, .transpose_a = true, .accumulate = true});
@@ -63,7 +70,7 @@ void add_product_cases(bool tiny, std::vector<Case>& cases) {
   }
   for (const Sizes& s : all) {
     const auto m = static_cast<double>(s.m), n = static_cast<double>(s.n), k = static_cast<double>(s.k);
-    const double out_bytes = s.accumulate ? 8.0 : s.gelu ? 4.0 : 2.0;
+    const double out_bytes = s.accumulate ? 8.0 : s.gelu || s.gelu_backward ? 4.0 : 2.0;
     cases.push_back({std::string("product: ") + s.what,
                      {{"m", s.m},
                       {"n", s.n},
@@ -72,7 +79,8 @@ void add_product_cases(bool tiny, std::vector<Case>& cases) {
                       {"transpose_b", s.transpose_b},
                       {"accumulate", s.accumulate},
                       {"bias", s.bias},
-                      {"gelu", s.gelu}},
+                      {"gelu", s.gelu},
+                      {"gelu_backward", s.gelu_backward}},
                      2.0 * m * n * k,
                      2.0 * (m * k + k * n) + out_bytes * m * n,
                      true,

@@ -21,7 +21,7 @@ Shape with_width(const Shape& shape, int64_t width) {
 }  // namespace
 
 Variable linear(Tape& tape, const Variable& x, const Parameter& weight, const Parameter& bias, Activation activation,
-                WeightLayout layout) {
+                WeightLayout layout, bool only_for_linear) {
   const Context& context = tape.context();
   const bool out_in = layout == WeightLayout::kOutIn;
   const bool train_bias = bias.defined() && bias.trainable();
@@ -38,12 +38,13 @@ Variable linear(Tape& tape, const Variable& x, const Parameter& weight, const Pa
   if (apart) activation_forward(context, activation, pre, y.value);
   if (!y.requires_gradient()) return y;
 
+  if (only_for_linear && activation == Activation::kGelu) y.gradient->gelu_input = pre;
   // A frozen weight does not need x again: its memory may go.
   const Tensor saved = weight.trainable() ? as_matrix(x.value) : Tensor();
   tape.record([context, input = x.gradient, in_shape = x.value.shape(), type = x.value.dtype(), saved, weight, bias,
                train_bias, activation, out_in, output = y.gradient, pre]() {
     Tensor d_y = as_matrix(output->take());
-    if (pre.defined()) {
+    if (pre.defined() && !output->gelu_input.defined()) {
       const Tensor d_pre = d_y.unique() ? d_y : context.empty(d_y.shape(), d_y.dtype());
       activation_backward(context, activation, pre, d_y, d_pre);
       d_y = d_pre;
@@ -55,7 +56,9 @@ Variable linear(Tape& tape, const Variable& x, const Parameter& weight, const Pa
     if (train_bias) column_sum(context, d_y, bias.gradient());
     if (input != nullptr) {
       const Tensor d_x = context.empty(in_shape, type);
-      matmul(context, d_y, weight.value(), as_matrix(d_x), {.transpose_b = !out_in});
+      MatmulOptions product{.transpose_b = !out_in};
+      product.gelu_backward = input->gelu_input;
+      matmul(context, d_y, weight.value(), as_matrix(d_x), product);
       input->add(context, d_x);
     }
   });

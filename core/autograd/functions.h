@@ -15,9 +15,11 @@ inline Tensor as_matrix(const Tensor& x) { return x.reshape({x.shape().rows(), x
 /// How a weight is stored, its gradient too: [in, out] as GPT-2's Conv1D, or [out, in] as Hugging Face's Linear.
 enum class WeightLayout { kInOut, kOutIn };
 
-/// x [B, T, in] · weight + bias [out], then the activation. `bias` may be undefined.
+/// x [B, T, in] · weight + bias [out], then the activation. `bias` may be undefined. `only_for_linear`: the one use of
+/// the result is as the x of a linear(), whose product then also does the backward pass of a GELU.
 Variable linear(Tape& tape, const Variable& x, const Parameter& weight, const Parameter& bias,
-                Activation activation = Activation::kNone, WeightLayout layout = WeightLayout::kInOut);
+                Activation activation = Activation::kNone, WeightLayout layout = WeightLayout::kInOut,
+                bool only_for_linear = false);
 
 /// x + y, two values of one shape. Changes y's value in place: y must come fresh from a product, which does not need it
 /// again.

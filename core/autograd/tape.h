@@ -18,6 +18,10 @@ class Gradient {
  public:
   /// Adds `tensor`; the first one is adopted, not copied.
   void add(const Context& context, Tensor tensor);
+  /// Defined: what is added must have gone through the backward pass of GELU already, whose input this is. For values
+  /// of which linear() is the only use.
+  Tensor gelu_input = {};
+
   /// Gives the tensor away (undefined when nothing was added).
   Tensor take() { return std::move(tensor_); }
 

@@ -113,8 +113,8 @@ Linear Linear::declare(ParameterStore& store, const LinearOptions& options) {
   return layer;
 }
 
-Variable Linear::forward(Tape& tape, const Variable& x, Activation activation) const {
-  if (adapters.empty()) return linear(tape, x, weight, bias, activation, layout);
+Variable Linear::forward(Tape& tape, const Variable& x, Activation activation, bool only_for_linear) const {
+  if (adapters.empty()) return linear(tape, x, weight, bias, activation, layout, only_for_linear);
   Variable y = linear(tape, x, weight, bias, Activation::kNone, layout);
   for (const LowRankAdapter& one : adapters) y = low_rank_update(tape, x, y, one.down, one.up, one.first, one.scale);
   return activation == Activation::kNone ? y : activate(tape, y, activation);
@@ -194,7 +194,8 @@ Variable Mlp::forward(Tape& tape, const Variable& x) const {
     const Activation gate = activation == ModelConfig::SWIGLU ? Activation::kSilu : Activation::kGelu;
     return contract.forward(tape, gated_activation(tape, expand.forward(tape, x), gate));
   }
-  return contract.forward(tape, expand.forward(tape, x, elementwise(activation)));
+  const bool only_for_linear = contract.adapters.empty();
+  return contract.forward(tape, expand.forward(tape, x, elementwise(activation), only_for_linear));
 }
 
 Block Block::declare(ParameterStore& store, const std::string& name, int64_t index, const ModelConfig& model,

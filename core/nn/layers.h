@@ -39,7 +39,9 @@ struct Linear {
   std::vector<LowRankAdapter> adapters;
 
   static Linear declare(ParameterStore& store, const LinearOptions& options);
-  Variable forward(Tape& tape, const Variable& x, Activation activation = Activation::kNone) const;
+  /// `only_for_linear`: as linear() has it.
+  Variable forward(Tape& tape, const Variable& x, Activation activation = Activation::kNone,
+                   bool only_for_linear = false) const;
 };
 
 /// b + up(GELU(down(b))) of a branch b (Houlsby et al. 2019, figure 2). `up` begins as zeros, so that training begins

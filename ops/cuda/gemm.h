@@ -25,6 +25,8 @@ struct Gemm {
   const void* b = nullptr;
   const void* bias = nullptr;      ///< [n]; null: none
   void* pre_activation = nullptr;  ///< receives a·b + bias; out then receives its GELU (tanh form)
+  /// out = a·b · GELU'(this), of `out_type`, [m, n]; excludes bias, pre_activation and accumulate.
+  const void* gelu_backward = nullptr;
   void* out = nullptr;
 };
 
@@ -35,6 +37,7 @@ struct ProductShape {
   bool transpose_a = false, transpose_b = false, accumulate = false;
   bool bias = false;  ///< has one
   bool gelu = false;  ///< has a pre_activation
+  bool gelu_backward = false;
 
   auto operator<=>(const ProductShape&) const = default;
 };

@@ -24,6 +24,7 @@ std::string form_of(const ProductShape& s) {
   std::string form{s.transpose_a ? 't' : 'n', s.transpose_b ? 't' : 'n'};
   if (s.bias) form += "+bias";
   if (s.gelu) form += "+gelu";
+  if (s.gelu_backward) form += "+gelu_backward";
   if (s.accumulate) form += "+accumulate";
   return form;
 }
@@ -70,7 +71,8 @@ std::pair<ProductShape, ProductAlgorithm> parse_choice(const std::string& line) 
   s.transpose_a = form[0] == 't';
   s.transpose_b = form.size() > 1 && form[1] == 't';
   s.bias = form.find("+bias") != std::string::npos;
-  s.gelu = form.find("+gelu") != std::string::npos;
+  s.gelu_backward = form.find("+gelu_backward") != std::string::npos;
+  s.gelu = !s.gelu_backward && form.find("+gelu") != std::string::npos;
   s.accumulate = form.find("+accumulate") != std::string::npos;
   if (form_of(s) != form) throw "no form of products: " + form;
   ProductAlgorithm algorithm{};
@@ -125,7 +127,8 @@ ProductShape shape_of(const Gemm& p) {
           .transpose_b = p.transpose_b,
           .accumulate = p.accumulate,
           .bias = p.bias != nullptr,
-          .gelu = p.pre_activation != nullptr};
+          .gelu = p.pre_activation != nullptr,
+          .gelu_backward = p.gelu_backward != nullptr};
 }
 
 size_t choose_algorithm(std::span<const double> seconds) {

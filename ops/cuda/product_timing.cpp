@@ -24,7 +24,7 @@ std::vector<double> time_algorithms(Stream& stream, const ProductShape& s,
   const Buffer b = filled(stream, s.k * s.n, s.type);
   const Buffer bias = filled(stream, s.n, s.type);
   const Buffer out = filled(stream, s.m * s.n, s.out_type);
-  const Buffer pre_activation = filled(stream, s.gelu ? s.m * s.n : 0, s.out_type);
+  const Buffer pre_activation = filled(stream, s.gelu || s.gelu_backward ? s.m * s.n : 0, s.out_type);
   // Writing it empties the cache, and takes the host's launches off the critical path.
   const Buffer scrub(4 * cache_bytes());
   const Gemm product{.m = s.m,
@@ -39,6 +39,7 @@ std::vector<double> time_algorithms(Stream& stream, const ProductShape& s,
                      .b = b.data(),
                      .bias = s.bias ? bias.data() : nullptr,
                      .pre_activation = s.gelu ? pre_activation.data() : nullptr,
+                     .gelu_backward = s.gelu_backward ? pre_activation.data() : nullptr,
                      .out = out.data()};
   std::vector<std::vector<double>> seconds(algorithms.size());
   Timer timer;

@@ -1,5 +1,6 @@
 #include "ops/matmul/matmul.h"
 
+#include "ops/activation/activation.h"
 #include "ops/matmul/matmul_internal.h"
 #include "ops/tensor/profile.h"
 
@@ -28,6 +29,11 @@ Sizes check(const Tensor& a, const Tensor& b, const Tensor& out, const MatmulOpt
   if (options.pre_activation.defined()) {
     CHECK(options.pre_activation.shape() == out.shape()) << options.pre_activation.shape().to_string();
     CHECK(options.pre_activation.dtype() == out.dtype());
+  }
+  if (options.gelu_backward.defined()) {
+    CHECK(options.gelu_backward.shape() == out.shape()) << options.gelu_backward.shape().to_string();
+    CHECK(options.gelu_backward.dtype() == out.dtype());
+    CHECK(!options.bias.defined() && !options.pre_activation.defined() && !options.accumulate);
   }
   if (options.accumulate) {
     CHECK(out.dtype() == DType::kF32) << "sums accumulate in f32";
@@ -66,14 +72,19 @@ void matmul(const Context& context, const Tensor& a, const Tensor& b, const Tens
   const int64_t partials = cpu::partial_sums_of(s.m, s.k, options.transpose_a, options.transpose_b, tiling);
   if (partials > 0) partial = context.empty({partials, s.m, s.n}, DType::kF32);
   if (context.meta()) return;
-  const double flops = 2.0 * static_cast<double>(s.m) * static_cast<double>(s.n) * static_cast<double>(s.k);
-  const ProfiledOperator work(options.accumulate ? "matmul, weight gradient" : "matmul", flops, {&a, &b, &out});
-  if (a.dtype() == DType::kF32) {
-    on_cpu<float, float>(context, s, tiling, partial, a, b, out, options);
-  } else if (out.dtype() == DType::kF32) {
-    on_cpu<bf16, float>(context, s, tiling, partial, a, b, out, options);
-  } else {
-    on_cpu<bf16, bf16>(context, s, tiling, partial, a, b, out, options);
+  {
+    const double flops = 2.0 * static_cast<double>(s.m) * static_cast<double>(s.n) * static_cast<double>(s.k);
+    const ProfiledOperator work(options.accumulate ? "matmul, weight gradient" : "matmul", flops, {&a, &b, &out});
+    if (a.dtype() == DType::kF32) {
+      on_cpu<float, float>(context, s, tiling, partial, a, b, out, options);
+    } else if (out.dtype() == DType::kF32) {
+      on_cpu<bf16, float>(context, s, tiling, partial, a, b, out, options);
+    } else {
+      on_cpu<bf16, bf16>(context, s, tiling, partial, a, b, out, options);
+    }
+  }
+  if (options.gelu_backward.defined()) {
+    activation_backward(context, Activation::kGelu, options.gelu_backward, out, out);
   }
 }
 

@@ -14,6 +14,7 @@ struct MatmulOptions {
   bool accumulate = false;     ///< out += instead of out =; out must be f32; excludes bias and GELU
   Tensor bias = {};            ///< [N], type of a and b; undefined: none
   Tensor pre_activation = {};  ///< [M, N], type of out: if defined, receives a·b + bias, and out receives its GELU
+  Tensor gelu_backward = {};   ///< [M, N], type of out: if defined, out = a·b · GELU'(it); excludes all of the above
 };
 
 /// out[M, N] = op(a)[M, K] · op(b)[K, N] (+ bias, then GELU in its tanh form).

@@ -18,12 +18,14 @@ void Operators::matmul(const Context& context, const Tensor& a, const Tensor& b,
                      .b = pointer<void>(b),
                      .bias = pointer<void>(options.bias),
                      .pre_activation = pointer<void>(options.pre_activation),
+                     .gelu_backward = pointer<void>(options.gelu_backward),
                      .out = pointer<void>(out)};
   ProductShape shape = shape_of(product);
   if (!context.meta()) return gemm(stream(), product, products_.find(shape));
   // Nothing has an address there.
   shape.bias = options.bias.defined();
   shape.gelu = options.pre_activation.defined();
+  shape.gelu_backward = options.gelu_backward.defined();
   products_.meet(shape);
 }
 

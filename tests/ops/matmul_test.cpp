@@ -168,6 +168,25 @@ TEST(Matmul, GeluInBf16IsThatOfTheStoredPreActivation) {
   }
 }
 
+TEST(Matmul, TheBackwardPassOfGeluIsThatOfTheStoredProduct) {
+  CpuContext cpu;
+  constexpr int64_t kRows = 37, kColumns = 48, kDepth = 24;
+  for (const DType type : {DType::kF32, DType::kBF16}) {
+    std::vector<double> a = random_values(kRows * kDepth, 1), b = random_values(kColumns * kDepth, 2);
+    std::vector<double> pre = random_values(kRows * kColumns, 3);
+    const Tensor x = to_tensor(cpu, a, {kRows, kDepth}, type), w = to_tensor(cpu, b, {kColumns, kDepth}, type);
+    const Tensor before = to_tensor(cpu, pre, {kRows, kColumns}, type);
+    const Tensor together = cpu.context.empty({kRows, kColumns}, type),
+                 apart = cpu.context.empty({kRows, kColumns}, type);
+    MatmulOptions options{.transpose_b = true};
+    matmul(cpu, x, w, apart, options);
+    activation_backward(cpu, Activation::kGelu, before, apart, apart);
+    options.gelu_backward = before;
+    matmul(cpu, x, w, together, options);
+    EXPECT_EQ(to_doubles(together), to_doubles(apart));
+  }
+}
+
 TEST(Matmul, TilesThatOneDnnPacksItselfAreRightForAnyNumberOfThreads) {
   const ProductSizes s{2049, 3073, 5};
   ASSERT_TRUE(matmul_tiling(s.m, s.n, s.k).is_large());

@@ -85,6 +85,10 @@ void run(const Gemm& p, int64_t pieces) {
     write(out, p.pre_activation, p.out_type);
     for (double& value : out) value = reference::activation(Activation::kGelu, value);
   }
+  if (p.gelu_backward != nullptr) {
+    const std::vector<double> pre = read(p.gelu_backward, count, p.out_type);
+    for (size_t i = 0; i < out.size(); ++i) out[i] *= reference::activation_derivative(Activation::kGelu, pre[i]);
+  }
   write(out, p.out, p.out_type);
 }
 
@@ -105,6 +109,8 @@ bool is_usable(const ProductShape& /*shape*/, const ProductAlgorithm& algorithm)
 void gemm(Stream& stream, const Gemm& product, const ProductAlgorithm* algorithm) {
   const bool plain = product.bias == nullptr && product.pre_activation == nullptr && product.out_type == DType::kF32;
   if (product.accumulate && !plain) throw emulated::Fault("gemm: only a plain f32 result can be accumulated");
+  const bool apart = product.bias == nullptr && product.pre_activation == nullptr && !product.accumulate;
+  if (product.gelu_backward != nullptr && !apart) throw emulated::Fault("gemm: the backward pass of GELU stands alone");
   if (algorithm != nullptr && !is_usable(shape_of(product), *algorithm)) {
     throw emulated::Fault("gemm: an algorithm of another library");
   }

@@ -57,6 +57,7 @@ cublasLtMatrixLayout_t layout(DType type, int64_t rows, int64_t columns) {
 }
 
 cublasLtEpilogue_t epilogue_of(const ProductShape& s) {
+  if (s.gelu_backward) return CUBLASLT_EPILOGUE_DGELU;
   if (s.gelu) return s.bias ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX;
   return s.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
 }
@@ -75,6 +76,7 @@ class Library {
     if (p.pre_activation != nullptr) {
       set(plan.product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, p.pre_activation);
     }
+    if (p.gelu_backward != nullptr) set(plan.product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, p.gelu_backward);
     const float one = 1.0f;
     const float beta = p.accumulate ? 1.0f : 0.0f;
     check_blas(cublaslt().matmul(handle_, plan.product, &one, p.b, plan.left, p.a, plan.right, &beta, p.out, plan.out,
@@ -142,7 +144,7 @@ class Library {
       set(plan.product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(s.type));
       set(plan.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, somewhere);
     }
-    if (s.gelu) {
+    if (s.gelu || s.gelu_backward) {
       set(plan.product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, s.n);
       set(plan.product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, somewhere);
     }
@@ -163,13 +165,14 @@ Library& library() {
   return *instance;
 }
 
-/// Whether GELU is done in the product: its epilogue stores what came before in rows of 16 bytes.
-bool stores_pre_activation(const ProductShape& s) {
+/// Whether GELU, or its backward pass, is done in the product: the epilogue has what came before in rows of 16 bytes.
+bool has_gelu_epilogue(const ProductShape& s) {
   return s.type == DType::kBF16 && s.out_type == DType::kBF16 && s.n % 8 == 0;
 }
 
 ProductShape formed_by_library(ProductShape s) {
-  s.gelu = s.gelu && stores_pre_activation(s);
+  s.gelu = s.gelu && has_gelu_epilogue(s);
+  s.gelu_backward = s.gelu_backward && has_gelu_epilogue(s);
   return s;
 }
 
@@ -184,8 +187,15 @@ bool is_usable(const ProductShape& shape, const ProductAlgorithm& algorithm) {
 }
 
 void gemm(Stream& stream, const Gemm& p, const ProductAlgorithm* algorithm) {
-  if (p.pre_activation == nullptr || stores_pre_activation(shape_of(p))) return library().run(stream, p, algorithm);
+  const bool gelu = p.pre_activation != nullptr || p.gelu_backward != nullptr;
+  if (!gelu || has_gelu_epilogue(shape_of(p))) return library().run(stream, p, algorithm);
   Gemm plain = p;
+  plain.gelu_backward = nullptr;
+  if (p.gelu_backward != nullptr) {
+    library().run(stream, plain, algorithm);
+    activation_backward(stream, Activation::kGelu, p.out_type, p.gelu_backward, p.out, p.out, p.m * p.n);
+    return;
+  }
   plain.out = p.pre_activation;
   plain.pre_activation = nullptr;
   library().run(stream, plain, algorithm);

@@ -6,6 +6,7 @@
 
 #include <limits>
 
+#include "ops/activation/activation.h"
 #include "ops/base/error.h"
 #include "ops/matmul/matmul.h"
 #include "tests/ops/cuda/context.h"
@@ -122,7 +123,8 @@ TEST_F(CudaProducts, TextsThatAreNoTablesAreNamed) {
   for (const std::string line :
        {"1 2 3 bf16 bf16 nn", "1 2 3 bf16 bf16 nn 00", "0 2 3 bf16 bf16 nn D", "x 2 3 bf16 bf16 nn D",
         "1 2 99999999999999999999 bf16 bf16 nn D", "1 2 3 i32 bf16 nn D", "1 2 3 bf16 bf16 n D", "1 2 3 bf16 bf16 nx D",
-        "1 2 3 bf16 bf16 nn+bias+bias D", "1 2 3 bf16 bf16 nn+relu D", "1 2 3 bf16 bf16 nn D D", ""}) {
+        "1 2 3 bf16 bf16 nn+bias+bias D", "1 2 3 bf16 bf16 nn+relu D", "1 2 3 bf16 bf16 nn+gelu+gelu_backward D",
+        "1 2 3 bf16 bf16 nn D D", ""}) {
     std::string full = line;
     for (size_t at = full.find(" D"); at != std::string::npos; at = full.find(" D")) full.replace(at + 1, 1, digits);
     EXPECT_THAT(message(head + full + "\n"), ::testing::HasSubstr("kept:3")) << line;
@@ -136,6 +138,7 @@ TEST_F(CudaProducts, TheDevicesOwnClockTimesAll) {
   cuda::Stream stream;
   for (const ProductShape& shape :
        {kPlain, kWithBias, ProductShape{.m = 24, .n = 16, .k = 40, .transpose_b = true, .bias = true, .gelu = true},
+        ProductShape{.m = 24, .n = 16, .k = 40, .transpose_b = true, .gelu_backward = true},
         ProductShape{.m = 24, .n = 16, .k = 40, .out_type = DType::kF32, .transpose_a = true, .accumulate = true}}) {
     std::vector<ProductAlgorithm> algorithms = cuda::product_algorithms(shape, 16);
     algorithms.push_back({1, 2, 3});  // of no library
@@ -182,6 +185,29 @@ TEST_F(CudaProducts, EveryAlgorithmFormsTheProduct) {
       for (size_t i = 0; i < exact.size(); ++i) {
         ASSERT_NEAR(actual[i], exact[i], step * (1.0 + std::abs(exact[i]))) << i;
       }
+    }
+  }
+}
+
+TEST_F(CudaProducts, TheBackwardPassOfGeluIsPartOfAProduct) {
+  for (const int64_t n : {int64_t{48}, int64_t{20}}) {  // of a multiple of 8 by the epilogue, else apart
+    constexpr int64_t m = 37, k = 24;
+    std::vector<double> a = random_values(m * k, 1), b = random_values(n * k, 2), pre = random_values(m * n, 3);
+    for (double& value : pre) value *= 3.0;
+    for (const DType type : {DType::kBF16, DType::kF32}) {
+      Tensor on_a = cuda().upload(a, {m, k}, type), on_b = cuda().upload(b, {n, k}, type);
+      const Tensor on_pre = cuda().upload(pre, {m, n}, type), out = cuda().context.empty({m, n}, type);
+      MatmulOptions options{.transpose_b = true};
+      options.gelu_backward = on_pre;
+      matmul(cuda().context, on_a, on_b, out, options);
+      std::vector<double> exact(static_cast<size_t>(m * n)), plain;
+      reference::matmul(m, n, k, a, false, b, true, exact, false);
+      for (size_t i = 0; i < exact.size(); ++i) {
+        const double slope = reference::activation_derivative(Activation::kGelu, pre[i]);
+        plain.push_back(testing::rounded(testing::rounded(exact[i], type) * slope, type));
+        exact[i] *= slope;
+      }
+      testing::expect_within_twice(cuda().read(out), plain, exact, type);
     }
   }
 }
