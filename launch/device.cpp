@@ -31,9 +31,8 @@ std::unique_ptr<DeviceOperators> open_cuda([[maybe_unused]] int ordinal,
 #endif
 }
 
-}  // namespace
-
-ChosenDevice choose_device(const ComputeConfig& config, const World& world) {
+/// For process `rank` of `ranks` on this host.
+ChosenDevice choose_device(const ComputeConfig& config, int rank, int ranks, const std::string& host) {
   const auto on_cpu = [&](const std::string& description) -> ChosenDevice {
     if (config.attention() == ComputeConfig::MMA) return {nullptr, description, {}};
     throw Error(ExitCode::kUsage,
@@ -49,16 +48,24 @@ ChosenDevice choose_device(const ComputeConfig& config, const World& world) {
     throw Error(ExitCode::kUsage, "compute.device is CUDA, but " + why,
                 "set compute.device: CPU, or AUTO to take a device only where there is one");
   }
-  if (world.local_size() > devices) {
+  if (ranks > devices) {
     throw Error(ExitCode::kUsage,
-                "compute.device is CUDA: " + std::to_string(world.local_size()) + " ranks on " + world.host() +
-                    ", which has " + std::to_string(devices) + " devices: every rank needs one of its own",
+                "compute.device is CUDA: " + std::to_string(ranks) + " ranks on " + host + ", which has " +
+                    std::to_string(devices) + " devices: every rank needs one of its own",
                 "start as many ranks as there are devices, or set compute.device: CPU");
   }
-  ChosenDevice chosen{open_cuda(world.local_rank(), config.attention()), {}, {}};
-  chosen.description = "device " + std::to_string(world.local_rank()) + ": " + chosen.operators->describe();
+  ChosenDevice chosen{open_cuda(rank, config.attention()), {}, {}};
+  chosen.description = "device " + std::to_string(rank) + ": " + chosen.operators->describe();
   return chosen;
 }
+
+}  // namespace
+
+ChosenDevice choose_device(const ComputeConfig& config, const World& world) {
+  return choose_device(config, world.local_rank(), world.local_size(), world.host());
+}
+
+ChosenDevice choose_device(const ComputeConfig& config) { return choose_device(config, 0, 1, "this host"); }
 
 void connect_devices([[maybe_unused]] ChosenDevice& chosen, [[maybe_unused]] World& world,
                      [[maybe_unused]] double timeout_seconds) {

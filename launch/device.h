@@ -23,6 +23,9 @@ struct ChosenDevice {
 /// asked for and this program was built without it, or there is no driver, or fewer devices than ranks.
 ChosenDevice choose_device(const ComputeConfig& config, const World& world);
 
+/// The same for a process that is on its own, which takes the first device.
+ChosenDevice choose_device(const ComputeConfig& config);
+
 /// Joins the devices of all ranks over NCCL where all have it, and says so in the description. Collective; throws what
 /// connect_nccl() (dist/nccl_communicator.h) throws.
 void connect_devices(ChosenDevice& chosen, World& world, double timeout_seconds);

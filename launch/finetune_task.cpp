@@ -95,9 +95,9 @@ RunConfig make_config(const FinetuneOptions& options, ModelConfig model, int64_t
   config.mutable_evaluation()->set_every_steps(options.evaluate_every);
   config.mutable_checkpoint()->set_every_steps(options.checkpoint_every);
   config.mutable_dist()->set_threads(options.threads);
-  *config.mutable_compute() = compute_config(options);
+  *config.mutable_compute() = options.computing.config();
   NumericsConfig::Compute compute = NumericsConfig::FP32;
-  CHECK(NumericsConfig::Compute_Parse(options.compute, &compute)) << options.compute;
+  CHECK(NumericsConfig::Compute_Parse(options.computing.compute, &compute)) << options.computing.compute;
   config.mutable_numerics()->set_compute(compute);
   config.mutable_adapter()->set_rank(options.lora_rank);
   config.mutable_adapter()->set_alpha(static_cast<float>(options.lora_alpha));
@@ -216,14 +216,6 @@ FinetuneTask make_instruction_task(const FinetuneOptions& options, const ModelFo
 }
 
 }  // namespace
-
-ComputeConfig compute_config(const FinetuneOptions& options) {
-  ComputeConfig::Device device = ComputeConfig::AUTO;
-  CHECK(ComputeConfig::Device_Parse(options.device, &device)) << options.device;
-  ComputeConfig config;
-  config.set_device(device);
-  return config;
-}
 
 FinetuneTask make_finetune_task(const FinetuneOptions& options, const ModelFolder& opened) {
   if (opened.description.model.family() == ModelConfig::VIT) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/objective/objective.h"
+#include "launch/device_options.h"
 #include "launch/instruction_data.h"
 #include "launch/model_folder.h"
 
@@ -44,8 +45,7 @@ struct FinetuneOptions {
   double weight_decay = 0.1;
   uint64_t seed = 1337;
   int threads = 0;
-  std::string device = "AUTO";
-  std::string compute;  ///< empty until the device is known: BF16 there, FP32 on the CPU
+  DeviceArguments computing;  ///< `compute` is empty until the device is known
   bool json = false;
 };
 
@@ -62,7 +62,6 @@ struct FinetuneTask {
 };
 
 /// Where it computes.
-ComputeConfig compute_config(const FinetuneOptions& options);
 
 /// Reads the data. Throws Error(kUsage) for a task that the model is not for, Error(kData) for data that is wrong.
 FinetuneTask make_finetune_task(const FinetuneOptions& options, const ModelFolder& opened);

@@ -15,6 +15,7 @@
 #include "core/model/names.h"
 #include "ops/base/error.h"
 #include "ops/reduce/reduce.h"
+#include "ops/tensor/copy.h"
 
 namespace tsugi {
 
@@ -54,29 +55,54 @@ HuggingfaceModel describe_folder(const std::string& path) {
   return description;
 }
 
-ModelFolder open_model(const std::string& folder, int threads, DType compute) {
+namespace {
+
+ModelFolder open_on(ChosenDevice chosen, const std::string& folder, int threads, DType compute) {
   ModelFolder opened;
   opened.path = resolve_checkpoint(folder);
   if (std::filesystem::exists(opened.path + "/manifest.json")) verify_checkpoint(opened.path);
   opened.description = describe_folder(opened.path);
-  opened.memory = std::make_unique<HeapMemory>();
+  opened.chosen = std::move(chosen);
+  opened.memory = make_memory(opened.chosen.operators.get());
   opened.pool = std::make_unique<ThreadPool>(threads > 0 ? threads : available_cpus());
   opened.store = std::make_unique<ParameterStore>();
   WeightFolder weights(opened.path);
   check_folder(weights, opened.description);
   opened.model = std::make_unique<Transformer>(opened.description.model, *opened.store,
                                                opened.description.labels.empty(), opened.description.adapter);
-  const Context context = opened.context();
-  opened.store->allocate(context, DType::kF32);
-  fill_zero(context, opened.store->working());
-
-  load_weights(opened.path, saved_tensors(*opened.store), whole_tensors(*opened.store));
-  if (compute != DType::kF32) {
-    const Tensor read = opened.store->working();
-    opened.store->allocate(context, compute);
-    convert(context, read, opened.store->working());
-  }
+  load_store(*opened.store, opened, compute);
   return opened;
+}
+
+}  // namespace
+
+void load_store(ParameterStore& store, const ModelFolder& opened, DType compute) {
+  HeapMemory heap;
+  const Context host(Device{}, *opened.pool, heap);
+  store.allocate(host, DType::kF32);
+  fill_zero(host, store.working());
+  load_weights(opened.path, saved_tensors(store), whole_tensors(store));
+  if (compute != DType::kF32) {
+    const Tensor read = store.working();
+    store.allocate(host, compute);
+    convert(host, read, store.working());
+  }
+  if (opened.chosen.operators == nullptr) return;
+  const Tensor read = store.working();
+  store.allocate(opened.context(), compute);
+  copy_from_host(opened.context(), read.raw(), store.working());
+}
+
+ModelFolder open_model(const std::string& folder, int threads, DType compute) {
+  return open_on({}, folder, threads, compute);
+}
+
+ModelFolder open_model(const std::string& folder, int threads, const DeviceArguments& computing) {
+  ChosenDevice chosen = choose_device(computing.config());
+  const bool on_cpu = chosen.operators == nullptr;
+  if (!on_cpu) std::cerr << "tsugi: computes on " << chosen.description << "\n";
+  const DType compute = computing.compute_on(chosen) == "BF16" ? DType::kBF16 : DType::kF32;
+  return open_on(std::move(chosen), folder, threads, compute);
 }
 
 void ModelFolder::require_causal_model(const std::string& purpose) const {

@@ -9,17 +9,19 @@
 #include "core/data/tokenizer/tokenizer.h"
 #include "core/model/huggingface.h"
 #include "core/model/transformer.h"
+#include "launch/device_options.h"
 
 namespace tsugi {
 
 /// FOLDER, or the newest intact checkpoint when FOLDER is a run directory. Damaged ones are named on standard error.
 std::string resolve_checkpoint(const std::string& folder);
 
-/// A model for inference on the CPU.
+/// A model for inference.
 struct ModelFolder {
   std::string path;
   HuggingfaceModel description;
-  std::unique_ptr<HeapMemory> memory;
+  ChosenDevice chosen;             ///< where the weights lie
+  std::unique_ptr<Memory> memory;  ///< of that device
   std::unique_ptr<ThreadPool> pool;
   std::unique_ptr<ParameterStore> store;
   std::unique_ptr<Transformer> model;
@@ -31,7 +33,7 @@ struct ModelFolder {
   void require_causal_model(const std::string& purpose) const;
   /// The same, and when the model is an encoder without a decoder: `purpose` needs one that writes.
   void require_writing_model(const std::string& purpose) const;
-  Context context() const { return Context(Device{}, *pool, *memory); }
+  Context context() const { return Context(chosen.device(), *pool, *memory); }
 };
 
 /// What config.json says of a folder, less a pooler, a head for pairs and a discriminator that its weights do not have
@@ -45,6 +47,11 @@ int available_cpus();
 /// every tensor's name and shape. `threads` 0: all CPUs. `compute`: f32, or bf16 for weights of half the size and
 /// activations rounded as in bf16 training; while they are read there are both, six bytes a parameter.
 ModelFolder open_model(const std::string& folder, int threads, DType compute = DType::kF32);
+/// The same on the device that the arguments choose; says on standard error which one it is, if it is not the CPU.
+ModelFolder open_model(const std::string& folder, int threads, const DeviceArguments& computing);
+
+/// Allocates `store` in the model's memory and fills it from the model's folder.
+void load_store(ParameterStore& store, const ModelFolder& opened, DType compute);
 
 /// The tensors that a folder must hold: those of its model, first ones first, and of a classifier's head.
 std::vector<SavedTensor> folder_tensors(const HuggingfaceModel& description);

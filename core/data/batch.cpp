@@ -8,14 +8,10 @@
 
 #include "ops/cross_entropy/cross_entropy.h"
 #include "ops/tensor/copy.h"
-#include "ops/tensor/memory.h"
 
 namespace tsugi {
 
-Tensor host_integers(Shape shape) {
-  HeapMemory memory;
-  return Tensor(memory.allocate(static_cast<size_t>(shape.elements()) * sizeof(int32_t)), shape, DType::kI32);
-}
+Tensor host_integers(Shape shape) { return host_tensor(shape, DType::kI32); }
 
 namespace {
 

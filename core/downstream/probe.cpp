@@ -12,6 +12,8 @@
 #include "core/downstream/few_labels.h"
 #include "ops/matmul/matmul.h"
 #include "ops/normalize_rows/normalize_rows.h"
+#include "ops/reduce/reduce.h"
+#include "ops/tensor/copy.h"
 
 namespace tsugi {
 namespace {
@@ -74,7 +76,7 @@ FeatureTable image_features(const Context& context, const Transformer& model, co
   table.labels = images.labels;
   for (int64_t begin = 0; begin < images.count(); begin += rows) {
     const int64_t count = std::min(rows, images.count() - begin);
-    const Tensor patches = context.empty({count, int64_t{config.context()} - 1, elements}, DType::kF32);
+    const Tensor patches = host_tensor({count, int64_t{config.context()} - 1, elements}, DType::kF32);
     for (int64_t i = 0; i < count; ++i) {
       const std::vector<float> planes = augment_image(images.image(begin + i), images.height, images.width,
                                                       images.channels, config.image_size(), {}, {});
@@ -82,7 +84,8 @@ FeatureTable image_features(const Context& context, const Transformer& model, co
                     patches.data<float>() + i * patches.shape()[1] * elements);
     }
     Tape tape(context, false);
-    const Tensor pooled = model.pooled(tape, model.hidden_of_images(tape, patches, {})).value;
+    const Tensor pooled = floats_on_host(
+        context, model.pooled(tape, model.hidden_of_images(tape, on_device(context, patches), {})).value);
     table.values.insert(table.values.end(), pooled.data<float>(), pooled.data<float>() + pooled.elements());
   }
   return table;

@@ -3,6 +3,10 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/data/batch.h"
+#include "ops/reduce/reduce.h"
+#include "ops/tensor/copy.h"
+
 namespace tsugi {
 
 void for_each_text_outputs(const Context& context, const Transformer& model,
@@ -19,22 +23,23 @@ void for_each_text_outputs(const Context& context, const Transformer& model,
     outputs.texts = std::span(order).subspan(begin, std::min(static_cast<size_t>(rows), order.size() - begin));
     const auto count = static_cast<int64_t>(outputs.texts.size());
     const auto length = static_cast<int64_t>(std::clamp<size_t>(texts[outputs.texts.back()].size(), 1, longest));
-    const Tensor tokens = context.empty({count, length}, DType::kI32);
-    ForwardOptions options;  // padding follows a text, where causal attention does not look
-    if (model.config().bidirectional()) options.end_key = context.empty({count, length}, DType::kI32);
+    const Tensor tokens = host_integers({count, length});
+    Tensor end_key;  // else: padding follows a text, where causal attention does not look
+    if (model.config().bidirectional()) end_key = host_integers({count, length});
     std::fill_n(tokens.data<int32_t>(), count * length, 0);
     for (int64_t row = 0; row < count; ++row) {
       const std::vector<int32_t>& text = texts[outputs.texts[static_cast<size_t>(row)]];
       const size_t used = std::min(text.size(), longest);
       std::copy_n(text.begin(), used, tokens.data<int32_t>() + row * length);
       outputs.lengths.push_back(std::max<int64_t>(static_cast<int64_t>(used), 1));
-      if (options.end_key.defined()) {
-        std::fill_n(options.end_key.data<int32_t>() + row * length, length,
-                    static_cast<int32_t>(outputs.lengths.back()));
+      if (end_key.defined()) {
+        std::fill_n(end_key.data<int32_t>() + row * length, length, static_cast<int32_t>(outputs.lengths.back()));
       }
     }
     Tape tape(context, false);
-    outputs.hidden = model.hidden(tape, tokens, options);
+    ForwardOptions options;
+    options.end_key = on_device(context, end_key);
+    outputs.hidden = model.hidden(tape, on_device(context, tokens), options);
     show(tape, outputs);
   }
 }
@@ -47,11 +52,12 @@ FeatureTable text_features(const Context& context, const Transformer& model,
   table.values.resize(texts.size() * width);
   for_each_text_outputs(context, model, texts, rows, [&](Tape& /*tape*/, const TextOutputs& outputs) {
     const auto longest = static_cast<size_t>(outputs.hidden.value.shape()[1]);
+    const Tensor hidden = floats_on_host(context, outputs.hidden.value);
     for (size_t row = 0; row < outputs.texts.size(); ++row) {
       const auto length = static_cast<size_t>(outputs.lengths[row]);
       const size_t first = pooling == TextPooling::kLast ? length - 1 : 0;
       const size_t end = pooling == TextPooling::kFirst ? 1 : length;
-      const float* const tokens = outputs.hidden.value.data<float>() + row * longest * width;
+      const float* const tokens = hidden.data<float>() + row * longest * width;
       float* const to = table.values.data() + outputs.texts[row] * width;
       for (size_t c = 0; c < width; ++c) {
         double sum = 0.0;

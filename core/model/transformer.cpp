@@ -6,6 +6,7 @@
 #include "core/autograd/image_functions.h"
 #include "core/config/families.h"
 #include "core/model/names.h"
+#include "ops/base/error.h"
 #include "ops/matmul/matmul.h"
 #include "ops/reduce/reduce.h"
 #include "ops/rotary/rotary.h"
@@ -330,7 +331,10 @@ Tensor Transformer::logits(const Context& context, const Tensor& hidden) const {
   matmul(context, as_matrix(head_input(tape, tape.variable(hidden, false)).value), weight, scores, product);
   const float cap = config_.logit_soft_cap();
   if (cap > 0.0f && !context.meta()) {
-    CHECK(context.operators() == nullptr) << "for generation, which runs on the CPU";
+    if (context.operators() != nullptr) {
+      throw Error(ExitCode::kUsage, "the capped logits (model.logit_soft_cap) of a model are not formed on CUDA",
+                  "compute on the CPU");
+    }
     float* values = scores.data<float>();
     for (int64_t i = 0; i < scores.elements(); ++i) values[i] = cap * std::tanh(values[i] / cap);
   }

@@ -30,11 +30,6 @@ std::vector<double> unpack_doubles(const std::string& bytes) {
   return values;
 }
 
-std::unique_ptr<Memory> make_memory(const Device& device) {
-  if (device.operators == nullptr) return std::make_unique<HeapMemory>();
-  return std::make_unique<DeviceMemory>(*device.operators);
-}
-
 }  // namespace
 
 DType compute_type(const RunConfig& config) {
@@ -50,7 +45,7 @@ Engine::Engine(ThreadPool& pool, Communicator& communicator, const RunConfig& co
       config_(config),
       objective_(&objective),
       device_(device),
-      heap_(make_memory(device)),
+      heap_(make_memory(device.operators)),
       heap_context_(device, pool, *heap_),
       model_(declare(store_, objective, config, heads_)) {
   if (communicator.size() > config.batch().micro_batches()) {

@@ -29,6 +29,7 @@ struct EmbedOptions {
   std::string pooling = "mean";
   std::string out;
   int threads = 0;
+  DeviceArguments computing;
   bool json = false;
 };
 
@@ -78,7 +79,7 @@ Embedding embed_texts(const ModelFolder& opened, const EmbedOptions& options) {
 }
 
 int write_embedding(const EmbedOptions& options) {
-  const ModelFolder opened = open_model(options.checkpoint, options.threads);
+  const ModelFolder opened = open_model(options.checkpoint, options.threads, options.computing);
   Embedding embedding;
   if (options.texts.empty()) {
     ImageSet images = open_images(options.images, options.part);
@@ -136,6 +137,7 @@ void add_embed(Command app) {
       .needs(texts);
   command.option("--out", options->out, "folder to write to").required();
   command.option("--threads", options->threads, "0: all CPUs").show_default().range(0, 4096);
+  add_device_options(command, options->computing);
   command.flag("--json", options->json, "print the result as one JSON object, and nothing else");
   command.run([options] { return write_embedding(*options); });
 }

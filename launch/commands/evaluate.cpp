@@ -13,7 +13,7 @@
 #include "core/data/file.h"
 #include "core/objective/causal_lm.h"
 #include "core/objective/masked_lm.h"
-#include "core/train/memory_plan.h"
+#include "core/train/evaluation.h"
 #include "launch/commands/commands.h"
 #include "launch/instruction_data.h"
 #include "launch/mask_token.h"
@@ -21,6 +21,7 @@
 #include "launch/pair_data.h"
 #include "launch/training_data.h"
 #include "ops/base/error.h"
+#include "ops/tensor/copy.h"
 
 namespace tsugi {
 namespace {
@@ -70,8 +71,9 @@ class LogitsFile {
  public:
   LogitsFile(const std::string& path, const ModelFolder& opened) : file_(path), opened_(opened) {}
 
-  void add(const Batch& batch) {
+  void add(const Batch& host) {
     const Context context = opened_.context();
+    const Batch batch = on_device(context, host);
     Tape tape(context, false);
     ForwardOptions options;
     options.first_key = batch.first_key;
@@ -81,9 +83,9 @@ class LogitsFile {
                                                      : opened_.model->hidden(tape, batch.tokens, options);
     if (batch.positions.defined()) hidden = select_rows(tape, hidden, batch.positions);
     const int64_t rows = hidden.value.shape().rows();
-    const Tensor logits = opened_.model->logits(context, as_matrix(hidden.value));
+    const Tensor logits = on_host(context, opened_.model->logits(context, as_matrix(hidden.value)));
     for (int64_t row = 0; row < rows; ++row) {
-      if (batch.targets.data<int32_t>()[row] == kIgnoreIndex) continue;
+      if (host.targets.data<int32_t>()[row] == kIgnoreIndex) continue;
       const float* values = logits.data<float>() + row * logits.shape()[1];
       file_.write(std::as_bytes(std::span(values, static_cast<size_t>(opened_.description.model.vocabulary()))));
     }
@@ -96,30 +98,15 @@ class LogitsFile {
 };
 
 /// The loss of the objective's whole validation data, or of its first rows; `bytes` (or null) counts what is scored.
-EvaluationSum evaluate_objective(const EvaluateOptions& options, ModelFolder& opened, const Objective& objective,
+EvaluationSum evaluate_objective(const EvaluateOptions& options, const ModelFolder& opened, const Objective& objective,
                                  ByteCount* bytes) {
-  const int64_t rows = std::max<int64_t>(1, 1024 / objective.sequence());
-  RunConfig config;
-  config.mutable_batch()->set_micro_batch(static_cast<int32_t>(rows));
-  StaticArena arena(plan_evaluation_arena(Device{}, *opened.model, objective, config));
-  EvaluationSum total;
   std::optional<LogitsFile> logits;
   if (!options.logits.empty()) logits.emplace(options.logits, opened);
-  for (int64_t index = 0; index < objective.validation_batches(rows, options.limit); ++index) {
-    arena.restart();
-    Tape tape(Context(Device{}, *opened.pool, arena), false);
-    const Batch batch = objective.validation_batch(index, rows, options.limit);
-    const EvaluationSum sum = objective.evaluate(tape, *opened.model, batch);
-    if (logits) logits->add(batch);
-    if (bytes != nullptr) bytes->add(batch.targets);
-    total.loss.sum += sum.loss.sum;
-    total.loss.count += sum.loss.count;
-    total.correct += sum.correct;
-    total.scores.resize(sum.scores.size());
-    for (size_t i = 0; i < sum.scores.size(); ++i) {
-      total.scores[i].add(sum.scores[i].sum, sum.scores[i].count);
-    }
-  }
+  const EvaluationSum total = evaluate_objective(opened.chosen.device(), *opened.pool, *opened.memory, *opened.model,
+                                                 objective, options.limit, [&](const Batch& batch) {
+                                                   if (logits) logits->add(batch);
+                                                   if (bytes != nullptr) bytes->add(batch.targets);
+                                                 });
   if (logits) logits->commit();
   return total;
 }
@@ -236,7 +223,7 @@ void refuse_flags_of_other_models(const EvaluateOptions& options, const ModelFol
 }
 
 int evaluate_tokens(const EvaluateOptions& options) {
-  ModelFolder opened = open_model(options.checkpoint, options.threads);
+  ModelFolder opened = open_model(options.checkpoint, options.threads, options.computing);
   opened.require_language_model();
   refuse_flags_of_other_models(options, opened);
   check_sequence(options, opened.description.model);
@@ -276,7 +263,7 @@ int evaluate_tokens(const EvaluateOptions& options) {
 
 /// The loss of responses alone.
 int evaluate_instructions(const EvaluateOptions& options) {
-  ModelFolder opened = open_model(options.checkpoint, options.threads);
+  ModelFolder opened = open_model(options.checkpoint, options.threads, options.computing);
   const InstructionTask task = read_instruction_task(
       {.train = {}, .validation = {options.instructions}, .sequence = options.sequence}, options.reading, opened);
   const LossSum total = evaluate_objective(options, opened, *task.objective, nullptr).loss;
@@ -364,6 +351,7 @@ void add_evaluate(Command app) {
       .show_default()
       .range(0.0, 1.0);
   command.option("--threads", options->threads, "0: all CPUs").show_default().range(0, 4096);
+  add_device_options(command, options->computing);
   command.flag("--json", options->json, "print the result as one JSON object, and nothing else");
   command.run([=] {
     const auto only_with = [](const std::vector<Option>& flags, bool fits, const char* data) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "launch/command_line.h"
+#include "launch/device_options.h"
 #include "launch/instruction_data.h"
 
 namespace tsugi {
@@ -29,6 +30,7 @@ struct EvaluateOptions {
   bool next_sentence = false;
   double short_share = 0.1;
   int threads = 0;
+  DeviceArguments computing;
   bool json = false;
   std::vector<Option> of_encoders;           ///< flags without a meaning for other models
   std::vector<Option> of_spans;              ///< for models without a decoder

@@ -4,8 +4,6 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "core/checkpoint/checkpoint.h"
-#include "core/checkpoint/parameter_ranges.h"
 #include "core/data/file.h"
 #include "core/downstream/baselines.h"
 #include "core/downstream/classify.h"
@@ -13,7 +11,6 @@
 #include "launch/commands/evaluate.h"
 #include "launch/model_folder.h"
 #include "ops/base/error.h"
-#include "ops/reduce/reduce.h"
 
 namespace tsugi {
 namespace {
@@ -23,7 +20,7 @@ constexpr int64_t kQuestionRows = 16;  // endings or texts that are scored toget
 }  // namespace
 
 int evaluate_labelled(const EvaluateOptions& options) {
-  const ModelFolder opened = open_model(options.checkpoint, options.threads);
+  const ModelFolder opened = open_model(options.checkpoint, options.threads, options.computing);
   std::vector<std::string> labels = opened.description.labels;
   if (labels.empty()) {
     throw Error(ExitCode::kData, opened.path + " holds a language model, and --labelled needs a classifier",
@@ -36,9 +33,7 @@ int evaluate_labelled(const EvaluateOptions& options) {
   ParameterStore heads;
   const ClassifierHead head(heads, opened.description.model, static_cast<int64_t>(labels.size()));
   heads.end_unit();
-  heads.allocate(opened.context(), DType::kF32);
-  fill_zero(opened.context(), heads.working());
-  load_weights(opened.path, saved_tensors(heads), whole_tensors(heads));
+  load_store(heads, opened, opened.store->compute_type());
   const std::vector<std::vector<float>> scores =
       class_scores(opened.context(), *opened.model, head, texts, kQuestionRows);
 
@@ -71,7 +66,7 @@ int evaluate_labelled(const EvaluateOptions& options) {
 
 int evaluate_questions(const EvaluateOptions& options) {
   const std::vector<MultipleChoiceQuestion> questions = read_multiple_choice_jsonl(options.questions);
-  const ModelFolder opened = open_model(options.checkpoint, options.threads);
+  const ModelFolder opened = open_model(options.checkpoint, options.threads, options.computing);
   opened.require_causal_model("--multiple-choice");
   const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(opened.path, "--multiple-choice");
   const std::unique_ptr<Communicator> alone = make_local_communicator();

@@ -108,8 +108,8 @@ int finetune(World& world, FinetuneOptions options) {
                       std::to_string(world.size()) + " ranks: every rank needs at least one",
                   "set --micro-batches to a multiple of the ranks, and --batch to a multiple of that");
     }
-    chosen = choose_device(compute_config(options), world);
-    if (options.compute.empty()) options.compute = chosen.operators == nullptr ? "FP32" : "BF16";
+    chosen = choose_device(options.computing.config(), world);
+    options.computing.compute = options.computing.compute_on(chosen);
     opened = open_model(options.checkpoint, 1);
     refuse_bottlenecks(opened.description, opened.path, "fine-tuning");
     if (options.freeze_layers > opened.description.model.layers()) {
@@ -247,11 +247,7 @@ void add_finetune(Command app) {
   command.option("--weight-decay", options->weight_decay, "of matrices").show_default().range(0.0, 10.0);
   command.option("--seed", options->seed, "of head, order and dropout").show_default();
   command.option("--threads", options->threads, "per rank; 0: the rank's share").show_default().range(0, 4096);
-  command.option("--device", options->device, "AUTO: CUDA if this program has it and there is a device, else CPU")
-      .show_default()
-      .one_of({"AUTO", "CPU", "CUDA"});
-  command.option("--compute", options->compute, "FP32 or BF16 products; default: BF16 on a device, FP32 on the CPU")
-      .one_of({"FP32", "BF16"});
+  add_device_options(command, options->computing);
   command.flag("--json", options->json, "print the result as one JSON object, and nothing else");
   command.run([options, of_instructions, baselines, per_class] {
     if (options->task == "classification" && options->validation.empty()) {

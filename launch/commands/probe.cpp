@@ -21,6 +21,7 @@ struct ProbeOptions {
   int64_t per_class = 0;
   int64_t neighbours = 5;
   int threads = 0;
+  DeviceArguments computing;
   bool json = false;
 };
 
@@ -30,7 +31,7 @@ FeatureTable labelled_features(const ModelFolder& opened, const ImageSet& images
 }
 
 int probe(const ProbeOptions& options) {
-  const ModelFolder opened = open_model(options.checkpoint, options.threads);
+  const ModelFolder opened = open_model(options.checkpoint, options.threads, options.computing);
   const ImageSet train_images = open_images(options.train, "train");
   const ImageSet test_images = open_images(options.test, "validation");
   const FeatureTable train = labelled_features(opened, train_images);
@@ -38,7 +39,8 @@ int probe(const ProbeOptions& options) {
   const auto classes = static_cast<int64_t>(std::max(train_images.classes.size(), test_images.classes.size()));
   const FeatureTable some = rows_per_class(train, options.per_class);
   const double linear = linear_probe(some, test, classes);
-  const double nearest = nearest_neighbours(opened.context(), train, test, options.neighbours);
+  HeapMemory heap;  // classifiers are fitted on the CPU
+  const double nearest = nearest_neighbours(Context(Device{}, *opened.pool, heap), train, test, options.neighbours);
   if (options.json) {
     nlohmann::ordered_json json{{"linear_probe", linear}, {"nearest_neighbours", nearest},
                                 {"width", train.width},   {"probe_examples", some.rows()},
@@ -68,6 +70,7 @@ void add_probe(Command app) {
       .non_negative();
   command.option("--neighbours", options->neighbours, "how many vote").show_default().positive();
   command.option("--threads", options->threads, "0: all CPUs").show_default().range(0, 4096);
+  add_device_options(command, options->computing);
   command.flag("--json", options->json, "print the result as one JSON object, and nothing else");
   command.run([options] { return probe(*options); });
 }

@@ -1,6 +1,7 @@
 #include "ops/reduce/reduce.h"
 
 #include "ops/reduce/reduce_internal.h"
+#include "ops/tensor/copy.h"
 #include "ops/tensor/profile.h"
 
 namespace tsugi {
@@ -50,6 +51,13 @@ void convert(const Context& context, const Tensor& from, const Tensor& to) {
   if (context.meta()) return;
   const ProfiledOperator work("convert", 0, {&from, &to});
   cpu::convert(context, from, to);
+}
+
+Tensor floats_on_host(const Context& context, const Tensor& x) {
+  if (x.dtype() == DType::kF32) return on_host(context, x);
+  const Tensor floats = context.empty(x.shape(), DType::kF32);
+  convert(context, x, floats);
+  return on_host(context, floats);
 }
 
 }  // namespace tsugi

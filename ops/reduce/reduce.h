@@ -19,6 +19,9 @@ void fill_zero(const Context& context, const Tensor& x);
 /// Converts between f32 and bf16 (or copies).
 void convert(const Context& context, const Tensor& from, const Tensor& to);
 
+/// Its elements as f32 in host memory: x itself where it is both.
+Tensor floats_on_host(const Context& context, const Tensor& x);
+
 namespace reference {
 void column_sum(int64_t rows, int64_t columns, std::span<const double> x, std::span<double> out);
 }  // namespace reference

@@ -31,9 +31,13 @@ Tensor on_device(const Context& context, const Tensor& host) {
 
 Tensor on_host(const Context& context, const Tensor& tensor) {
   if (context.operators() == nullptr || context.meta() || !tensor.defined()) return tensor;
-  Tensor copy(HeapMemory().allocate(tensor.bytes()), tensor.shape(), tensor.dtype());
+  Tensor copy = host_tensor(tensor.shape(), tensor.dtype());
   copy_to_host(context, tensor, copy.raw());
   return copy;
+}
+
+Tensor host_tensor(Shape shape, DType dtype) {
+  return Tensor(HeapMemory().allocate(static_cast<size_t>(shape.elements()) * size_of(dtype)), shape, dtype);
 }
 
 void synchronize(const Context& context) {

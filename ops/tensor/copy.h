@@ -18,6 +18,9 @@ Tensor on_device(const Context& context, const Tensor& host);
 /// The tensor in host memory: itself on the CPU, else a copy.
 Tensor on_host(const Context& context, const Tensor& tensor);
 
+/// Host memory for a tensor that is to be filled there; uninitialised.
+Tensor host_tensor(Shape shape, DType dtype);
+
 /// Returns when everything queued so far is done.
 void synchronize(const Context& context);
 

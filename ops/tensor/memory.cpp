@@ -6,6 +6,7 @@
 #include <bit>
 #include <cstdlib>
 #include <limits>
+#include <map>
 #include <numeric>
 
 #include "ops/base/error.h"
@@ -164,6 +165,47 @@ struct StaticArena::Block : Storage {
 };
 
 std::shared_ptr<Storage> DeviceMemory::allocate(size_t bytes) { return device_->allocate(bytes); }
+
+struct ReusedMemory::Pool {
+  std::unique_ptr<Memory> source;
+  std::multimap<size_t, std::shared_ptr<Storage>> released;  // by size
+};
+
+struct ReusedMemory::Block : Storage {
+  std::shared_ptr<Pool> pool;
+  std::shared_ptr<Storage> memory;
+  ~Block() override { pool->released.emplace(memory->bytes, memory); }
+};
+
+ReusedMemory::ReusedMemory(std::unique_ptr<Memory> source) : pool_(std::make_shared<Pool>()) {
+  pool_->source = std::move(source);
+}
+
+std::shared_ptr<Storage> ReusedMemory::allocate(size_t bytes) {
+  auto block = std::make_shared<Block>();
+  const auto found = pool_->released.lower_bound(bytes);
+  if (found != pool_->released.end() && found->first / 2 <= bytes) {
+    block->memory = pool_->released.extract(found).mapped();
+  } else {
+    try {
+      block->memory = pool_->source->allocate(bytes);
+    } catch (const Error&) {
+      if (pool_->released.empty()) throw;
+      pool_->released.clear();
+      block->memory = pool_->source->allocate(bytes);
+    }
+  }
+  block->pool = pool_;
+  block->data = block->memory->data;
+  block->bytes = bytes;
+  block->device = block->memory->device;
+  return block;
+}
+
+std::unique_ptr<Memory> make_memory(DeviceOperators* device) {
+  if (device == nullptr) return std::make_unique<HeapMemory>();
+  return std::make_unique<ReusedMemory>(std::make_unique<DeviceMemory>(*device));
+}
 
 StaticArena::StaticArena(ArenaPlan plan, Memory& source)
     : plan_(std::move(plan)), memory_(source.allocate(plan_.total_bytes)), live_(std::make_shared<int64_t>(0)) {}

@@ -76,6 +76,23 @@ class DeviceMemory : public Memory {
   DeviceOperators* device_;
 };
 
+/// Gives blocks that were released again, to whoever asks for at most as much and at least half of it; returns them to
+/// `source` only where that has no memory left. For passes whose shapes differ, where an allocation costs much. On a
+/// device, who gets a block may write what work queued before still reads: all of it runs in order.
+class ReusedMemory : public Memory {
+ public:
+  explicit ReusedMemory(std::unique_ptr<Memory> source);
+  std::shared_ptr<Storage> allocate(size_t bytes) override;
+
+ private:
+  struct Pool;
+  struct Block;
+  std::shared_ptr<Pool> pool_;
+};
+
+/// Memory for what no plan knows: the heap where `device` is null, else blocks of the device that are used again.
+std::unique_ptr<Memory> make_memory(DeviceOperators* device);
+
 /// Replays a plan. The n-th allocation since restart() must have the n-th planned size (checked).
 class StaticArena : public Memory {
  public:

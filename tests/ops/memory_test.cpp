@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "ops/base/error.h"
 #include "ops/tensor/philox.h"
 #include "ops/tensor/tensor.h"
 
@@ -168,6 +169,55 @@ TEST(TensorDeathTest, RefusesToReachBeyondItsMemory) {
   const Tensor tensor(memory.allocate(24 * sizeof(float)), {4, 6}, DType::kF32);
   EXPECT_DEATH(static_cast<void>(tensor.slice(20, {5})), "Check failed");
   EXPECT_DEATH(static_cast<void>(tensor.reshape({5, 5})), "4, 6");
+}
+
+class CountingMemory : public Memory {
+ public:
+  explicit CountingMemory(int64_t most) : most_(most) {}
+  std::shared_ptr<Storage> allocate(size_t bytes) override {
+    if (live_.use_count() > most_) throw Error(ExitCode::kUsage, "no memory left");
+    struct Counted : Storage {
+      std::shared_ptr<Storage> memory;
+      std::shared_ptr<int> live;
+    };
+    auto block = std::make_shared<Counted>();
+    block->memory = heap_.allocate(bytes);
+    block->data = block->memory->data;
+    block->bytes = bytes;
+    block->live = live_;
+    return block;
+  }
+
+ private:
+  HeapMemory heap_;
+  std::shared_ptr<int> live_ = std::make_shared<int>(0);
+  int64_t most_;
+};
+
+TEST(ReusedMemory, GivesReleasedBlocksAgain) {
+  ReusedMemory memory(std::make_unique<CountingMemory>(100));
+  std::shared_ptr<Storage> first = memory.allocate(1000);
+  std::shared_ptr<Storage> second = memory.allocate(1000);
+  const std::byte* const place = first->data;
+  EXPECT_NE(second->data, place) << "what lives has its own place";
+  first.reset();
+  first = memory.allocate(600);
+  EXPECT_EQ(first->data, place);
+  EXPECT_EQ(first->bytes, 600u);
+  first.reset();
+  EXPECT_NE(memory.allocate(400)->data, place) << "less than half of it";
+  EXPECT_NE(memory.allocate(1001)->data, place);
+  EXPECT_EQ(memory.allocate(1000)->data, place);
+}
+
+TEST(ReusedMemory, ReturnsBlocksWhereNoneAreLeft) {
+  ReusedMemory memory(std::make_unique<CountingMemory>(2));
+  std::shared_ptr<Storage> first = memory.allocate(1000);
+  std::shared_ptr<Storage> second = memory.allocate(1000);
+  EXPECT_THROW(memory.allocate(5000), Error);
+  first.reset();
+  second.reset();
+  EXPECT_EQ(memory.allocate(5000)->bytes, 5000u);
 }
 
 }  // namespace
