@@ -14,7 +14,8 @@ constexpr int64_t kTokensAtOnce[] = {1024, 16384};  // on the CPU, and on a devi
 EvaluationSum evaluate_objective(Device device, ThreadPool& pool, Memory& memory, const Transformer& model,
                                  const Objective& objective, int64_t limit,
                                  const std::function<void(const Batch&)>& show) {
-  const int64_t rows = std::max<int64_t>(1, kTokensAtOnce[device.operators != nullptr] / objective.sequence());
+  const int64_t all = std::max<int64_t>(1, objective.validation_batches(1, limit));
+  const int64_t rows = std::clamp<int64_t>(kTokensAtOnce[device.operators != nullptr] / objective.sequence(), 1, all);
   RunConfig config;
   config.mutable_batch()->set_micro_batch(static_cast<int32_t>(rows));
   StaticArena arena(plan_evaluation_arena(device, model, objective, config), memory);

@@ -182,23 +182,25 @@ ReusedMemory::ReusedMemory(std::unique_ptr<Memory> source) : pool_(std::make_sha
 }
 
 std::shared_ptr<Storage> ReusedMemory::allocate(size_t bytes) {
-  auto block = std::make_shared<Block>();
+  std::shared_ptr<Storage> memory;
   const auto found = pool_->released.lower_bound(bytes);
   if (found != pool_->released.end() && found->first / 2 <= bytes) {
-    block->memory = pool_->released.extract(found).mapped();
+    memory = pool_->released.extract(found).mapped();
   } else {
     try {
-      block->memory = pool_->source->allocate(bytes);
+      memory = pool_->source->allocate(bytes);
     } catch (const Error&) {
       if (pool_->released.empty()) throw;
       pool_->released.clear();
-      block->memory = pool_->source->allocate(bytes);
+      memory = pool_->source->allocate(bytes);
     }
   }
+  auto block = std::make_shared<Block>();
   block->pool = pool_;
-  block->data = block->memory->data;
+  block->data = memory->data;
   block->bytes = bytes;
-  block->device = block->memory->device;
+  block->device = memory->device;
+  block->memory = std::move(memory);
   return block;
 }
 

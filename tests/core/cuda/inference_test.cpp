@@ -109,7 +109,7 @@ TEST_F(Inference, ValidatesAsTheCpuDoes) {
     EXPECT_EQ(sum.loss.count, 192);
     return std::vector<double>{sum.loss.sum};
   });
-  for (const char* file : {"", ".documents"}) std::filesystem::remove(path + file);
+  for (const char* part : {"", ".documents"}) std::filesystem::remove(path + part);
 }
 
 TEST_F(Inference, ScoresContinuationsAsTheCpuDoes) {
