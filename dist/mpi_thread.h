@@ -5,7 +5,6 @@
 #pragma once
 
 #include <condition_variable>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -60,7 +59,7 @@ class MpiThread : public std::enable_shared_from_this<MpiThread> {
   void initialise();
   void serve();
   void finalise();
-  bool work(std::vector<std::shared_ptr<MpiOperation>>& active, const std::deque<std::shared_ptr<MpiOperation>>& fresh);
+  bool work(std::vector<std::shared_ptr<MpiOperation>>& active, const std::vector<std::shared_ptr<MpiOperation>>& fresh);
   /// Asks the thread to give up because of what happened to this operation, and waits until it has.
   void give_up(Lock& lock, const MpiOperation& operation, const std::string& what);
   [[noreturn]] void throw_failure() const;
@@ -74,7 +73,7 @@ class MpiThread : public std::enable_shared_from_this<MpiThread> {
   std::mutex mutex_;
   std::condition_variable wake_;     // for the thread
   std::condition_variable changed_;  // for the others
-  std::deque<std::shared_ptr<MpiOperation>> queue_;
+  std::vector<std::shared_ptr<MpiOperation>> queue_;
   std::optional<std::vector<int>> cpus_;
   std::optional<int> abort_code_;
   std::string reason_to_give_up_;
