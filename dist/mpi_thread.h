@@ -59,7 +59,8 @@ class MpiThread : public std::enable_shared_from_this<MpiThread> {
   void initialise();
   void serve();
   void finalise();
-  bool work(std::vector<std::shared_ptr<MpiOperation>>& active, const std::vector<std::shared_ptr<MpiOperation>>& fresh);
+  bool work(std::vector<std::shared_ptr<MpiOperation>>& active,
+            const std::vector<std::shared_ptr<MpiOperation>>& fresh);
   /// Asks the thread to give up because of what happened to this operation, and waits until it has.
   void give_up(Lock& lock, const MpiOperation& operation, const std::string& what);
   [[noreturn]] void throw_failure() const;
