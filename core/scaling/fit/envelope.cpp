@@ -134,7 +134,9 @@ ComputeOptimal fit_envelope(std::span<const SweepRun> runs, const IsoflopOptions
                               " % of the envelope is held by the smallest or largest size there and left out");
   }
   if (lines.sizes < 5) {
-    result.warnings.push_back("only " + std::to_string(lines.sizes) + " sizes make the envelope; add sizes");
+    result.warnings.push_back(
+        (lines.sizes == 1 ? "only one size makes" : "only " + std::to_string(lines.sizes) + " sizes make") +
+        std::string(" the envelope; add sizes"));
   }
   result.samples.resize(static_cast<size_t>(options.bootstraps));
   pool.for_each(options.bootstraps, [&](int64_t replicate, int) {

@@ -120,7 +120,8 @@ void judge(const Sizes& sizes, const Parabola& parabola, IsoflopBudget& budget) 
   const size_t lowest =
       static_cast<size_t>(std::min_element(sizes.loss.begin(), sizes.loss.end()) - sizes.loss.begin());
   if (budget.sizes < 4) {
-    budget.reason = place + "only " + std::to_string(budget.sizes) + " sizes; add sizes, at least four, better six";
+    budget.reason = place + (budget.sizes == 1 ? "only one size" : "only " + std::to_string(budget.sizes) + " sizes") +
+                    "; add sizes, at least four, better six";
     return;
   }
   if (!parabola.determined || !(budget.curvature > 0.0)) {

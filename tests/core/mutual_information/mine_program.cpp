@@ -1,36 +1,25 @@
 // MINE (Belghazi et al. 2018) through the operator for bounds: a critic of two hidden layers learns the mutual
 // information of two correlated normal numbers, -ln(1 - ρ²) / 2. Fails when it is off by more than 3 %, or above the
 // truth by more than .02 nats, on pairs that it has not seen. Prints a table.
+#include <array>
 #include <cmath>
 #include <cstdlib>
 #include <iomanip>
 #include <iostream>
-#include <numbers>
+#include <vector>
 
-#include "core/nn/layers.h"
-#include "core/optim/sharded_adamw.h"
-#include "core/train/memory_plan.h"
-#include "ops/score_bounds/score_bounds.h"
+#include "tests/core/mutual_information/ascent.h"
 
 namespace tsugi {
 namespace {
+
+using testing::normal_quantile;
 
 constexpr int64_t kPairs = 96;  ///< of a step; all other combinations are what does not belong together
 constexpr int64_t kFreshPairs = 384;
 constexpr int64_t kFreshBatches = 80;
 constexpr int64_t kHidden = 64;
 constexpr int64_t kSteps = 2500;
-
-/// Inverse of the normal distribution function by bisection.
-double normal_quantile(double p) {
-  double low = -9.0;
-  double high = 9.0;
-  while (high - low > 1e-9) {
-    const double middle = 0.5 * (low + high);
-    (0.5 * std::erfc(-middle / std::numbers::sqrt2) < p ? low : high) = middle;
-  }
-  return 0.5 * (low + high);
-}
 
 struct Pairs {
   std::vector<float> x, y;
@@ -68,46 +57,25 @@ Pairs even_pairs(int64_t first, double rho) {
 
 class Mine {
  public:
-  Mine() : pool_(2), context_(Device{}, pool_, memory_) {
-    const auto declare = [&](const char* name, int64_t in, int64_t out) {
-      return Linear::declare(store_, {.names = {name},
-                                      .in = in,
-                                      .rows = {out},
-                                      .deviation = static_cast<float>(std::sqrt(2.0 / static_cast<double>(in))),
-                                      .layout = WeightLayout::kOutIn});
-    };
-    layers_[2] = declare("critic.out", kHidden, 1);
-    layers_[1] = declare("critic.hidden", kHidden, kHidden);
-    layers_[0] = declare("critic.in", 2, kHidden);
-    store_.end_unit();
-    store_.allocate(context_, DType::kF32);
-    DistConfig dist;
-    dist.set_bucket_megabytes(1);
-    optimizer_.emplace(context_, store_, make_layout(store_, dist, 1), 0, 0.0f);
-    optimizer_->initialize(3);
-    gradients_ = context_.empty({store_.trainable_chunks() * kChunkElements}, DType::kF32);
-    store_.bind_gradients(gradients_);
+  Mine() {
+    layers_[2] = ascent_.layer("critic.out", kHidden, 1);
+    layers_[1] = ascent_.layer("critic.hidden", kHidden, kHidden);
+    layers_[0] = ascent_.layer("critic.in", 2, kHidden);
+    ascent_.begin();
   }
 
   void train(double rho) {
     ScoreAverage average{.decay = 0.99};
     for (int64_t step = 1; step <= kSteps; ++step) {
-      std::fill_n(gradients_.data<float>(), gradients_.elements(), 0.0f);
-      Tape tape(context_);
-      const Variable scores = score(tape, random_pairs(static_cast<uint64_t>(step * kPairs), kPairs, 1, rho));
-      const Tensor slope = context_.empty({kPairs, kPairs}, DType::kF32);
-      score_bound(context_, ScoreBound::kDonskerVaradhan, scores.value.reshape({kPairs, kPairs}), slope, &average);
-      for (int64_t i = 0; i < slope.elements(); ++i) slope.data<float>()[i] = -slope.data<float>()[i];  // upwards
-      scores.gradient->add(context_, slope.reshape(scores.value.shape()));
-      tape.backward();
-      AdamWStep adam;
-      // Constant, then down to nothing, which averages the noise of the last steps.
-      constexpr auto kDecay = kSteps / 2;
-      const double left = static_cast<double>(kSteps - step) / static_cast<double>(kDecay);
-      adam.learning_rate = static_cast<float>(2e-3 * std::min(1.0, left));
-      adam.beta2 = 0.999f;
-      adam.step = step;
-      optimizer_->step(adam, gradients_);
+      ascent_.step(step, kSteps, 2e-3, [&] {
+        Tape tape(ascent_.context());
+        const Variable scores = score(tape, random_pairs(static_cast<uint64_t>(step * kPairs), kPairs, 1, rho));
+        const Tensor slope = ascent_.context().empty({kPairs, kPairs}, DType::kF32);
+        testing::negated_slope(ascent_.context(), ScoreBound::kDonskerVaradhan, scores.value.reshape({kPairs, kPairs}),
+                               slope, &average);
+        scores.gradient->add(ascent_.context(), slope.reshape(scores.value.shape()));
+        tape.backward();
+      });
     }
   }
 
@@ -131,15 +99,15 @@ class Mine {
  private:
   /// Donsker and Varadhan's, on one batch; `average` receives its second term.
   double bound(const Pairs& pairs, ScoreAverage& average) {
-    Tape tape(context_, false);
+    Tape tape(ascent_.context(), false);
     const Tensor scores = score(tape, pairs).value;
-    return score_bound(context_, ScoreBound::kDonskerVaradhan, scores.reshape({kFreshPairs, kFreshPairs}), {},
+    return score_bound(ascent_.context(), ScoreBound::kDonskerVaradhan, scores.reshape({kFreshPairs, kFreshPairs}), {},
                        &average);
   }
   /// T(x_i, y_j) as [1, N², 1].
   Variable score(Tape& tape, const Pairs& pairs) {
     const auto count = static_cast<int64_t>(pairs.x.size());
-    const Tensor inputs = context_.empty({1, count * count, 2}, DType::kF32);
+    const Tensor inputs = ascent_.context().empty({1, count * count, 2}, DType::kF32);
     for (int64_t i = 0; i < count * count; ++i) {
       inputs.data<float>()[2 * i] = pairs.x[static_cast<size_t>(i / count)];
       inputs.data<float>()[2 * i + 1] = pairs.y[static_cast<size_t>(i % count)];
@@ -148,13 +116,8 @@ class Mine {
     return layers_[2].forward(tape, layers_[1].forward(tape, first, Activation::kRelu));
   }
 
-  ThreadPool pool_;
-  HeapMemory memory_;
-  Context context_;
-  ParameterStore store_;
-  std::optional<ShardedAdamW> optimizer_;
+  testing::Ascent ascent_;
   std::array<Linear, 3> layers_;
-  Tensor gradients_;
 };
 
 bool check(double rho) {
