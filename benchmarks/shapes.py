@@ -9,7 +9,8 @@ GPT-2 without dropout, 4 layers, heads of 64 (of 16 below width 128), vocabulary
 micro-batches.
 Every shape runs alone, in `tsugi bench step`; the rate of products (1024 x 1024 x 1024) is measured in the same run.
 "model" is the tokens/s at which that rate would carry out the FLOPs that the model counts (causal), so that
-tokens/s / model is the MFU. Memory: bytes that the plan says, and the most that the process had resident.
+tokens/s / model is the MFU. Memory: bytes that the plan says and those that the program had resident before it began
+with it, and the most that the process had resident.
 """
 import argparse, json, os, subprocess, sys, tempfile
 from datetime import date
@@ -52,7 +53,7 @@ def main():
     arguments = parser.parse_args()
     report = dict(date=str(date.today()), machine=processor(), threads=arguments.threads, compute=arguments.compute,
                   commit=subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip(), rows=[])
-    print(f"{'T':>5} {'width':>5} {'tokens/s':>10} {'model':>10} {'MFU':>6} {'PaLM':>6} {'plan MiB':>9} {'peak MiB':>9} {'peak/plan':>9}")
+    print(f"{'T':>5} {'width':>5} {'tokens/s':>10} {'model':>10} {'MFU':>6} {'PaLM':>6} {'plan MiB':>9} {'program':>9} {'peak MiB':>9} {'peak/both':>9}")
     for width in arguments.widths:
         for length in arguments.lengths:
             with tempfile.TemporaryDirectory() as folder:
@@ -61,10 +62,11 @@ def main():
             row = dict(length=length, width=width, tokens_per_second=round(result["tokens_per_second"], 1), model_tokens_per_second=round(model, 1),
                        mfu_causal=round(result["mfu_causal"], 4), mfu_palm=round(result["mfu_palm"], 4),
                        gemm_gflops=round(result["matmul_flops_per_second"] / 1e9, 1), planned_bytes=result["planned_bytes"],
-                       peak_resident_bytes=result["peak_resident_bytes"])
+                       program_resident_bytes=result["program_resident_bytes"], peak_resident_bytes=result["peak_resident_bytes"])
             report["rows"].append(row)
+            both = row["planned_bytes"] + row["program_resident_bytes"]
             print(f"{length:5} {width:5} {row['tokens_per_second']:10.1f} {model:10.1f} {row['mfu_causal']:6.1%} {row['mfu_palm']:6.1%} "
-                  f"{row['planned_bytes'] / 2**20:9.1f} {row['peak_resident_bytes'] / 2**20:9.1f} {row['peak_resident_bytes'] / row['planned_bytes']:9.3f}", flush=True)
+                  f"{row['planned_bytes'] / 2**20:9.1f} {row['program_resident_bytes'] / 2**20:9.1f} {row['peak_resident_bytes'] / 2**20:9.1f} {row['peak_resident_bytes'] / both:9.3f}", flush=True)
             if arguments.out:
                 with open(arguments.out, "w") as file:
                     json.dump(report, file, indent=1)

@@ -81,15 +81,17 @@ Engine::Engine(ThreadPool& pool, Communicator& communicator, const RunConfig& co
                                               config.optimizer().weight_decay());
   reducer_ = std::make_unique<BucketReducer>(heap_context_, device_communicator(), optimizer_->trainable_layout(),
                                              config.batch().micro_batches());
+  // A step, its features alone and validation never run at the same time.
+  const std::shared_ptr<Storage> block = heap_->allocate(static_cast<size_t>(memory_plan_.arenas()));
   training_arena_ =
-      std::make_unique<StaticArena>(plan_training_arena(device, store_, model_, objective, config), *heap_);
+      std::make_unique<StaticArena>(plan_training_arena(device, store_, model_, objective, config), block);
   if (objective.feature_width() > 0) {
     features_ = heap_context_.empty(shape_of_features(objective, config).shape(), DType::kF32);
-    feature_arena_ = std::make_unique<StaticArena>(plan_feature_arena(device, model_, objective, config), *heap_);
+    feature_arena_ = std::make_unique<StaticArena>(plan_feature_arena(device, model_, objective, config), block);
     comparison_arena_ = std::make_unique<StaticArena>(
         plan_comparison_arena(device, objective, config, communicator.size(), communicator.rank()), *heap_);
   }
-  evaluation_arena_ = std::make_unique<StaticArena>(plan_evaluation_arena(device, model_, objective, config), *heap_);
+  evaluation_arena_ = std::make_unique<StaticArena>(plan_evaluation_arena(device, model_, objective, config), block);
 }
 
 void Engine::gather() { optimizer_->gather(device_communicator(), true); }

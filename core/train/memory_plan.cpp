@@ -150,8 +150,8 @@ MemoryPlan plan_memory(Device device, ParameterStore& store, const Transformer& 
   }
   plan.training_arena = static_cast<int64_t>(plan_training_arena(device, store, model, objective, config).total_bytes);
   if (objective.feature_width() > 0) {
+    plan.feature_arena = static_cast<int64_t>(plan_feature_arena(device, model, objective, config).total_bytes);
     plan.comparison = static_cast<int64_t>(shape_of_features(objective, config).bytes() +
-                                           plan_feature_arena(device, model, objective, config).total_bytes +
                                            plan_comparison_arena(device, objective, config, ranks, rank).total_bytes);
   }
   plan.objective_state = objective.state_bytes();

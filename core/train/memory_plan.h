@@ -1,6 +1,7 @@
 // How much memory a rank needs, before anything is allocated.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "core/objective/objective.h"
@@ -15,12 +16,14 @@ struct MemoryPlan {
   int64_t gradients = 0;         ///< slots of the tree sum and receive buffers
   int64_t training_arena = 0;    ///< activations and temporaries of a step
   int64_t evaluation_arena = 0;  ///< the same for validation
+  int64_t feature_arena = 0;     ///< the same for features alone; objectives that compare them
   int64_t checkpoint_copy = 0;   ///< state that is being written; in host memory, whatever the device
-  int64_t comparison = 0;        ///< features of the whole step and how they are compared; objectives that do
+  int64_t comparison = 0;        ///< features of the whole step and how they are compared; the same objectives
   int64_t objective_state = 0;   ///< what the objective keeps beside the parameters
+  /// Of the block in which the three arenas lie, each at its time.
+  int64_t arenas() const { return std::max({training_arena, evaluation_arena, feature_arena}); }
   int64_t total() const {
-    return parameters + optimizer + gradients + training_arena + evaluation_arena + checkpoint_copy + comparison +
-           objective_state;
+    return parameters + optimizer + gradients + arenas() + checkpoint_copy + comparison + objective_state;
   }
 };
 

@@ -34,11 +34,11 @@ struct BenchOptions {
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-/// Most memory that this process has had, bytes.
-int64_t peak_resident_bytes() {
+/// Memory of this process in bytes: what it has ("VmRSS:"), or the most that it has had ("VmHWM:").
+int64_t resident_bytes(const std::string& which) {
   std::ifstream status("/proc/self/status");
   for (std::string word; status >> word;) {
-    if (word != "VmHWM:") continue;
+    if (word != which) continue;
     int64_t kilobytes = 0;
     status >> kilobytes;
     return kilobytes * 1024;
@@ -99,8 +99,9 @@ void print(const nlohmann::ordered_json& result) {
               result["matmul_flops_per_second"].get<double>() / 1e9,
               result["memory_bytes_per_second"].get<double>() / 1e9, result["ranks"].get<int>(),
               result["threads"].get<int>(), result["device"].get<std::string>().c_str());
-  std::printf("memory of this rank: planned %.1f MiB, the whole process at its peak %.1f MiB\n",
+  std::printf("memory of this rank: planned %.1f MiB, the program %.1f MiB, the whole process at its peak %.1f MiB\n",
               result["planned_bytes"].get<double>() / (1 << 20),
+              result["program_resident_bytes"].get<double>() / (1 << 20),
               result["peak_resident_bytes"].get<double>() / (1 << 20));
   if (!result.contains("profile")) return;
   std::printf("\n%-26s %8s %10s %7s %9s %8s %8s\n", "operator, rank 0", "calls", "ms a step", "share", "GFLOP/s",
@@ -137,6 +138,7 @@ int bench_step(World& world, const BenchOptions& options) {
   });
   ThreadPool pool(world.threads(), world.cpus());
   RandomTokensLm objective(config);
+  const int64_t before = resident_bytes("VmRSS:");
   Engine engine(pool, communicator, config, objective, {}, chosen.device());
   const auto step = [&](int64_t index) {
     const double start = now();
@@ -144,7 +146,7 @@ int bench_step(World& world, const BenchOptions& options) {
     return now() - start;
   };
   for (int i = 0; i < options.warm_up; ++i) step(i);
-  const int64_t peak = peak_resident_bytes();
+  const int64_t peak = resident_bytes("VmHWM:");
   std::optional<Profile> profile;
   if (options.profile) profile.emplace();
   std::vector<double> seconds;
@@ -174,6 +176,7 @@ int bench_step(World& world, const BenchOptions& options) {
                                 {"threads", world.threads()},
                                 {"device", chosen.description},
                                 {"planned_bytes", engine.memory().total() - engine.memory().checkpoint_copy},
+                                {"program_resident_bytes", before},
                                 {"peak_resident_bytes", peak}};
   if (options.profile) result["profile"] = table(operators, roof, all / options.steps, options.steps);
   if (world.rank() != 0) return 0;

@@ -117,6 +117,8 @@ int plan(const PlanOptions& options) {
                             {"gradients", bytes.gradients},
                             {"training_arena", bytes.training_arena},
                             {"evaluation_arena", bytes.evaluation_arena},
+                            {"feature_arena", bytes.feature_arena},
+                            {"arenas", bytes.arenas()},
                             {"checkpoint_copy", bytes.checkpoint_copy},
                             {"comparison", bytes.comparison},
                             {"objective_state", bytes.objective_state},
@@ -147,8 +149,8 @@ int plan(const PlanOptions& options) {
             << "  parameters      " << bytes_text(bytes.parameters) << "\n"
             << "  optimizer       " << bytes_text(bytes.optimizer) << "\n"
             << "  gradients       " << bytes_text(bytes.gradients) << "\n"
-            << "  training arena  " << bytes_text(bytes.training_arena) << "\n"
-            << "  evaluation      " << bytes_text(bytes.evaluation_arena) << "\n"
+            << "  arena           " << bytes_text(bytes.arenas()) << ": " << bytes_text(bytes.training_arena)
+            << " for a step, and in the same place " << bytes_text(bytes.evaluation_arena) << " for validation\n"
             << "  comparison      " << bytes_text(bytes.comparison) << "\n"
             << "  objective       " << bytes_text(bytes.objective_state) << "\n"
             << "  checkpoint copy " << bytes_text(bytes.checkpoint_copy) << "\n"

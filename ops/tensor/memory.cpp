@@ -212,6 +212,11 @@ std::unique_ptr<Memory> make_memory(DeviceOperators* device) {
 StaticArena::StaticArena(ArenaPlan plan, Memory& source)
     : plan_(std::move(plan)), memory_(source.allocate(plan_.total_bytes)), live_(std::make_shared<int64_t>(0)) {}
 
+StaticArena::StaticArena(ArenaPlan plan, std::shared_ptr<Storage> block)
+    : plan_(std::move(plan)), memory_(std::move(block)), live_(std::make_shared<int64_t>(0)) {
+  CHECK_GE(memory_->bytes, plan_.total_bytes);
+}
+
 StaticArena::StaticArena(ArenaPlan plan) : plan_(std::move(plan)), live_(std::make_shared<int64_t>(0)) {
   memory_ = HeapMemory().allocate(plan_.total_bytes);
 }

@@ -98,6 +98,8 @@ class StaticArena : public Memory {
  public:
   /// The arena is one block of `source`.
   StaticArena(ArenaPlan plan, Memory& source);
+  /// In `block`, of at least as many bytes, which arenas of other times may share.
+  StaticArena(ArenaPlan plan, std::shared_ptr<Storage> block);
   /// On the heap.
   explicit StaticArena(ArenaPlan plan);
   std::shared_ptr<Storage> allocate(size_t bytes) override;
