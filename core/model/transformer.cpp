@@ -10,6 +10,7 @@
 #include "ops/matmul/matmul.h"
 #include "ops/reduce/reduce.h"
 #include "ops/rotary/rotary.h"
+#include "ops/tensor/copy.h"
 
 namespace tsugi {
 namespace {
@@ -266,10 +267,9 @@ Variable Transformer::hidden_of_images(Tape& tape, const Tensor& patches, const 
 Variable Transformer::pooled(Tape& tape, const Variable& hidden) const {
   if (config_.pooling() == ModelConfig::MEAN_OF_PATCHES) return mean_of_patches(tape, hidden);
   const Shape& shape = hidden.value.shape();
-  const Tensor first = tape.context().empty({shape[0]}, DType::kI32);
-  for (int64_t b = 0; b < shape[0] && !tape.context().meta(); ++b) {
-    first.data<int32_t>()[b] = static_cast<int32_t>(b * shape[1]);
-  }
+  const Tensor first = integers_of(tape.context(), {shape[0]}, [&](int32_t* rows) {
+    for (int64_t b = 0; b < shape[0]; ++b) rows[b] = static_cast<int32_t>(b * shape[1]);
+  });
   return select_rows(tape, hidden, first);
 }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/autograd/pair_functions.h"
+#include "ops/tensor/copy.h"
 
 namespace tsugi {
 namespace {
@@ -60,16 +61,18 @@ Variable AmdimObjective::features(Tape& tape, const Transformer& model, const Ba
   const Variable embedded = model.patch_features(tape, batch.patches);
   const Variable patch = patch_.forward(tape, {as_matrix(embedded.value), embedded.gradient});
   const Variable all = concatenate_rows(tape, {patch, whole});
-  const Tensor order = context.empty({feature_rows() * rows}, DType::kI32);
-  for (int64_t i = 0; i < order.elements() && !context.meta(); ++i) {
-    const int64_t block = i / rows;
-    const int64_t view = block / view_rows() * rows + i % rows;
-    const int64_t kind = block % view_rows();
-    int64_t from = view * patches_ + kind;
-    if (kind == patches_) from = views * patches_ + view;
-    if (kind == patches_ + 1) from = batch.positions.data<int32_t>()[view];
-    order.data<int32_t>()[i] = static_cast<int32_t>(from);
-  }
+  const Tensor drawn = on_host(context, batch.positions);
+  const Tensor order = integers_of(context, {feature_rows() * rows}, [&](int32_t* places) {
+    for (int64_t i = 0; i < feature_rows() * rows; ++i) {
+      const int64_t block = i / rows;
+      const int64_t view = block / view_rows() * rows + i % rows;
+      const int64_t kind = block % view_rows();
+      int64_t from = view * patches_ + kind;
+      if (kind == patches_) from = views * patches_ + view;
+      if (kind == patches_ + 1) from = drawn.data<int32_t>()[view];
+      places[i] = static_cast<int32_t>(from);
+    }
+  });
   return in_f32(tape, select_rows(tape, all, order));
 }
 

@@ -1,8 +1,10 @@
 #include "core/objective/block_losses.h"
 
-#include <cstring>
+#include <algorithm>
+#include <numeric>
 
 #include "ops/reduce/reduce.h"
+#include "ops/tensor/copy.h"
 
 namespace tsugi {
 
@@ -12,8 +14,7 @@ Tensor by_block(const Context& context, const Tensor& features, int64_t blocks) 
   const Tensor all = context.empty({blocks, leaves * features.shape()[1] / blocks, features.shape()[2]}, DType::kF32);
   for (int64_t i = 0; i < leaves * blocks && !context.meta(); ++i) {
     const int64_t place = i % blocks * leaves + i / blocks;
-    std::memcpy(all.data<float>() + place * elements, features.data<float>() + i * elements,
-                static_cast<size_t>(elements) * sizeof(float));
+    copy(context, features.slice(i * elements, {elements}), all.slice(place * elements, {elements}));
   }
   return all;
 }
@@ -26,15 +27,12 @@ FeatureLoss contrast_blocks(const Context& context, Communicator& communicator, 
   const int64_t width = features.shape()[2];
   const int64_t samples = leaves * rows;
   const Tensor of_blocks = by_block(context, features, blocks);
-  const Tensor positives = context.empty({samples}, DType::kI32);
-  const Tensor of_samples = context.empty({samples}, DType::kI32);
-  if (!context.meta()) {
+  const Tensor positives =
+      integers_of(context, {samples}, [&](int32_t* values) { std::iota(values, values + samples, 0); });
+  const Tensor of_samples = integers_of(context, {samples}, [&](int32_t* values) {
     CHECK_EQ(static_cast<int64_t>(groups.size()), samples);
-    for (int64_t i = 0; i < samples; ++i) {
-      positives.data<int32_t>()[i] = static_cast<int32_t>(i);
-      of_samples.data<int32_t>()[i] = groups[static_cast<size_t>(i)];
-    }
-  }
+    std::ranges::copy(groups, values);
+  });
   const auto block_of_all = [&](int64_t block) { return of_blocks.slice(block * samples * width, {samples, width}); };
   const auto problem = [&](const BlockPair& pair) {
     return InfoNce{block_of_all(pair.queries), block_of_all(pair.keys), positives, of_samples, of_samples, 1.0f};
@@ -65,9 +63,9 @@ FeatureLoss contrast_blocks(const Context& context, Communicator& communicator, 
                              [&](int64_t leaf, const Tensor& facts, const Tensor& d_keys) {
                                fill_zero(context, d_keys);
                                for (const BlockPair& pair : pairs) {
-                                 for (int64_t i = 0; i < samples && !context.meta(); ++i) {
-                                   log_sums.data<double>()[i] =
-                                       facts.data<double>()[(i / rows * blocks + pair.queries) * rows + i % rows];
+                                 for (int64_t i = 0; i < leaves && !context.meta(); ++i) {
+                                   copy(context, facts.slice((i * blocks + pair.queries) * rows, {rows}),
+                                        log_sums.slice(i * rows, {rows}));
                                  }
                                  info_nce_key_gradient(context, problem(pair), log_sums, leaf * rows, as_keys);
                                  add_in_place(context, block_of(d_keys, pair.keys), as_keys);

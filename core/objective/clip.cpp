@@ -8,6 +8,7 @@
 #include "core/data/hash.h"
 #include "core/objective/block_losses.h"
 #include "ops/base/error.h"
+#include "ops/tensor/copy.h"
 
 namespace tsugi {
 namespace {
@@ -18,18 +19,20 @@ constexpr uint64_t kTextDropout = 0x7E87;
 /// How often the nearest of the other side has the right caption, both ways.
 int64_t retrieved(const Context& context, const Tensor& features, const Tensor& captions) {
   const int64_t rows = features.shape()[0] / 2;
-  const Tensor positives = context.empty({rows}, DType::kI32);
-  const Tensor groups = context.empty({rows}, DType::kI32);
-  const Tensor counts = context.empty({rows}, DType::kI32);
+  const Tensor on_this_side = on_host(context, captions);
+  const auto of_rows = [&](auto&& value) {
+    return integers_of(context, {rows}, [&](int32_t* values) {
+      for (int64_t i = 0; i < rows; ++i) values[i] = static_cast<int32_t>(value(i));
+    });
+  };
+  const Tensor positives = of_rows([](int64_t i) { return i; });
+  const Tensor groups = of_rows([](int64_t) { return 0; });
+  const Tensor none = of_rows([](int64_t) { return kNoGroup; });
+  const Tensor counts = of_rows([&](int64_t i) {
+    const auto* const all = on_this_side.data<int32_t>();
+    return std::count(all, all + rows, all[i]);
+  });
   const Tensor log_sums = context.empty({rows}, DType::kF64);
-  for (int64_t i = 0; i < rows && !context.meta(); ++i) {
-    const auto* const all = captions.data<int32_t>();
-    positives.data<int32_t>()[i] = static_cast<int32_t>(i);
-    groups.data<int32_t>()[i] = 0;
-    counts.data<int32_t>()[i] = static_cast<int32_t>(std::count(all, all + rows, all[i]));
-  }
-  const Tensor none = context.empty({rows}, DType::kI32);
-  if (!context.meta()) std::fill_n(none.data<int32_t>(), rows, kNoGroup);
   const Tensor images = features.slice(0, {rows, features.shape()[1]});
   const Tensor texts = features.slice(rows * features.shape()[1], {rows, features.shape()[1]});
   const InfoNce to_texts{images, texts, positives, none, groups, 1.0f, captions, captions, counts};

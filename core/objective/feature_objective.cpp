@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "ops/tensor/copy.h"
+
 namespace tsugi {
 
 Projector Projector::declare(ParameterStore& store, const std::string& name, int64_t in, int64_t units, int64_t out,
@@ -70,8 +72,9 @@ FeatureLoss FeatureObjective::compare(const Context& context, Communicator& comm
 FeatureLoss FeatureObjective::compare_alone(const Context& context, const Tensor& features, const Batch& batch) const {
   const std::unique_ptr<Communicator> alone = make_local_communicator();
   const int64_t rows = features.shape()[0];
+  const Tensor targets = on_host(context, batch.targets);
   std::span<const int32_t> numbers;
-  if (!context.meta()) numbers = {batch.targets.data<int32_t>(), static_cast<size_t>(rows / feature_rows())};
+  if (!context.meta()) numbers = {targets.data<int32_t>(), static_cast<size_t>(rows / feature_rows())};
   return compare_features(context, *alone, features.reshape({1, rows, features.shape()[1]}), numbers);
 }
 
@@ -97,11 +100,11 @@ std::vector<int32_t> each_by_itself(const Context& context, const Tensor& featur
 }
 
 Tensor places_of(const Context& context, int64_t rows, int64_t length, int64_t first, int64_t places) {
-  const Tensor indices = context.empty({places * rows}, DType::kI32);
-  for (int64_t i = 0; i < places * rows && !context.meta(); ++i) {
-    indices.data<int32_t>()[i] = static_cast<int32_t>(i % rows * length + first + i / rows);
-  }
-  return indices;
+  return integers_of(context, {places * rows}, [&](int32_t* indices) {
+    for (int64_t i = 0; i < places * rows; ++i) {
+      indices[i] = static_cast<int32_t>(i % rows * length + first + i / rows);
+    }
+  });
 }
 
 }  // namespace tsugi

@@ -28,6 +28,7 @@ class FeatureObjective : public Objective {
  public:
   explicit FeatureObjective(ImageBatches batches) : batches_(std::move(batches)) {}
 
+  bool recordable() const override { return false; }
   int64_t sequence() const override { return batches_.tokens(); }
   bool uses_output_head() const override { return false; }
   /// How often what is nearest is right.

@@ -18,6 +18,7 @@ class ImageClassifier : public Objective {
   ImageClassifier(ImageBatches batches, Task task, const JigsawPuzzle& puzzle = {});
 
   const char* name() const override;
+  bool recordable() const override { return false; }
   int64_t sequence() const override { return batches_.tokens(); }
   void declare_heads(ParameterStore& store, const ModelConfig& config) override;
   bool uses_output_head() const override { return false; }

@@ -21,8 +21,8 @@
 
 namespace tsugi {
 
-/// Fills in what the other ranks have: `features` f32 [M, rows, D] in host memory, of which this rank has written its
-/// own leaves (leaves_of_rank). Collective.
+/// Fills in what the other ranks have: `features` f32 [M, rows, D] in memory that the communicator sends from, of
+/// which this rank has written its own leaves (leaves_of_rank). Collective.
 void gather_leaves(Communicator& communicator, const Tensor& features);
 
 /// A loss whose queries and keys are the rows of all micro-batches.

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "core/autograd/image_functions.h"
+#include "ops/tensor/copy.h"
 
 namespace tsugi {
 namespace {
@@ -21,23 +22,28 @@ struct HiddenPatches {
 HiddenPatches hidden_patches_of(const Context& context, const Batch& batch, int64_t hidden) {
   const int64_t rows = batch.patches.shape()[0];
   const int64_t tokens = 1 + batch.patches.shape()[1];
-  HiddenPatches result{context.empty({rows, tokens}, DType::kI32), context.empty({rows * hidden}, DType::kI32),
-                       context.empty({rows * hidden}, DType::kI32)};
-  if (context.meta()) return result;
-  int32_t* const kinds = result.kinds.data<int32_t>();
-  std::fill_n(kinds, rows * tokens, kHiddenKind);
-  for (int64_t i = 0; i < batch.positions.elements(); ++i) kinds[batch.positions.data<int32_t>()[i]] = 0;
-  int64_t next = 0;
-  for (int64_t token = 0; token < rows * tokens; ++token) {
-    if (kinds[token] != kHiddenKind) continue;
+  const Tensor seen = on_host(context, batch.positions);
+  const Tensor pictures = on_host(context, batch.targets);
+  HiddenPatches result;
+  std::vector<int64_t> places;  // of hidden tokens
+  result.kinds = integers_of(context, {rows, tokens}, [&](int32_t* kinds) {
+    std::fill_n(kinds, rows * tokens, kHiddenKind);
+    for (int64_t i = 0; i < seen.elements(); ++i) kinds[seen.data<int32_t>()[i]] = 0;
+    for (int64_t token = 0; token < rows * tokens; ++token) {
+      if (kinds[token] == kHiddenKind) places.push_back(token);
+    }
+    CHECK_EQ(std::ssize(places), rows * hidden);
+  });
+  const auto of_places = [&](auto&& value) {
+    return integers_of(context, {rows * hidden}, [&](int32_t* values) {
+      for (const int64_t token : places) *values++ = static_cast<int32_t>(value(token));
+    });
+  };
+  result.tokens = of_places([](int64_t token) { return token; });
+  result.targets = of_places([&](int64_t token) {
     const int64_t row = token / tokens;
-    const bool empty = batch.targets.data<int32_t>()[row] == kIgnoreIndex;
-    CHECK_LT(next, rows * hidden);
-    result.tokens.data<int32_t>()[next] = static_cast<int32_t>(token);
-    result.targets.data<int32_t>()[next] = empty ? kIgnoreIndex : static_cast<int32_t>(token - row - 1);
-    ++next;
-  }
-  CHECK_EQ(next, rows * hidden);
+    return pictures.data<int32_t>()[row] == kIgnoreIndex ? int64_t{kIgnoreIndex} : token - row - 1;
+  });
   return result;
 }
 

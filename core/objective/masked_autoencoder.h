@@ -16,6 +16,7 @@ class MaskedAutoencoderObjective : public Objective {
   /// Of `patches`, how many are hidden: their share, rounded.
   static int64_t hidden_patches(const MaskedAutoencoder& config, int64_t patches);
 
+  bool recordable() const override { return false; }
   const char* name() const override { return "masked_autoencoder"; }
   /// What the model sees: the class token and some patches.
   int64_t sequence() const override { return 1 + patches_ - hidden_; }

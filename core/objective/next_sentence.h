@@ -33,6 +33,7 @@ class NextSentence : public Objective {
                PairRule rule);
 
   const char* name() const override { return "masked_lm"; }
+  bool recordable() const override { return false; }
   int64_t sequence() const override { return sequence_; }
   bool has_accuracy() const override { return true; }
   std::vector<std::string> score_names() const override { return {"next_sentence_accuracy"}; }

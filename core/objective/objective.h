@@ -84,6 +84,10 @@ class Objective {
     return {loss(tape, model, batch, ForwardOptions{}), 0};
   }
 
+  /// Whether loss() may be recorded as a CUDA graph: all that it reads lies in the batch and the model, and it forms
+  /// one loss.
+  virtual bool recordable() const { return true; }
+
   /// Objectives that compare samples with all others of the step, wherever they are: the width of the features by which
   /// they do. Their losses and gradients come from compare() then, and loss() is not asked in training. 0: none.
   virtual int64_t feature_width() const { return 0; }
@@ -95,7 +99,8 @@ class Objective {
   virtual Variable features(Tape& tape, const Transformer& model, const Batch& batch,
                             const ForwardOptions& options) const;
   /// `all` f32 [micro-batches of the step, rows of features of each, feature_width], the same on all ranks: losses and
-  /// gradients of the rank's own micro-batches. The step began at `first_sample`. Collective.
+  /// gradients of the rank's own micro-batches. The step began at `first_sample`. Collective; `communicator` sends from
+  /// where the context computes, as that of end_step() does.
   virtual FeatureLoss compare(const Context& context, Communicator& communicator, const Tensor& all,
                               uint64_t first_sample) const;
 

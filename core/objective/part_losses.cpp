@@ -1,9 +1,8 @@
 #include "core/objective/part_losses.h"
 
-#include <cstring>
-
 #include "core/objective/block_losses.h"
 #include "ops/reduce/reduce.h"
+#include "ops/tensor/copy.h"
 
 namespace tsugi {
 
@@ -12,12 +11,12 @@ FeatureLoss contrast_parts(const Context& context, Communicator& communicator, c
   CHECK(features.shape().rank() == 3 && features.shape()[1] % blocks == 0);
   const int64_t rows = features.shape()[1] / blocks;
   const int64_t width = features.shape()[2];
-  const int64_t samples = features.shape()[0] * rows;
+  const int64_t leaves = features.shape()[0];
+  const int64_t samples = leaves * rows;
   const Tensor of_blocks = by_block(context, features, blocks);
-  const Tensor ids = context.empty({blocks * samples}, DType::kI32);
-  for (int64_t i = 0; i < ids.elements() && !context.meta(); ++i) {
-    ids.data<int32_t>()[i] = static_cast<int32_t>(i % samples);
-  }
+  const Tensor ids = integers_of(context, {blocks * samples}, [&](int32_t* values) {
+    for (int64_t i = 0; i < blocks * samples; ++i) values[i] = static_cast<int32_t>(i % samples);
+  });
   const auto problem = [&](const PartPair& pair) {
     const auto rows_of = [&](int64_t block, int64_t count) {
       return of_blocks.slice(block * samples * width, {count * samples, width});
@@ -44,7 +43,7 @@ FeatureLoss contrast_parts(const Context& context, Communicator& communicator, c
        .queries =
            [&](int64_t leaf, const Tensor& facts, const Tensor& d_wholes) {
              fill_zero(context, d_wholes);
-             if (!context.meta()) std::memset(facts.raw(), 0, facts.bytes());
+             fill_zero(context, facts);
              InfoNceSum all;
              for (const PartPair& pair : pairs) {
                const InfoNceSum sum = part_bound(context, whole_rows(problem(pair), leaf * rows, rows),
@@ -60,10 +59,10 @@ FeatureLoss contrast_parts(const Context& context, Communicator& communicator, c
            [&](int64_t leaf, const Tensor& facts, const Tensor& d_parts) {
              fill_zero(context, d_parts);
              for (const PartPair& pair : pairs) {
-               for (int64_t i = 0; i < samples && !context.meta(); ++i) {
-                 const int64_t row = (i / rows * blocks + pair.whole) * rows + i % rows;
-                 std::memcpy(told.data<double>() + i * kPartFacts, facts.data<double>() + row * kPartFacts,
-                             kPartFacts * sizeof(double));
+               const int64_t numbers = rows * kPartFacts;
+               for (int64_t i = 0; i < leaves && !context.meta(); ++i) {
+                 copy(context, facts.slice((i * blocks + pair.whole) * numbers, {numbers}),
+                      told.slice(i * numbers, {numbers}));
                }
                for (int64_t part = 0; part < pair.parts; ++part) {
                  part_bound_part_gradient(context, problem(pair), told, part * samples + leaf * rows, as_parts);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/nn/accuracy.h"
+#include "core/objective/feature_objective.h"
 
 namespace tsugi {
 namespace {
@@ -102,11 +103,7 @@ Variable RelativePositionObjective::pair_features(Tape& tape, const Transformer&
   const Context& context = tape.context();
   const int64_t rows = batch.patches.shape()[0];
   const auto outputs_of = [&](int64_t token) {
-    const Tensor indices = context.empty({rows}, DType::kI32);
-    for (int64_t row = 0; row < rows && !context.meta(); ++row) {
-      indices.data<int32_t>()[row] = static_cast<int32_t>(row * sequence() + token);
-    }
-    return select_rows(tape, hidden, indices);
+    return select_rows(tape, hidden, places_of(context, rows, sequence(), token, 1));
   };
   const Variable centre = centre_layer_.forward(tape, outputs_of(1));
   return activate(tape, add(tape, centre, neighbour_layer_.forward(tape, outputs_of(2))), Activation::kRelu);

@@ -15,6 +15,7 @@ class RelativePositionObjective : public Objective {
   RelativePositionObjective(ImageBatches batches, const RelativePosition& config, const ModelConfig& model);
 
   const char* name() const override { return "relative_position"; }
+  bool recordable() const override { return false; }
   /// The class token and two patches.
   int64_t sequence() const override { return 3; }
   void declare_heads(ParameterStore& store, const ModelConfig& config) override;

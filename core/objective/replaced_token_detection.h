@@ -16,6 +16,7 @@ class ReplacedTokenObjective : public MaskedLm {
                          const ReplacedTokenDetection& config, const ModelConfig& model);
 
   const char* name() const override { return "replaced_token_detection"; }
+  bool recordable() const override { return false; }
   void declare_heads(ParameterStore& store, const ModelConfig& config) override;
   bool has_accuracy() const override { return false; }
   std::vector<std::string> score_names() const override { return ReplacedTokens::names(); }

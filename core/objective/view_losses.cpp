@@ -2,6 +2,8 @@
 
 #include <map>
 
+#include "ops/tensor/copy.h"
+
 namespace tsugi {
 namespace {
 
@@ -13,13 +15,13 @@ InfoNce two_views(const Context& context, const Tensor& features, float temperat
   CHECK(rows % 2 == 0 && leaves * rows >= 4) << "a view needs the views of another image to compare with";
   const int64_t images = rows / 2;
   const Tensor all = features.reshape({leaves * rows, features.shape()[2]});
-  const Tensor positives = context.empty({leaves * rows}, DType::kI32);
-  const Tensor groups = context.empty({leaves * rows}, DType::kI32);
-  for (int64_t i = 0; i < leaves * rows && !context.meta(); ++i) {
-    const int64_t row = i % rows;
-    positives.data<int32_t>()[i] = static_cast<int32_t>(row < images ? i + images : i - images);
-    groups.data<int32_t>()[i] = static_cast<int32_t>(i / rows * images + row % images);
-  }
+  const auto of_views = [&](auto&& value) {
+    return integers_of(context, {leaves * rows}, [&](int32_t* values) {
+      for (int64_t i = 0; i < leaves * rows; ++i) values[i] = static_cast<int32_t>(value(i, i % rows));
+    });
+  };
+  const Tensor positives = of_views([&](int64_t i, int64_t row) { return row < images ? i + images : i - images; });
+  const Tensor groups = of_views([&](int64_t i, int64_t row) { return i / rows * images + row % images; });
   return {all, all, positives, groups, groups, temperature};
 }
 
@@ -51,23 +53,20 @@ FeatureLoss supervised_contrastive(const Context& context, Communicator& communi
   InfoNce whole = two_views(context, features, temperature);
   const int64_t rows = features.shape()[1];
   const int64_t all = features.shape()[0] * rows;
-  const Tensor of_view = context.empty({all}, DType::kI32);
-  const Tensor counts = context.empty({all}, DType::kI32);
-  const Tensor itself = context.empty({all}, DType::kI32);
-  if (!context.meta()) {
-    CHECK_EQ(static_cast<int64_t>(classes.size()), all / 2);
-    std::map<int32_t, int32_t> views;
-    for (const int32_t one : classes) views[one] += 2;
-    for (int64_t i = 0; i < all; ++i) {
-      const int32_t own = classes[static_cast<size_t>(i / rows * (rows / 2) + i % (rows / 2))];
-      of_view.data<int32_t>()[i] = own;
-      counts.data<int32_t>()[i] = views[own] - 1;
-      itself.data<int32_t>()[i] = static_cast<int32_t>(i);
-    }
-  }
-  whole.query_groups = whole.key_groups = itself;  // a view leaves out nothing else
-  whole.query_classes = whole.key_classes = of_view;
-  whole.positive_counts = counts;
+  std::map<int32_t, int32_t> views;
+  for (const int32_t one : classes) views[one] += 2;
+  const auto of_views = [&](auto&& value) {
+    return integers_of(context, {all}, [&](int32_t* values) {
+      CHECK_EQ(static_cast<int64_t>(classes.size()), all / 2);
+      for (int64_t i = 0; i < all; ++i) {
+        values[i] = value(i, classes[static_cast<size_t>(i / rows * (rows / 2) + i % (rows / 2))]);
+      }
+    });
+  };
+  whole.query_classes = whole.key_classes = of_views([](int64_t, int32_t own) { return own; });
+  whole.positive_counts = of_views([&](int64_t, int32_t own) { return views[own] - 1; });
+  // A view leaves out itself alone.
+  whole.query_groups = whole.key_groups = of_views([](int64_t i, int32_t) { return static_cast<int32_t>(i); });
   return compare_by_info_nce(context, communicator, features, whole);
 }
 

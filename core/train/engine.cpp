@@ -9,6 +9,7 @@
 #include "dist/staged_communicator.h"
 #include "ops/base/error.h"
 #include "ops/base/profile_range.h"
+#include "ops/tensor/copy.h"
 
 namespace tsugi {
 namespace {
@@ -61,6 +62,11 @@ Engine::Engine(ThreadPool& pool, Communicator& communicator, const RunConfig& co
                     ? "CUDA graphs are built for one rank: with more, gradients leave while backward runs"
                     : "CUDA graphs are built for model.dropout 0: a graph would drop the same elements "
                       "in every step",
+                "leave out --graphs")
+        .mark_on_all_ranks();
+  }
+  if (recorder != nullptr && !objective.recordable()) {
+    throw Error(ExitCode::kUsage, "CUDA graphs are not built for objective " + std::string(objective.name()),
                 "leave out --graphs")
         .mark_on_all_ranks();
   }
@@ -143,13 +149,13 @@ std::vector<LossSum> Engine::run_compared(uint64_t first_sample) {
   for (int64_t leaf = own.begin; leaf < own.end; ++leaf) {
     const ProfileRange phase("features");
     forward(leaf, record_features);
-    std::memcpy(slice(features_, leaf).raw(), z.value.raw(), z.value.bytes());
+    copy(heap_context_, z.value, slice(features_, leaf));
     if (!alone) release();
   }
-  gather_leaves(*communicator_, features_);
+  gather_leaves(device_communicator(), features_);
   comparison_arena_->restart();
   const Context comparing(device_, heap_context_.pool(), *comparison_arena_);
-  const FeatureLoss loss = objective_->compare(comparing, *communicator_, features_, first_sample);
+  const FeatureLoss loss = objective_->compare(comparing, device_communicator(), features_, first_sample);
   for (int64_t leaf = own.begin; leaf < own.end; ++leaf) {
     store_.bind_gradients(reducer_->begin_leaf());
     {
@@ -267,7 +273,7 @@ StepReport Engine::step(int64_t update, uint64_t first_sample, float learning_ra
   }
   const ProfileRange phase("gather parameters");
   optimizer_->gather(device_communicator(), false);
-  objective_->end_step(heap_context_, *communicator_, update);
+  objective_->end_step(heap_context_, device_communicator(), update);
   return report;
 }
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "ops/base/error.h"
+#include "ops/tensor/device_objectives.h"
 
 namespace tsugi {
 
@@ -12,8 +12,8 @@ LossSum binary_cross_entropy(const Context& context, const Tensor& x, const Tens
   const int64_t rows = x.elements();
   CHECK(targets.elements() == rows && targets.dtype() == DType::kI32);
   if (d_x.defined()) CHECK(d_x.shape() == x.shape() && d_x.dtype() == x.dtype());
-  if (context.operators() != nullptr) {
-    throw Error(ExitCode::kUsage, "binary cross-entropy is not built for CUDA", "set compute.device: CPU");
+  if (DeviceOperators* device = context.operators()) {
+    return device->objectives().binary_cross_entropy(context, x, targets, weight, d_x);
   }
   LossSum loss;
   if (context.meta()) return loss;

@@ -11,7 +11,7 @@ namespace tsugi {
 /// Σ over rows of log(1 + exp(x)) - t·x, t the target: -log σ(x) of 1, -log(1 - σ(x)) of 0. x [R] f32 or bf16 (any
 /// shape with as many elements), targets i32 [R]: 0, 1 (checked) or kIgnoreIndex, whose row is not counted. In double,
 /// row by row. `d_x` of the shape and type of x, if defined, receives `weight` times the gradient of the sum:
-/// weight·(σ(x) - t), 0 where ignored. Not built for CUDA: refused by name.
+/// weight·(σ(x) - t), 0 where ignored. On CUDA other targets make the sum NaN.
 LossSum binary_cross_entropy(const Context& context, const Tensor& x, const Tensor& targets, float weight,
                              const Tensor& d_x);
 

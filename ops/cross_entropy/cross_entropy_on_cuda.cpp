@@ -53,6 +53,10 @@ LossSum Operators::linear_cross_entropy(const Context& context, const Tensor& hi
     if (options.d_bias.defined()) column_sum(context, chunk, options.d_bias);
   }
   if (context.meta()) return {};
+  return read_sum(sum);
+}
+
+LossSum Operators::read_sum(const Tensor& sum) {
   if (recorded_sum_ != nullptr) {  // copied: what comes after may have its memory
     stream().copy(recorded_sum_, sum.raw(), sizeof(DeviceLossSum));
     ++recorded_sums_;

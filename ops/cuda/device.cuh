@@ -14,6 +14,7 @@
 //   copy_async_16, copy_async_commit, copy_async_wait<N>        cp.async
 //   load_acquire, store_release, atomic_add, spin_until         between blocks
 //   exp2, log2, erfc, tanh, rsqrt, sqrt, fma, maximum           fp32
+//   exp, log, log1p, sqrt                                       of doubles
 // Below: what is built from them.
 #pragma once
 

@@ -70,6 +70,8 @@ void Operators::copy_to_host(void* to, const void* from, size_t bytes) {
   synchronize();
 }
 
+void Operators::copy(void* to, const void* from, size_t bytes) { stream().copy(to, from, bytes); }
+
 void Operators::synchronize() {
   CHECK(recorded_sum_ == nullptr) << "recorded work cannot be waited for";
   stream().synchronize();

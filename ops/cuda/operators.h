@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "ops/attention/attention_cuda.h"
+#include "ops/cuda/objective_operators.h"
 #include "ops/cuda/product_table.h"
 #include "ops/cuda/runtime.h"
 #include "ops/tensor/context.h"
@@ -37,6 +38,7 @@ class Operators final : public DeviceOperators {
   std::shared_ptr<Storage> allocate_host(size_t bytes) override;
   void copy_to_device(void* to, const void* from, size_t bytes) override;
   void copy_to_host(void* to, const void* from, size_t bytes) override;
+  void copy(void* to, const void* from, size_t bytes) override;
   void synchronize() override;
 
   std::string choose_algorithms(const std::string& table, const std::string& origin) override;
@@ -81,6 +83,12 @@ class Operators final : public DeviceOperators {
                          const Tensor& out) override;
   void embedding_backward(const Context& context, const Tensor& tokens, const Dropout& dropout, const Tensor& d_out,
                           const Tensor& d_token_table, const Tensor& d_position_table) override;
+  void image_tokens(const Context& context, const Tensor& patches, const Tensor& class_token, const Tensor& positions,
+                    const Tensor& out) override;
+  void image_tokens_backward(const Context& context, const Tensor& d_out, const Tensor& d_patches,
+                             const Tensor& d_class_token, const Tensor& d_positions) override;
+  void mean_of_patches(const Context& context, const Tensor& x, const Tensor& out) override;
+  void mean_of_patches_backward(const Context& context, const Tensor& d_out, const Tensor& d_x) override;
   LossSum linear_cross_entropy(const Context& context, const Tensor& hidden, const Tensor& weight,
                                const Tensor& targets, int64_t vocabulary, const Tensor& row_loss,
                                const Tensor& d_hidden, const Tensor& d_weight,
@@ -100,12 +108,17 @@ class Operators final : public DeviceOperators {
                   const Tensor& working) override;
   void chunk_square_sums(const Context& context, std::span<const ChunkRule> chunks, const Tensor& buffer,
                          std::span<double> sums) override;
+  DeviceObjectives& objectives() override { return objectives_; }
 
   /// Made when work is first queued: a plan needs no device.
   Stream& stream();
 
-  /// Until end_recording() the stream is captured: nothing may be copied from or to the host, and a cross-entropy gives
-  /// zeros and leaves its DeviceLossSum in `sum`.
+  /// What a DeviceLossSum on the device holds, which the host waits for. Of recorded work: zeros, and the recorder's
+  /// `sum` receives it.
+  LossSum read_sum(const Tensor& sum);
+
+  /// Until end_recording() the stream is captured: nothing may be copied from or to the host, and a loss gives zeros
+  /// and leaves its DeviceLossSum in `sum`.
   void begin_recording(void* sum);
   void end_recording();
 
@@ -114,6 +127,7 @@ class Operators final : public DeviceOperators {
   void* keep(Buffer& buffer, size_t bytes);
   void* upload_rules(std::span<const ChunkRule> chunks);
 
+  ObjectiveOperators objectives_{*this};
   AttentionKernel attention_;
   ProductTable products_;
   ProductTimes product_times_;

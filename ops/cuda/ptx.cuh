@@ -40,6 +40,9 @@ TSUGI_DEVICE float tanh(float x) { return tanhf(x); }
 TSUGI_DEVICE float rsqrt(float x) { return rsqrtf(x); }
 TSUGI_DEVICE float sqrt(float x) { return sqrtf(x); }
 TSUGI_DEVICE double sqrt(double x) { return ::sqrt(x); }
+TSUGI_DEVICE double exp(double x) { return ::exp(x); }
+TSUGI_DEVICE double log(double x) { return ::log(x); }
+TSUGI_DEVICE double log1p(double x) { return ::log1p(x); }
 TSUGI_DEVICE float fma(float a, float b, float c) { return fmaf(a, b, c); }
 TSUGI_DEVICE float maximum(float a, float b) { return fmaxf(a, b); }
 TSUGI_DEVICE float minimum(float a, float b) { return fminf(a, b); }

@@ -3,15 +3,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "ops/base/error.h"
-
 namespace tsugi {
 namespace {
-
-void refuse_images_on_device(const Context& context) {
-  if (context.operators() == nullptr) return;
-  throw Error(ExitCode::kUsage, "models of images are not built for CUDA", "set compute.device: CPU");
-}
 
 /// `b` may be null.
 template <class T>
@@ -36,7 +29,9 @@ void image_tokens(const Context& context, const Tensor& patches, const Tensor& c
     CHECK(positions.shape() == Shape({1 + count, width}) && positions.dtype() == patches.dtype());
   }
   CHECK(out.dtype() == patches.dtype());
-  refuse_images_on_device(context);
+  if (DeviceOperators* device = context.operators()) {
+    return device->image_tokens(context, patches, class_token, positions, out);
+  }
   if (context.meta()) return;
   dispatch_compute_type(patches.dtype(), [&]<class T>(T) {
     const T* const places = positions.defined() ? positions.data<T>() : nullptr;
@@ -63,7 +58,9 @@ void image_tokens_backward(const Context& context, const Tensor& d_out, const Te
   if (d_positions.defined()) {
     CHECK(d_positions.shape() == Shape({tokens, width}) && d_positions.dtype() == DType::kF32);
   }
-  refuse_images_on_device(context);
+  if (DeviceOperators* device = context.operators()) {
+    return device->image_tokens_backward(context, d_out, d_patches, d_class_token, d_positions);
+  }
   if (context.meta()) return;
   dispatch_compute_type(d_out.dtype(), [&]<class T>(T) {
     const T* const from = d_out.data<T>();
@@ -90,7 +87,7 @@ void mean_of_patches(const Context& context, const Tensor& x, const Tensor& out)
   const int64_t tokens = x.shape()[1];
   const int64_t width = x.shape()[2];
   CHECK(tokens >= 2 && out.shape() == Shape({x.shape()[0], width}) && out.dtype() == x.dtype());
-  refuse_images_on_device(context);
+  if (DeviceOperators* device = context.operators()) return device->mean_of_patches(context, x, out);
   if (context.meta()) return;
   dispatch_compute_type(x.dtype(), [&]<class T>(T) {
     context.pool().for_each(x.shape()[0], [&](int64_t b, int) {
@@ -108,7 +105,7 @@ void mean_of_patches_backward(const Context& context, const Tensor& d_out, const
   const int64_t tokens = d_x.shape()[1];
   const int64_t width = d_x.shape()[2];
   CHECK(tokens >= 2 && d_out.shape() == Shape({d_x.shape()[0], width}) && d_out.dtype() == d_x.dtype());
-  refuse_images_on_device(context);
+  if (DeviceOperators* device = context.operators()) return device->mean_of_patches_backward(context, d_out, d_x);
   if (context.meta()) return;
   dispatch_compute_type(d_x.dtype(), [&]<class T>(T) {
     context.pool().for_each(d_x.shape()[0], [&](int64_t b, int) {

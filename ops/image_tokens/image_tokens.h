@@ -1,6 +1,5 @@
 // A picture as a sequence of tokens: in front the class token, then the embedded patches, all with their positions
 // (Dosovitskiy et al., "An image is worth 16x16 words", 2020, equation 1); and back, the mean of the patches' outputs.
-// Not built for CUDA: refused by name.
 #pragma once
 
 #include <span>

@@ -1,15 +1,15 @@
 #include "ops/info_nce/info_nce.h"
 
-#include "ops/base/error.h"
 #include "ops/info_nce/info_nce_internal.h"
 #include "ops/info_nce/score_chunks.h"
 #include "ops/matmul/matmul.h"
+#include "ops/tensor/device_objectives.h"
 #include "ops/tensor/profile.h"
 
 namespace tsugi {
 namespace {
 
-void check_info_nce(const Context& context, const InfoNce& problem, const Tensor& log_sums) {
+void check_info_nce(const InfoNce& problem, const Tensor& log_sums) {
   CHECK_EQ(problem.queries.shape().rank(), 2);
   CHECK_EQ(problem.keys.shape().rank(), 2);
   CHECK_EQ(problem.queries.shape()[1], problem.keys.shape()[1]);
@@ -24,9 +24,6 @@ void check_info_nce(const Context& context, const InfoNce& problem, const Tensor
     CHECK(problem.query_classes.shape() == rows && problem.query_classes.dtype() == DType::kI32);
     CHECK(problem.positive_counts.shape() == rows && problem.positive_counts.dtype() == DType::kI32);
     CHECK(problem.key_classes.shape() == problem.key_groups.shape() && problem.key_classes.dtype() == DType::kI32);
-  }
-  if (context.operators() != nullptr) {
-    throw Error(ExitCode::kUsage, "InfoNCE is not built for CUDA", "set compute.device: CPU");
   }
 }
 
@@ -45,10 +42,13 @@ InfoNce query_rows(const InfoNce& problem, int64_t first, int64_t count) {
 }
 
 InfoNceSum info_nce(const Context& context, const InfoNce& problem, const Tensor& log_sums, const Tensor& d_queries) {
-  check_info_nce(context, problem, log_sums);
+  check_info_nce(problem, log_sums);
   const int64_t rows = problem.queries.shape()[0];
   const int64_t keys = problem.keys.shape()[0];
   if (d_queries.defined()) CHECK(d_queries.shape() == problem.queries.shape() && d_queries.dtype() == DType::kF32);
+  if (DeviceOperators* device = context.operators()) {
+    return device->objectives().info_nce(context, problem, log_sums, d_queries);
+  }
   const int64_t chunk_rows = cross_entropy_chunk_rows(rows, keys);
   const Tensor losses = context.empty({chunk_rows}, DType::kF64);
   const Tensor nearest = context.empty({chunk_rows}, DType::kI32);
@@ -72,10 +72,13 @@ InfoNceSum info_nce(const Context& context, const InfoNce& problem, const Tensor
 
 void info_nce_key_gradient(const Context& context, const InfoNce& problem, const Tensor& log_sums, int64_t first_key,
                            const Tensor& d_keys) {
-  check_info_nce(context, problem, log_sums);
+  check_info_nce(problem, log_sums);
   const int64_t keys = d_keys.shape()[0];
   CHECK(d_keys.shape().rank() == 2 && d_keys.shape()[1] == problem.keys.shape()[1] && d_keys.dtype() == DType::kF32);
   CHECK(first_key >= 0 && first_key + keys <= problem.keys.shape()[0]) << first_key << " + " << keys;
+  if (DeviceOperators* device = context.operators()) {
+    return device->objectives().info_nce_key_gradient(context, problem, log_sums, first_key, d_keys);
+  }
   for_each_score_chunk(context, matrix_rows(problem.keys, first_key, keys), problem.queries,
                        [&](int64_t begin, const Tensor& chunk) {
                          if (!context.meta()) {

@@ -52,8 +52,8 @@ struct InfoNceSum {
 /// `log_sums` f64 [R] receives log Σ_j exp(s_ij) (0 where ignored), `d_queries` f32 [R, D], where defined, the gradient
 /// of the *sum* of the losses through the queries. Since Σ_j (∂loss/∂s_ij)·s_ij = d_queries_i·q_i, the gradient of the
 /// sum with respect to ln(1 / temperature) is the sum of all elements of d_queries ⊙ queries.
-/// Scores exist for some rows at a time. The result does not depend on the number of threads. Not built for CUDA:
-/// refused by name.
+/// Scores exist for some rows at a time. The result does not depend on the number of threads. On CUDA, where nobody
+/// checks them, positives that are no keys make the sum NaN.
 InfoNceSum info_nce(const Context& context, const InfoNce& problem, const Tensor& log_sums, const Tensor& d_queries);
 
 /// d_keys f32 [N, D] = the gradient of the same sum through keys [first_key, first_key + N).

@@ -14,11 +14,12 @@ inline Tensor matrix_rows(const Tensor& matrix, int64_t begin, int64_t count) {
 }
 
 /// Calls body(first, scores f32 [n, K]) for rows [first, first + n) of `a` [R, D], scores = rows·bᵀ with b [K, D],
-/// until all rows had their turn.
+/// until all rows had their turn. About `most` scores at a time.
 template <class F>
-void for_each_score_chunk(const Context& context, const Tensor& a, const Tensor& b, F&& body) {
+void for_each_score_chunk(const Context& context, const Tensor& a, const Tensor& b, F&& body,
+                          int64_t most = int64_t{1} << 24) {
   const int64_t rows = a.shape()[0];
-  const int64_t chunk_rows = cross_entropy_chunk_rows(rows, b.shape()[0]);
+  const int64_t chunk_rows = cross_entropy_chunk_rows(rows, b.shape()[0], most);
   const Tensor scores = context.empty({chunk_rows, b.shape()[0]}, DType::kF32);
   for (int64_t begin = 0; begin < rows; begin += chunk_rows) {
     const int64_t count = std::min(chunk_rows, rows - begin);

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "ops/base/error.h"
+#include "ops/tensor/device_objectives.h"
 
 namespace tsugi {
 namespace {
@@ -20,11 +20,6 @@ void scale_values(const Tensor& from, double factor, float* to) {
   for (int64_t i = 0; i < from.elements(); ++i) to[i] = static_cast<float>(factor * static_cast<double>(values[i]));
 }
 
-void refuse_scaling_on_device(const Context& context) {
-  if (context.operators() == nullptr) return;
-  throw Error(ExitCode::kUsage, "learnt scales of logits are not built for CUDA", "set compute.device: CPU");
-}
-
 }  // namespace
 
 double logit_scale(double first_scale, double offset) {
@@ -36,7 +31,9 @@ void scale_pair(const Context& context, const Tensor& a, const Tensor& b, double
   CHECK(a.shape() == b.shape() && a.dtype() == DType::kF32 && b.dtype() == DType::kF32);
   CHECK(out.elements() == 2 * a.elements() && out.dtype() == DType::kF32);
   CHECK_EQ(offset.elements(), 1);
-  refuse_scaling_on_device(context);
+  if (DeviceOperators* device = context.operators()) {
+    return device->objectives().scale_pair(context, a, b, first_scale, offset, out);
+  }
   if (context.meta()) return;
   const double root = root_of_scale(first_scale, offset);
   scale_values(a, root, out.data<float>());
@@ -47,7 +44,9 @@ void scale_pair_backward(const Context& context, const Tensor& out, const Tensor
                          const Tensor& offset, const Tensor& d_a, const Tensor& d_b, const Tensor& d_offset) {
   CHECK(out.shape() == d_out.shape() && d_a.shape() == d_b.shape());
   CHECK_EQ(out.elements(), 2 * d_a.elements());
-  refuse_scaling_on_device(context);
+  if (DeviceOperators* device = context.operators()) {
+    return device->objectives().scale_pair_backward(context, out, d_out, first_scale, offset, d_a, d_b, d_offset);
+  }
   if (context.meta()) return;
   const double root = root_of_scale(first_scale, offset);
   const int64_t half = d_a.elements();

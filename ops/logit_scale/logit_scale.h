@@ -17,7 +17,7 @@ inline constexpr double kLogitScaleLimit = 100.0;
 /// s of a learnt `offset` from ln of the first scale.
 double logit_scale(double first_scale, double offset);
 
-/// out f32 [2·R, D] = sqrt(s)·(a; b): a and b f32 [R, D], offset [1] f32 or bf16. Not built for CUDA: refused by name.
+/// out f32 [2·R, D] = sqrt(s)·(a; b): a and b f32 [R, D], offset [1] f32 or bf16.
 void scale_pair(const Context& context, const Tensor& a, const Tensor& b, double first_scale, const Tensor& offset,
                 const Tensor& out);
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "ops/base/error.h"
+#include "ops/tensor/device_objectives.h"
 
 namespace tsugi {
 
@@ -10,8 +10,8 @@ void moving_average(const Context& context, double momentum, const Tensor& value
   CHECK(value.shape() == average.shape());
   CHECK(value.dtype() == DType::kF32 && average.dtype() == DType::kF32);
   CHECK(momentum >= 0.0 && momentum <= 1.0) << momentum;
-  if (context.operators() != nullptr) {
-    throw Error(ExitCode::kUsage, "moving averages of weights are not built for CUDA", "set compute.device: CPU");
+  if (DeviceOperators* device = context.operators()) {
+    return device->objectives().moving_average(context, momentum, value, average);
   }
   if (context.meta()) return;
   constexpr int64_t kPiece = 1 << 16;

@@ -10,8 +10,7 @@ namespace tsugi {
 
 /// average = momentum·average + (1 - momentum)·value, element by element; f32 both, each rounded once from double.
 /// Under a fixed value the average differs from momentum^t·start + (1 - momentum^t)·value, after any number t of calls,
-/// by at most half a unit in the last place over (1 - momentum). momentum in [0, 1]. Not built for CUDA: refused by
-/// name.
+/// by at most half a unit in the last place over (1 - momentum). momentum in [0, 1].
 void moving_average(const Context& context, double momentum, const Tensor& value, const Tensor& average);
 
 namespace reference {

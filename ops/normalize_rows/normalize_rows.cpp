@@ -3,17 +3,12 @@
 #include <algorithm>
 #include <cmath>
 
-#include "ops/base/error.h"
+#include "ops/tensor/device_objectives.h"
 
 namespace tsugi {
 namespace {
 
 constexpr int64_t kNormalizedRowsPerPiece = 32;
-
-void refuse_normalizing_on_device(const Context& context) {
-  if (context.operators() == nullptr) return;
-  throw Error(ExitCode::kUsage, "normalising rows is not built for CUDA", "set compute.device: CPU");
-}
 
 template <class F>
 void for_each_normalized_row(const Context& context, int64_t rows, F&& body) {
@@ -28,7 +23,9 @@ void for_each_normalized_row(const Context& context, int64_t rows, F&& body) {
 void normalize_rows(const Context& context, const Tensor& x, const Tensor& out, const Tensor& scales) {
   CHECK(out.shape() == x.shape() && out.dtype() == DType::kF32);
   CHECK(scales.elements() == x.shape().rows() && scales.dtype() == DType::kF64);
-  refuse_normalizing_on_device(context);
+  if (DeviceOperators* device = context.operators()) {
+    return device->objectives().normalize_rows(context, x, out, scales);
+  }
   if (context.meta()) return;
   const int64_t width = x.shape()[-1];
   dispatch_compute_type(x.dtype(), [&]<class T>(T) {
@@ -54,7 +51,9 @@ void normalize_rows_backward(const Context& context, const Tensor& out, const Te
   CHECK(out.shape() == d_out.shape() && out.shape() == d_x.shape());
   CHECK(out.dtype() == DType::kF32 && d_out.dtype() == DType::kF32);
   CHECK(scales.elements() == out.shape().rows() && scales.dtype() == DType::kF64);
-  refuse_normalizing_on_device(context);
+  if (DeviceOperators* device = context.operators()) {
+    return device->objectives().normalize_rows_backward(context, out, scales, d_out, d_x);
+  }
   if (context.meta()) return;
   const int64_t width = out.shape()[-1];
   dispatch_compute_type(d_x.dtype(), [&]<class T>(T) {

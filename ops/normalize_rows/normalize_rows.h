@@ -11,7 +11,7 @@ namespace tsugi {
 inline constexpr double kShortestRow = 1e-12;
 
 /// out[r] = x[r] / |x[r]|: x [..., C] f32 or bf16, out [..., C] f32; scales f64 [rows] receives 1 / |x[r]|.
-/// Sums are formed in double, column by column. Not built for CUDA: refused by name.
+/// Sums are formed in double, on the CPU column by column.
 void normalize_rows(const Context& context, const Tensor& x, const Tensor& out, const Tensor& scales);
 
 /// d_x[r] = scale·(d_out[r] - out[r]·(out[r]·d_out[r])), of the type of x; a row that is too short has no projection.

@@ -1,14 +1,14 @@
 #include "ops/part_bounds/part_bounds.h"
 
-#include "ops/base/error.h"
 #include "ops/info_nce/score_chunks.h"
 #include "ops/part_bounds/part_bounds_internal.h"
+#include "ops/tensor/device_objectives.h"
 #include "ops/tensor/profile.h"
 
 namespace tsugi {
 namespace {
 
-void check_parts(const Context& context, const PartScores& problem, const Tensor& facts) {
+void check_parts(const PartScores& problem, const Tensor& facts) {
   CHECK(problem.wholes.shape().rank() == 2 && problem.parts.shape().rank() == 2);
   CHECK_EQ(problem.wholes.shape()[1], problem.parts.shape()[1]);
   CHECK(problem.wholes.dtype() == DType::kF32 && problem.parts.dtype() == DType::kF32);
@@ -18,9 +18,6 @@ void check_parts(const Context& context, const PartScores& problem, const Tensor
   CHECK(problem.part_ids.shape() == Shape{parts} && problem.part_ids.dtype() == DType::kI32);
   CHECK(problem.parts_of_each >= 1 && problem.parts_of_each < parts) << "no others to compare with";
   CHECK((facts.shape() == Shape{rows, kPartFacts}) && facts.dtype() == DType::kF64);
-  if (context.operators() != nullptr) {
-    throw Error(ExitCode::kUsage, "bounds between wholes and parts are not built for CUDA", "set compute.device: CPU");
-  }
 }
 
 }  // namespace
@@ -33,8 +30,11 @@ PartScores whole_rows(const PartScores& problem, int64_t first, int64_t count) {
 }
 
 InfoNceSum part_bound(const Context& context, const PartScores& problem, const Tensor& facts, const Tensor& d_wholes) {
-  check_parts(context, problem, facts);
+  check_parts(problem, facts);
   if (d_wholes.defined()) CHECK(d_wholes.shape() == problem.wholes.shape() && d_wholes.dtype() == DType::kF32);
+  if (DeviceOperators* device = context.operators()) {
+    return device->objectives().part_bound(context, problem, facts, d_wholes);
+  }
   const int64_t chunk_rows = cross_entropy_chunk_rows(problem.wholes.shape()[0], problem.parts.shape()[0]);
   const Tensor losses = context.empty({chunk_rows}, DType::kF64);
   const Tensor nearest = context.empty({chunk_rows}, DType::kI32);
@@ -58,11 +58,14 @@ InfoNceSum part_bound(const Context& context, const PartScores& problem, const T
 
 void part_bound_part_gradient(const Context& context, const PartScores& problem, const Tensor& facts,
                               int64_t first_part, const Tensor& d_parts) {
-  check_parts(context, problem, facts);
+  check_parts(problem, facts);
   const int64_t parts = d_parts.shape()[0];
   CHECK(d_parts.shape().rank() == 2 && d_parts.shape()[1] == problem.parts.shape()[1]);
   CHECK(d_parts.dtype() == DType::kF32);
   CHECK(first_part >= 0 && first_part + parts <= problem.parts.shape()[0]) << first_part << " + " << parts;
+  if (DeviceOperators* device = context.operators()) {
+    return device->objectives().part_bound_part_gradient(context, problem, facts, first_part, d_parts);
+  }
   for_each_score_chunk(context, matrix_rows(problem.parts, first_part, parts), problem.wholes,
                        [&](int64_t begin, const Tensor& chunk) {
                          if (!context.meta()) {

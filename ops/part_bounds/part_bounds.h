@@ -42,7 +42,7 @@ inline constexpr int64_t kPartFacts = 2;
 /// `facts` f64 [R, kPartFacts] receives of InfoNCE the logarithms of Σ_others exp(s_ik) and of the mean over own of
 /// 1/(exp(s_ij) + Σ_others exp(s_ik)), else zeros. `d_wholes` f32 [R, D], where defined, the gradient of the *sum*.
 /// `nearest`: rows of which a part of its own scores above all others. Scores exist for some rows at a time; the result
-/// does not depend on the number of threads. Not built for CUDA: refused by name.
+/// does not depend on the number of threads.
 InfoNceSum part_bound(const Context& context, const PartScores& problem, const Tensor& facts, const Tensor& d_wholes);
 
 /// d_parts f32 [N, D] = the gradient of the same sum through parts [first_part, first_part + N).

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "ops/base/error.h"
+#include "ops/tensor/device_objectives.h"
 
 namespace tsugi {
 namespace {
@@ -34,8 +34,8 @@ LossSum squared_error(const Context& context, const Tensor& x, const Tensor& tar
   CHECK(targets.shape()[-1] == width && targets.dtype() == DType::kF32 && width >= 2);
   CHECK(indices.elements() == rows && indices.dtype() == DType::kI32);
   if (d_x.defined()) CHECK(d_x.shape() == x.shape() && d_x.dtype() == x.dtype());
-  if (context.operators() != nullptr) {
-    throw Error(ExitCode::kUsage, "squared errors are not built for CUDA", "set compute.device: CPU");
+  if (DeviceOperators* device = context.operators()) {
+    return device->objectives().squared_error(context, x, targets, indices, normalize, d_x);
   }
   const Tensor errors = context.empty({rows}, DType::kF64);
   LossSum loss;

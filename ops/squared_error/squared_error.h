@@ -17,7 +17,7 @@ inline constexpr double kTargetVariance = 1e-6;
 /// x [R, C] f32 or bf16, targets f32 [M, C] (leading axes flattened), C >= 2, indices i32 [R] in [0, M) (checked) or
 /// kIgnoreIndex: such a row is not counted. Each row is summed in double, column by column, the rows in order.
 /// `d_x` [R, C] of the type of x, if defined, receives the gradient of the sum: 2·(x - t)/C, 0 where ignored.
-/// Not built for CUDA: refused by name.
+/// On CUDA, where nobody checks them, indices out of range make the sum NaN.
 LossSum squared_error(const Context& context, const Tensor& x, const Tensor& targets, const Tensor& indices,
                       bool normalize, const Tensor& d_x);
 

@@ -40,6 +40,16 @@ Tensor host_tensor(Shape shape, DType dtype) {
   return Tensor(HeapMemory().allocate(static_cast<size_t>(shape.elements()) * size_of(dtype)), shape, dtype);
 }
 
+void copy(const Context& context, const Tensor& from, const Tensor& to) {
+  CHECK_EQ(from.bytes(), to.bytes());
+  if (context.meta() || from.bytes() == 0) return;
+  if (DeviceOperators* device = context.operators()) {
+    device->copy(to.raw(), from.raw(), from.bytes());
+  } else {
+    std::memcpy(to.raw(), from.raw(), from.bytes());
+  }
+}
+
 void synchronize(const Context& context) {
   if (!context.meta() && context.operators() != nullptr) context.operators()->synchronize();
 }

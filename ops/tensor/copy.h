@@ -1,6 +1,8 @@
 // Copies between the host and the device of a context. On the CPU they are copies in memory, or nothing.
 #pragma once
 
+#include <vector>
+
 #include "ops/tensor/context.h"
 
 namespace tsugi {
@@ -20,6 +22,25 @@ Tensor on_host(const Context& context, const Tensor& tensor);
 
 /// Host memory for a tensor that is to be filled there; uninitialised.
 Tensor host_tensor(Shape shape, DType dtype);
+
+/// from.bytes() bytes between tensors of the context's device, of equal size, that do not overlap.
+void copy(const Context& context, const Tensor& from, const Tensor& to);
+
+/// i32 of `shape` on the context's device. `fill` writes the elements, in host memory; it is not called on a meta
+/// device.
+template <class F>
+Tensor integers_of(const Context& context, Shape shape, F&& fill) {
+  const Tensor tensor = context.empty(shape, DType::kI32);
+  if (context.meta()) return tensor;
+  if (context.operators() == nullptr) {
+    fill(tensor.data<int32_t>());
+    return tensor;
+  }
+  std::vector<int32_t> values(static_cast<size_t>(shape.elements()));
+  fill(values.data());
+  copy_from_host(context, values.data(), tensor);
+  return tensor;
+}
 
 /// Returns when everything queued so far is done.
 void synchronize(const Context& context);

@@ -17,6 +17,7 @@
 namespace tsugi {
 
 class Context;
+class DeviceObjectives;
 struct AdamWStep;
 struct AttentionShape;
 struct ChunkRule;
@@ -47,6 +48,8 @@ class DeviceOperators {
   virtual void copy_to_device(void* to, const void* from, size_t bytes) = 0;
   /// To the host, after all work queued so far; waits.
   virtual void copy_to_host(void* to, const void* from, size_t bytes) = 0;
+  /// Between addresses of the device, in the order of the calls.
+  virtual void copy(void* to, const void* from, size_t bytes) = 0;
   virtual void synchronize() = 0;
 
   /// Decides by which algorithm each product that was met on meta contexts since the last call is formed from now on:
@@ -105,6 +108,13 @@ class DeviceOperators {
   virtual void embedding_backward(const Context& context, const Tensor& tokens, const Dropout& dropout,
                                   const Tensor& d_out, const Tensor& d_token_table, const Tensor& d_position_table) = 0;
 
+  virtual void image_tokens(const Context& context, const Tensor& patches, const Tensor& class_token,
+                            const Tensor& positions, const Tensor& out) = 0;
+  virtual void image_tokens_backward(const Context& context, const Tensor& d_out, const Tensor& d_patches,
+                                     const Tensor& d_class_token, const Tensor& d_positions) = 0;
+  virtual void mean_of_patches(const Context& context, const Tensor& x, const Tensor& out) = 0;
+  virtual void mean_of_patches_backward(const Context& context, const Tensor& d_out, const Tensor& d_x) = 0;
+
   virtual LossSum linear_cross_entropy(const Context& context, const Tensor& hidden, const Tensor& weight,
                                        const Tensor& targets, int64_t vocabulary, const Tensor& row_loss,
                                        const Tensor& d_hidden, const Tensor& d_weight,
@@ -127,6 +137,9 @@ class DeviceOperators {
                           const Tensor& working) = 0;
   virtual void chunk_square_sums(const Context& context, std::span<const ChunkRule> chunks, const Tensor& buffer,
                                  std::span<double> sums) = 0;
+
+  /// What objectives beside cross-entropy need (ops/tensor/device_objectives.h).
+  virtual DeviceObjectives& objectives() = 0;
 };
 
 }  // namespace tsugi

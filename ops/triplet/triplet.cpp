@@ -1,14 +1,14 @@
 #include "ops/triplet/triplet.h"
 
-#include "ops/base/error.h"
 #include "ops/info_nce/score_chunks.h"
+#include "ops/tensor/device_objectives.h"
 #include "ops/tensor/profile.h"
 #include "ops/triplet/triplet_internal.h"
 
 namespace tsugi {
 namespace {
 
-void check_triplets(const Context& context, const Triplets& problem, const Tensor& facts) {
+void check_triplets(const Triplets& problem, const Tensor& facts) {
   const InfoNce& pairs = problem.pairs;
   CHECK(pairs.queries.shape().rank() == 2 && pairs.keys.shape().rank() == 2);
   CHECK_EQ(pairs.queries.shape()[1], pairs.keys.shape()[1]);
@@ -18,17 +18,17 @@ void check_triplets(const Context& context, const Triplets& problem, const Tenso
   CHECK(pairs.key_groups.shape() == Shape{pairs.keys.shape()[0]});
   CHECK((facts.shape() == Shape{rows[0], kTripletFacts}) && facts.dtype() == DType::kF64);
   CHECK(pairs.temperature > 0.0f && !pairs.key_classes.defined());
-  if (context.operators() != nullptr) {
-    throw Error(ExitCode::kUsage, "losses of triplets are not built for CUDA", "set compute.device: CPU");
-  }
 }
 
 }  // namespace
 
 InfoNceSum triplet(const Context& context, const Triplets& problem, const Tensor& facts, const Tensor& d_queries) {
-  check_triplets(context, problem, facts);
+  check_triplets(problem, facts);
   const InfoNce& pairs = problem.pairs;
   if (d_queries.defined()) CHECK(d_queries.shape() == pairs.queries.shape() && d_queries.dtype() == DType::kF32);
+  if (DeviceOperators* device = context.operators()) {
+    return device->objectives().triplet(context, problem, facts, d_queries);
+  }
   const int64_t chunk_rows = cross_entropy_chunk_rows(pairs.queries.shape()[0], pairs.keys.shape()[0]);
   const Tensor losses = context.empty({chunk_rows}, DType::kF64);
   const Tensor nearest = context.empty({chunk_rows}, DType::kI32);
@@ -52,11 +52,14 @@ InfoNceSum triplet(const Context& context, const Triplets& problem, const Tensor
 
 void triplet_key_gradient(const Context& context, const Triplets& problem, const Tensor& facts, int64_t first_key,
                           const Tensor& d_keys) {
-  check_triplets(context, problem, facts);
+  check_triplets(problem, facts);
   const InfoNce& pairs = problem.pairs;
   const int64_t keys = d_keys.shape()[0];
   CHECK(d_keys.shape().rank() == 2 && d_keys.shape()[1] == pairs.keys.shape()[1] && d_keys.dtype() == DType::kF32);
   CHECK(first_key >= 0 && first_key + keys <= pairs.keys.shape()[0]) << first_key << " + " << keys;
+  if (DeviceOperators* device = context.operators()) {
+    return device->objectives().triplet_key_gradient(context, problem, facts, first_key, d_keys);
+  }
   for_each_score_chunk(context, matrix_rows(pairs.keys, first_key, keys), pairs.queries,
                        [&](int64_t begin, const Tensor& chunk) {
                          if (!context.meta()) {

@@ -29,7 +29,7 @@ inline constexpr int64_t kTripletFacts = 3;
 /// `facts` f64 [R, kTripletFacts] receives the score of each row's positive, the mean of f' and 1 / negatives (zeros
 /// where the row is ignored or has no negatives; then it has no loss, but counts). `d_queries` f32 [R, D], where
 /// defined, the gradient of the *sum* of the losses. `nearest`: rows whose positive scores above all negatives. The
-/// result does not depend on the number of threads. Not built for CUDA: refused by name.
+/// result does not depend on the number of threads. On CUDA positives that are no keys make the sum NaN.
 InfoNceSum triplet(const Context& context, const Triplets& problem, const Tensor& facts, const Tensor& d_queries);
 
 /// d_keys f32 [N, D] = the gradient of the same sum through keys [first_key, first_key + N).
