@@ -73,6 +73,7 @@ std::vector<Case> all_cases(bool tiny);
 void add_attention_cases(bool tiny, std::vector<Case>& cases);
 void add_product_cases(bool tiny, std::vector<Case>& cases);
 void add_row_cases(bool tiny, std::vector<Case>& cases);        ///< norms, activations, positions
+void add_objective_cases(bool tiny, std::vector<Case>& cases);  ///< pictures, comparisons of features
 void add_parameter_cases(bool tiny, std::vector<Case>& cases);  ///< embedding, cross-entropy, optimizer, copies
 
 }  // namespace tsugi::benchmarks

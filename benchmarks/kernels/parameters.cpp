@@ -156,6 +156,7 @@ std::vector<Case> all_cases(bool tiny) {
   add_product_cases(tiny, cases);
   add_attention_cases(tiny, cases);
   add_row_cases(tiny, cases);
+  add_objective_cases(tiny, cases);
   return cases;
 }
 

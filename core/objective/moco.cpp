@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/objective/leaf_comparison.h"
+#include "ops/base/error.h"
 #include "ops/moving_average/moving_average.h"
 
 namespace tsugi {
@@ -86,6 +87,13 @@ MoCoObjective::MoCoObjective(ImageBatches batches, const MomentumContrast& confi
 
 void MoCoObjective::take_memory(const Context& context, ParameterStore& store) {
   CHECK(store.compute_type() == DType::kF32);
+  if (context.operators() != nullptr) {
+    throw Error(ExitCode::kUsage,
+                "objective.moco is not built for CUDA: its second encoder needs numerics.compute FP32, in which CUDA "
+                "has no attention",
+                "set compute.device: CPU")
+        .mark_on_all_ranks();
+  }
   store_ = &store;
   const int64_t width = config_.projection_width();
   key_weights_ = context.empty(store.working().shape(), DType::kF32);

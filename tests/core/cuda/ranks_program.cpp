@@ -1,11 +1,13 @@
 // Trains on emulated CUDA on every rank of mpirun, with gradients by way of the host and over NCCL, then alone, and
-// compares bytes: losses, and the weights at the end.
+// compares bytes: losses, and the weights at the end. Of a model of texts, and of one of pictures, whose features are
+// compared with those of all ranks.
 //   mpirun -np 2 cuda_ranks_program TOKENS.bin
 #include <cstring>
 #include <iostream>
 
 #include "core/config/config.h"
 #include "core/objective/causal_lm.h"
+#include "core/objective/simclr.h"
 #include "core/train/engine.h"
 #include "core/train/product_choice.h"
 #include "dist/nccl_communicator.h"
@@ -21,28 +23,48 @@ using namespace tsugi;
 constexpr int64_t kVocabulary = 37;
 constexpr int64_t kSequence = 12;
 
+constexpr const char* kTexts = R"(
+    model { layers: 2 heads: 2 width: 16 context: 12 vocabulary: 37 dropout: 0.1 }
+    batch { micro_batch: 1 micro_batches: 5 }
+)";
+constexpr const char* kPictures = R"(
+    model { family: VIT layers: 1 heads: 2 width: 16 image_size: 8 patch_size: 4 image_channels: 1 dropout: 0.1 }
+    batch { micro_batch: 2 micro_batches: 5 }
+    objective { simclr { projection_width: 8 augmentation { smallest_crop: 0.5 } } }
+)";
+
+std::unique_ptr<Objective> make_objective(const RunConfig& config, const std::string& tokens) {
+  if (!config.objective().has_simclr()) {
+    return std::make_unique<CausalLm>(TokenFile::open(tokens), TokenFile::open(tokens), kVocabulary, kSequence,
+                                      config.seed());
+  }
+  ImageSet set{"made", 8, 8, 1, {}, {}, {}};
+  for (int i = 0; i < 20 * 64; ++i) set.pixels.push_back(static_cast<uint8_t>(i * i + 3 * i));
+  const SimClr& simclr = config.objective().simclr();
+  return std::make_unique<SimClrObjective>(
+      ImageBatches({set, set}, config.model(), simclr.augmentation(), config.seed()), simclr);
+}
+
 /// Losses of three steps and the weights after them, as bytes.
-std::string train(Communicator& communicator, const std::string& tokens, bool over_nccl) {
+std::string train(Communicator& communicator, const std::string& what, const std::string& tokens, bool over_nccl) {
   RunConfig config;
   parse_config(R"(
       steps: 3
-      model { layers: 2 heads: 2 width: 16 context: 12 vocabulary: 37 dropout: 0.1 }
       data { train: "unused" }
-      batch { micro_batch: 1 micro_batches: 5 }
       optimizer { learning_rate: 1e-2 }
       numerics { compute: BF16 }
       dist { bucket_megabytes: 1 }
-  )",
+  )" + what,
                "test", {}, config);
   validate_run(config);
   ThreadPool pool(1);
   const std::unique_ptr<DeviceOperators> cuda = cuda::make_operators(0);
-  CausalLm objective(TokenFile::open(tokens), TokenFile::open(tokens), kVocabulary, kSequence, config.seed());
+  const std::unique_ptr<Objective> objective = make_objective(config, tokens);
   NcclConnection nccl;
   if (over_nccl) {
     nccl = connect_nccl(&testing::shared_memory_nccl(), "", communicator, cuda::stream_of(*cuda), 60.0);
   }
-  Engine engine(pool, communicator, config, objective, {}, {.operators = cuda.get()}, nccl.communicator.get());
+  Engine engine(pool, communicator, config, *objective, {}, {.operators = cuda.get()}, nccl.communicator.get());
   // Ranks with different clocks form products alike: as rank 0 says.
   int timed = 0;
   dynamic_cast<cuda::Operators&>(*cuda).set_product_times(
@@ -80,13 +102,15 @@ int main(int argc, char** argv) {
     writer.add_document(tokens);
     writer.finish();
   }
-  const std::string alone = train(*make_local_communicator(), path, false);
-  for (const bool over_nccl : {false, true}) {
-    testing::nccl_faults().delay_seconds = 1e-3 * world.rank();
-    if (train(world.communicator(), path, over_nccl) == alone) continue;
-    std::cerr << "rank " << world.rank() << ": " << world.size() << " ranks give other bits than one"
-              << (over_nccl ? " over NCCL\n" : "\n");
-    world.abort(1);
+  for (const char* what : {kTexts, kPictures}) {
+    const std::string alone = train(*make_local_communicator(), what, path, false);
+    for (const bool over_nccl : {false, true}) {
+      testing::nccl_faults().delay_seconds = 1e-3 * world.rank();
+      if (train(world.communicator(), what, path, over_nccl) == alone) continue;
+      std::cerr << "rank " << world.rank() << ": " << world.size() << " ranks give other bits than one"
+                << (over_nccl ? " over NCCL" : "") << what << '\n';
+      world.abort(1);
+    }
   }
   world.communicator().barrier();
   return 0;
