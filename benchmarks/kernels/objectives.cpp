@@ -7,6 +7,7 @@
 #include "ops/info_nce/info_nce_cuda.h"
 #include "ops/normalize_rows/normalize_rows_cuda.h"
 #include "ops/part_bounds/part_bounds_cuda.h"
+#include "ops/replaced_tokens/replaced_tokens_cuda.h"
 #include "ops/squared_error/squared_error_cuda.h"
 #include "ops/triplet/triplet_cuda.h"
 
@@ -163,6 +164,20 @@ void add_objective_cases(bool tiny, std::vector<Case>& cases) {
                    [=](Maker& maker) { squared_error(maker, error); }});
   cases.push_back({"normalize_rows", of_rows, 0.0, (2.0 + 4.0) * values, false,
                    [=](Maker& maker) { unit_rows(maker, rows, width); }});
+  const int64_t drawn = tiny ? 5 : 2048, vocabulary = tiny ? 64 : 32768;
+  cases.push_back({"draw_rows",
+                   {{"rows", drawn}, {"vocabulary", vocabulary}},
+                   0.0,
+                   4.0 * static_cast<double>(drawn * vocabulary),
+                   false,
+                   [=](Maker& maker) {
+                     const auto* const scores = static_cast<float*>(maker.random(drawn * vocabulary, DType::kF32));
+                     auto* const tokens = static_cast<int32_t*>(maker.empty(drawn, DType::kI32));
+                     maker.work.run = [=](cuda::Stream& stream) {
+                       cuda::draw_rows(stream, {.rows_per_sample = 16}, scores, drawn, vocabulary, vocabulary, tokens);
+                     };
+                     maker.result(tokens, drawn, DType::kI32);
+                   }});
   add_comparisons(tiny ? 6 : 4096, tiny ? 40 : 8192, cases);
 }
 

@@ -1,14 +1,13 @@
 #include "core/objective/replaced_tokens.h"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
 #include "core/config/families.h"
 #include "core/nn/accuracy.h"
-#include "ops/base/error.h"
 #include "ops/matmul/matmul.h"
 #include "ops/reduce/reduce.h"
+#include "ops/replaced_tokens/replaced_tokens.h"
+#include "ops/tensor/copy.h"
 
 namespace tsugi {
 namespace {
@@ -22,38 +21,11 @@ struct ReplacedText {
   Tensor answers;  ///< i32 [B·T]: 1 where a token is another than it was, kIgnoreIndex at padding
 };
 
-bool is_padding(const Batch& batch, int64_t row, int64_t t) {
-  if (!batch.end_key.defined()) return false;
-  const int64_t length = batch.tokens.shape()[1];
-  const int32_t* const end = batch.end_key.data<int32_t>() + row * length;
-  if (!batch.first_key.defined()) return t >= end[0];
-  // A token that sees itself alone; a document of one token is passed over like padding.
-  return end[t] == t + 1 && batch.first_key.data<int32_t>()[row * length + t] == t;
-}
-
 ReplacedText put_in_place(const Context& context, const Batch& batch, const Tensor& drawn) {
-  const int64_t rows = batch.tokens.shape()[0];
-  const int64_t length = batch.tokens.shape()[1];
-  ReplacedText text{context.empty(batch.tokens.shape(), DType::kI32), context.empty({rows * length}, DType::kI32)};
-  if (context.meta()) return text;
-  std::copy_n(batch.tokens.data<int32_t>(), rows * length, text.tokens.data<int32_t>());
-  int32_t* const answers = text.answers.data<int32_t>();
-  const int64_t room = batch.positions.elements() / rows;
-  for (int64_t row = 0; row < rows; ++row) {
-    const int32_t* const originals = batch.targets.data<int32_t>() + row * room;
-    // A row without hidden tokens fills up the last batch of validation.
-    const bool empty = std::all_of(originals, originals + room, [](int32_t id) { return id == kIgnoreIndex; });
-    for (int64_t t = 0; t < length; ++t) {
-      answers[row * length + t] = empty || is_padding(batch, row, t) ? kIgnoreIndex : 0;
-    }
-    for (int64_t i = 0; i < room; ++i) {
-      if (originals[i] == kIgnoreIndex) continue;
-      const int32_t place = batch.positions.data<int32_t>()[row * room + i];
-      const int32_t token = drawn.data<int32_t>()[row * room + i];
-      text.tokens.data<int32_t>()[place] = token;
-      answers[place] = token == originals[i] ? 0 : 1;
-    }
-  }
+  const Shape& shape = batch.tokens.shape();
+  ReplacedText text{context.empty(shape, DType::kI32), context.empty({shape.elements()}, DType::kI32)};
+  replace_tokens(context, {batch.tokens, batch.positions, batch.targets, batch.first_key, batch.end_key}, drawn,
+                 text.tokens, text.answers);
   return text;
 }
 
@@ -174,8 +146,10 @@ EvaluationSum ReplacedTokens::evaluate(Tape& tape, const Transformer& model, con
   Average order;
   if (!context.meta()) {
     const auto count = static_cast<size_t>(scores.elements());
-    const std::span<const float> x(scores.data<float>(), count);
-    const std::span<const int32_t> answers(passes.text.answers.data<int32_t>(), count);
+    const Tensor host_scores = on_host(context, scores);
+    const Tensor host_answers = on_host(context, passes.text.answers);
+    const std::span<const float> x(host_scores.data<float>(), count);
+    const std::span<const int32_t> answers(host_answers.data<int32_t>(), count);
     for (size_t i = 0; i < count; ++i) {
       if (answers[i] == kIgnoreIndex) continue;
       const bool yes = x[i] > 0.0f;
@@ -190,10 +164,6 @@ EvaluationSum ReplacedTokens::evaluate(Tape& tape, const Transformer& model, con
 
 Tensor draw_tokens(const Context& context, const Tensor& rows, const Parameter& table, const Parameter& bias,
                    int64_t vocabulary, uint64_t seed, uint64_t first_sample, int64_t rows_per_sample) {
-  if (context.operators() != nullptr) {
-    throw Error(ExitCode::kUsage, "objective.replaced_token_detection is not built for CUDA",
-                "set compute.device: CPU");
-  }
   const Tensor weight = table.value();
   const int64_t all = rows.shape()[0];
   const int64_t columns = weight.shape()[0];
@@ -205,25 +175,8 @@ Tensor draw_tokens(const Context& context, const Tensor& rows, const Parameter& 
     const Tensor some = scores.slice(0, {count, columns});
     matmul(context, rows.slice(begin * rows.shape()[1], {count, rows.shape()[1]}), weight, some,
            {.transpose_b = true, .bias = bias.value()});
-    if (context.meta()) continue;
-    context.pool().for_each(count, [&](int64_t i, int) {
-      const int64_t row = begin + i;
-      const RandomStream stream{seed, first_sample + static_cast<uint64_t>(row / rows_per_sample), kDrawSite};
-      const auto first = static_cast<uint64_t>(row % rows_per_sample) * static_cast<uint64_t>(columns / 4);
-      const float* const x = some.data<float>() + i * columns;
-      float best = -std::numeric_limits<float>::infinity();
-      int32_t token = 0;
-      Philox4 words{};
-      for (int64_t v = 0; v < vocabulary; ++v) {
-        if (v % 4 == 0) words = stream.block(static_cast<uint32_t>(first + static_cast<uint64_t>(v / 4)));
-        const float noisy = x[v] - std::log(-std::log(uniform_open(words[static_cast<size_t>(v % 4)])));
-        if (noisy > best) {
-          best = noisy;
-          token = static_cast<int32_t>(v);
-        }
-      }
-      drawn.data<int32_t>()[row] = token;
-    });
+    draw_rows(context, some, vocabulary, {seed, kDrawSite, first_sample, rows_per_sample}, begin,
+              drawn.slice(begin, {count}));
   }
   return drawn;
 }

@@ -55,7 +55,7 @@ class ReplacedTokens {
 
 /// Draws a token for each row of `rows` [R, width] from softmax(rows·tableᵀ + bias), by the largest of its logarithm
 /// and Gumbel noise: i32 [R]. Row r belongs to sample first_sample + r / rows_per_sample; which random words it takes
-/// depends on its place there alone. Scores of some rows at a time. On the CPU only: refused by name otherwise.
+/// depends on its place there alone. Scores of some rows at a time.
 Tensor draw_tokens(const Context& context, const Tensor& rows, const Parameter& table, const Parameter& bias,
                    int64_t vocabulary, uint64_t seed, uint64_t first_sample, int64_t rows_per_sample);
 

@@ -15,6 +15,10 @@ class ObjectiveOperators final : public DeviceObjectives {
                         bool normalize, const Tensor& d_x) override;
   LossSum binary_cross_entropy(const Context& context, const Tensor& x, const Tensor& targets, float weight,
                                const Tensor& d_x) override;
+  void draw_rows(const Context& context, const Tensor& scores, int64_t vocabulary, const TokenDraw& draw,
+                 int64_t first_row, const Tensor& drawn) override;
+  void replace_tokens(const Context& context, const HiddenTokens& hidden, const Tensor& drawn, const Tensor& replaced,
+                      const Tensor& answers) override;
   void normalize_rows(const Context& context, const Tensor& x, const Tensor& out, const Tensor& scales) override;
   void normalize_rows_backward(const Context& context, const Tensor& out, const Tensor& scales, const Tensor& d_out,
                                const Tensor& d_x) override;

@@ -8,10 +8,12 @@
 namespace tsugi {
 
 class Context;
+struct HiddenTokens;
 struct InfoNce;
 struct InfoNceSum;
 struct LossSum;
 struct PartScores;
+struct TokenDraw;
 struct Triplets;
 
 class DeviceObjectives {
@@ -22,6 +24,11 @@ class DeviceObjectives {
                                 bool normalize, const Tensor& d_x) = 0;
   virtual LossSum binary_cross_entropy(const Context& context, const Tensor& x, const Tensor& targets, float weight,
                                        const Tensor& d_x) = 0;
+
+  virtual void draw_rows(const Context& context, const Tensor& scores, int64_t vocabulary, const TokenDraw& draw,
+                         int64_t first_row, const Tensor& drawn) = 0;
+  virtual void replace_tokens(const Context& context, const HiddenTokens& hidden, const Tensor& drawn,
+                              const Tensor& replaced, const Tensor& answers) = 0;
 
   virtual void normalize_rows(const Context& context, const Tensor& x, const Tensor& out, const Tensor& scales) = 0;
   virtual void normalize_rows_backward(const Context& context, const Tensor& out, const Tensor& scales,

@@ -14,6 +14,7 @@
 #include "core/objective/causal_lm.h"
 #include "core/objective/denoising_lm.h"
 #include "core/objective/masked_lm.h"
+#include "core/objective/replaced_token_detection.h"
 #include "ops/base/error.h"
 #include "ops/cross_entropy/cross_entropy.h"
 #include "tests/core/cuda/train_somewhere.h"
@@ -79,6 +80,12 @@ Outcome run(const RunConfig& config, const Where& where) {
     objective = std::make_unique<MaskedLm>(
         std::move(data), config.batch().sequence(), config.seed(),
         Masking{.probability = 0.3, .mask_token = 0, .vocabulary = kVocabulary, .special = {0}});
+  } else if (config.objective().has_replaced_token_detection()) {
+    const ReplacedTokenDetection& replaced = config.objective().replaced_token_detection();
+    objective = std::make_unique<ReplacedTokenObjective>(
+        std::move(data), config.batch().sequence(), config.seed(),
+        Masking{.probability = 0.3, .mask_share = 1.0, .random_share = 0.0, .vocabulary = kVocabulary, .special = {0}},
+        replaced, config.model());
   } else if (config.objective().has_span_corruption()) {
     DenoisingRules rules;
     rules.rules = rules_of(config.objective());
@@ -142,6 +149,21 @@ TEST_F(CudaTrainer, LlamaWithGroupedHeadsWindowsAndDocumentsApart) {
       "rope_scaling { kind: LLAMA3 factor: 4 low_frequency_factor: 1 high_frequency_factor: 4 original_context: 8 } } "
       "objective { causal_lm { z_loss: 1e-3 label_smoothing: 0.1 } }",
       DataConfig::APART);
+}
+
+// A token is drawn by comparing scores: where two are nearly as high, a rounding decides, and the text is another one.
+TEST_F(CudaTrainer, ElectraWithTokensThatAreDrawn) {
+  const RunConfig config = make_config(
+      "model { family: ELECTRA layers: 2 heads: 2 width: 16 context: 12 vocabulary: 37 dropout: 0.1 "
+      "init_deviation: 0.1 } objective { replaced_token_detection { mask_token: 0 generator_width: 16 "
+      "generator_heads: 2 generator_layers: 1 weight: 5 } }");
+  const Outcome actual = run(config, {device()});
+  const Outcome plain = run(config, {});
+  ASSERT_EQ(actual.losses.size(), plain.losses.size());
+  for (size_t i = 0; i < plain.losses.size(); ++i)
+    EXPECT_NEAR(actual.losses[i], plain.losses[i], 0.02 * plain.losses[i]);
+  for (size_t i = 0; i < 2; ++i) EXPECT_NEAR(actual.evaluations[i], plain.evaluations[i], 0.02 * plain.evaluations[i]);
+  EXPECT_LT(plain.losses.back(), plain.losses.front() - 0.1) << "it learns";
 }
 
 // Queries and keys of two texts, positions by distance and their gradients.
