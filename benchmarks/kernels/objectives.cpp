@@ -172,11 +172,11 @@ void add_objective_cases(bool tiny, std::vector<Case>& cases) {
                    false,
                    [=](Maker& maker) {
                      const auto* const scores = static_cast<float*>(maker.random(drawn * vocabulary, DType::kF32));
-                     auto* const tokens = static_cast<int32_t*>(maker.empty(drawn, DType::kI32));
+                     auto* const result = static_cast<int32_t*>(maker.empty(drawn, DType::kI32));
                      maker.work.run = [=](cuda::Stream& stream) {
-                       cuda::draw_rows(stream, {.rows_per_sample = 16}, scores, drawn, vocabulary, vocabulary, tokens);
+                       cuda::draw_rows(stream, {.rows_per_sample = 16}, scores, drawn, vocabulary, vocabulary, result);
                      };
-                     maker.result(tokens, drawn, DType::kI32);
+                     maker.result(result, drawn, DType::kI32);
                    }});
   add_comparisons(tiny ? 6 : 4096, tiny ? 40 : 8192, cases);
 }
