@@ -193,11 +193,11 @@ TEST(CharacterMap, CopiesAndMovedOnesKeepTheirTexts) {
   array[0] = 1024;
   array[1 + 'a'] = uint32_t{'a'} | 0x100 | 200 << 10;
   array[1 + ('a' ^ 200)] = uint32_t{1} << 31;  // the text at 0, short enough to lie within a std::string
-  std::optional<CharacterMap> map(map_of(array, std::string("b", 2)));
+  std::optional<CharacterMap> map(map_of(array, std::string{'b', '\0'}));
   const CharacterMap copied = *map;
   std::vector<CharacterMap> moved;
   moved.push_back(std::move(*map));
-  map.emplace(map_of(array, std::string("c", 2)));
+  map.emplace(map_of(array, std::string{'c', '\0'}));
   EXPECT_EQ(copied.apply("cat"), "cbt");
   EXPECT_EQ(moved[0].apply("cat"), "cbt");
   EXPECT_EQ(map->apply("cat"), "cct");
