@@ -81,7 +81,7 @@ average(const T* x, int64_t batch, int64_t tokens, int64_t width, T* out) {
       values[a] = first + a < tokens ? dev::to_float(dev::load(from + (first + a) * width)) : 0.0f;
     }
     TSUGI_UNROLL
-    for (int a = 0; a < kAhead; ++a) sum += values[a];
+    for (const float value : values) sum += value;
   }
   dev::store(out + i, dev::round_to<T>(sum / static_cast<float>(tokens - 1)));
 }
