@@ -55,7 +55,7 @@ class Ascent {
     std::fill_n(gradients_.data<float>(), gradients_.elements(), 0.0f);
     backward();
     AdamWStep adam;
-    const double left = static_cast<double>(steps - step) / static_cast<double>(steps / 2);
+    const double left = static_cast<double>(steps - step) / (0.5 * static_cast<double>(steps));
     adam.learning_rate = static_cast<float>(rate * std::min(1.0, left));
     adam.beta2 = 0.999f;
     adam.step = step;
