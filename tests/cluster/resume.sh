@@ -2,14 +2,14 @@
 # A run that is killed or asked to stop, and started again, ends as one that nobody disturbed: on any number of ranks.
 . "$(dirname "$0")/lib.sh"
 make_corpus "$WORK"
-make_config "$WORK/config" "$WORK/data" 40
+make_config "$WORK/config" "$WORK/data" 200  # long enough that a run is met while it runs
 run() { ranks "$1" "$TSUGI" pretrain --config "$WORK/config" --out "$WORK/$2" "${@:3}"; }
 
 run 2 whole > /dev/null 2> "$WORK/whole.err" || { cat "$WORK/whole.err" >&2; fail "the undisturbed run"; }
 
 # kill -9 of every rank, once it has a checkpoint.
 run 2 killed > /dev/null 2>&1 &
-for _ in $(seq 1 600); do [ -e "$WORK/killed/checkpoints/step-00000005" ] && break; sleep 0.05; done
+for _ in $(seq 1 3000); do compgen -G "$WORK/killed/checkpoints/step-????????" > /dev/null && break; sleep 0.01; done
 pkill -9 -f "tsugi pretrain --config $WORK/config --out $WORK/killed" || fail "nothing to kill"
 wait || true
 [ -e "$(last_checkpoint "$WORK/killed")/manifest.json" ] || fail "no checkpoint after kill -9"
