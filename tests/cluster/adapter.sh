@@ -44,7 +44,7 @@ for i in $(seq 1 24); do echo "{\"text\": \"Line $i of document $((i % 2))\", \"
 grep -q score.weight "$WORK/exported/model.safetensors" || fail "the export has no head"
 
 # Stopped and gone on with.
-long=(--train "$WORK/data" --task language-modelling --lora-rank 3 --epochs 2 --learning-rate 1e-2 --json)
+long=(--train "$WORK/data" --task language-modelling --lora-rank 3 --epochs 6 --learning-rate 1e-2 --json)
 "$TSUGI" finetune --checkpoint "$WORK/gpt2" "${long[@]}" --out "$WORK/whole" > /dev/null 2> "$WORK/err" || { cat "$WORK/err" >&2; fail "the whole run"; }
 "$TSUGI" finetune --checkpoint "$WORK/gpt2" "${long[@]}" --out "$WORK/asked" > /dev/null 2>&1 & pid=$!
 for _ in $(seq 1 600); do grep -q '"step":7,' "$WORK/asked/metrics.jsonl" 2>/dev/null && break; sleep 0.02; done
