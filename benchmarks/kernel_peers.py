@@ -58,9 +58,10 @@ def attention(device, s, backward):
     """Yields (peer, function)."""
     if s["window"] or s.get("bias"):
         return  # scaled_dot_product_attention would have to read a mask
-    q = device.random(s["batch"], s["tokens"], s["heads"], s["head_dim"], grad=backward).transpose(1, 2)
-    k = device.random(s["batch"], s["tokens"], s["key_heads"], s["head_dim"], grad=backward).transpose(1, 2)
-    v = device.random(s["batch"], s["tokens"], s["key_heads"], s["head_dim"], grad=backward).transpose(1, 2)
+    dtype = torch.float32 if s.get("f32") else BF16
+    q = device.random(s["batch"], s["tokens"], s["heads"], s["head_dim"], dtype=dtype, grad=backward).transpose(1, 2)
+    k = device.random(s["batch"], s["tokens"], s["key_heads"], s["head_dim"], dtype=dtype, grad=backward).transpose(1, 2)
+    v = device.random(s["batch"], s["tokens"], s["key_heads"], s["head_dim"], dtype=dtype, grad=backward).transpose(1, 2)
     grouped = s["key_heads"] != s["heads"]
     backends = [("flash", SDPBackend.FLASH_ATTENTION, False), ("cudnn", SDPBackend.CUDNN_ATTENTION, False),
                 ("efficient", SDPBackend.EFFICIENT_ATTENTION, False)]

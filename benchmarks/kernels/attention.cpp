@@ -13,6 +13,9 @@ struct Sizes {
   bool causal;
   int window = 0;
   bool bias = false;  // numbers by distance
+  DType type = DType::kBF16;
+
+  bool by_tensor_cores() const { return cuda::fits_tensor_cores(type, head_dim); }
 
   int64_t queries() const { return int64_t{batch} * tokens * heads * head_dim; }
   int64_t keys() const { return int64_t{batch} * tokens * key_heads * head_dim; }
@@ -25,9 +28,12 @@ struct Sizes {
   double flops() const { return 4.0 * batch * heads * head_dim * pairs(); }
 };
 
-cuda::DeviceHeads heads_of(void* data, const Sizes& s, int heads) {
+cuda::TypedHeads heads_of(void* data, const Sizes& s, int heads) {
   const int64_t row = int64_t{heads} * s.head_dim;
-  return {static_cast<bf16*>(data), s.tokens * row, row, s.head_dim};
+  return {data, s.tokens * row, row, s.head_dim};
+}
+cuda::DeviceHeads for_tensor_cores(const cuda::TypedHeads& x) {
+  return {static_cast<bf16*>(x.data), x.batch_stride, x.token_stride, x.head_stride};
 }
 
 void make(Maker& maker, const Sizes& s, bool backward, cuda::AttentionKernel kernel = {}) {
@@ -43,37 +49,50 @@ void make(Maker& maker, const Sizes& s, bool backward, cuda::AttentionKernel ker
       .causal = s.causal,
       .window = s.window,
       .relative_bias = s.bias ? static_cast<float*>(maker.random(bias_count, DType::kF32)) : nullptr};
-  constexpr DType kType = DType::kBF16;
-  const auto q = heads_of(maker.random(s.queries(), kType), s, s.heads);
-  const auto k = heads_of(maker.random(s.keys(), kType), s, s.key_heads);
-  const auto v = heads_of(maker.random(s.keys(), kType), s, s.key_heads);
-  auto* const out = static_cast<bf16*>(maker.empty(s.queries(), kType));
+  const auto q = heads_of(maker.random(s.queries(), s.type), s, s.heads);
+  const auto k = heads_of(maker.random(s.keys(), s.type), s, s.key_heads);
+  const auto v = heads_of(maker.random(s.keys(), s.type), s, s.key_heads);
+  void* const out = maker.empty(s.queries(), s.type);
   const int64_t sums = int64_t{s.batch} * s.heads * s.tokens;
   auto* const log_sum_exp = static_cast<float*>(maker.empty(sums, DType::kF32));
   const auto forward = [=](cuda::Stream& stream) {
-    cuda::attention_forward(stream, shape, q, k, v, {}, out, log_sum_exp, kernel);
+    if (s.by_tensor_cores()) {
+      cuda::attention_forward(stream, shape, for_tensor_cores(q), for_tensor_cores(k), for_tensor_cores(v), {},
+                              static_cast<bf16*>(out), log_sum_exp, kernel);
+    } else {
+      cuda::attention_forward_fma(stream, s.type, shape, q, k, v, {}, out, log_sum_exp);
+    }
   };
   if (!backward) {
     maker.work.run = forward;
-    maker.result(out, s.queries(), kType);
+    maker.result(out, s.queries(), s.type);
     maker.result(log_sum_exp, sums, DType::kF32);
     return;
   }
-  const auto* const d_out = static_cast<bf16*>(maker.random(s.queries(), kType));
-  const auto dq = heads_of(maker.empty(s.queries(), kType), s, s.heads);
-  const auto dk = heads_of(maker.empty(s.keys(), kType), s, s.key_heads);
-  const auto dv = heads_of(maker.empty(s.keys(), kType), s, s.key_heads);
-  const auto scratch_floats = static_cast<int64_t>(cuda::attention_scratch_bytes(shape, s.bias) / sizeof(float));
+  const void* const d_out = maker.random(s.queries(), s.type);
+  const auto dq = heads_of(maker.empty(s.queries(), s.type), s, s.heads);
+  const auto dk = heads_of(maker.empty(s.keys(), s.type), s, s.key_heads);
+  const auto dv = heads_of(maker.empty(s.keys(), s.type), s, s.key_heads);
+  const size_t scratch_bytes = s.by_tensor_cores() ? cuda::attention_scratch_bytes(shape, s.bias)
+                                                   : cuda::attention_fma_scratch_bytes(shape, s.bias);
+  const auto scratch_floats = static_cast<int64_t>(scratch_bytes / sizeof(float));
   auto* const d_bias = s.bias ? static_cast<float*>(maker.empty(bias_count, DType::kF32)) : nullptr;
   void* const scratch = maker.empty(std::max<int64_t>(scratch_floats, 1), DType::kF32);
   maker.work.reset = forward;
   maker.work.run = [=](cuda::Stream& stream) {
-    cuda::attention_backward(stream, shape, q, k, v, {}, out, log_sum_exp, d_out, scratch, dq, dk, dv, kernel, d_bias);
+    if (s.by_tensor_cores()) {
+      cuda::attention_backward(stream, shape, for_tensor_cores(q), for_tensor_cores(k), for_tensor_cores(v), {},
+                               static_cast<const bf16*>(out), log_sum_exp, static_cast<const bf16*>(d_out), scratch,
+                               for_tensor_cores(dq), for_tensor_cores(dk), for_tensor_cores(dv), kernel, d_bias);
+    } else {
+      cuda::attention_backward_fma(stream, s.type, shape, q, k, v, {}, out, log_sum_exp, d_out, scratch, dq, dk, dv,
+                                   d_bias);
+    }
   };
   if (s.bias) maker.result(d_bias, bias_count, DType::kF32);
-  maker.result(dq.data, s.queries(), kType);
-  maker.result(dk.data, s.keys(), kType);
-  maker.result(dv.data, s.keys(), kType);
+  maker.result(dq.data, s.queries(), s.type);
+  maker.result(dk.data, s.keys(), s.type);
+  maker.result(dv.data, s.keys(), s.type);
 }
 
 }  // namespace
@@ -84,7 +103,8 @@ void add_attention_cases(bool tiny, std::vector<Case>& cases) {
     all = {{1, 40, 2, 2, 64, true},
            {2, 24, 2, 1, 128, false},
            {1, 40, 1, 1, 64, true, 16},
-           {1, 40, 2, 2, 64, false, 0, true}};
+           {1, 40, 2, 2, 64, false, 0, true},
+           {1, 40, 2, 1, 20, true, 0, false, DType::kF32}};
   } else {
     // 16k tokens and 2048 columns, as in Dao, "FlashAttention-2" (2023), section 4.
     for (const int head_dim : {64, 128}) {
@@ -98,26 +118,32 @@ void add_attention_cases(bool tiny, std::vector<Case>& cases) {
     all.push_back({8, 2048, 32, 8, 64, true});              // Llama 3.2 1B
     all.push_back({2, 8192, 16, 16, 128, true, 1024});      // a sliding window
     all.push_back({128, 512, 12, 12, 64, false, 0, true});  // T5 base
+    for (const int head_dim : {64, 128, 256}) {             // by multiply-adds
+      all.push_back({8, 1024, 768 / head_dim, 768 / head_dim, head_dim, true, 0, false, DType::kF32});
+    }
+    all.push_back({8, 1024, 8, 8, 160, true});
   }
   for (const Sizes& s : all) {
-    const Shape shape{{"batch", s.batch},       {"tokens", s.tokens}, {"heads", s.heads},   {"key_heads", s.key_heads},
-                      {"head_dim", s.head_dim}, {"causal", s.causal}, {"window", s.window}, {"bias", s.bias}};
+    const Shape shape{{"batch", s.batch},         {"tokens", s.tokens},     {"heads", s.heads},
+                      {"key_heads", s.key_heads}, {"head_dim", s.head_dim}, {"causal", s.causal},
+                      {"window", s.window},       {"bias", s.bias},         {"f32", s.type == DType::kF32}};
+    const auto bytes = static_cast<double>(size_of(s.type));
     const auto q = static_cast<double>(s.queries()), k = static_cast<double>(s.keys());
     const auto forward = [&](const std::string& name, cuda::AttentionKernel kernel) {
-      cases.push_back(
-          {name, shape, s.flops(), 2.0 * (2 * q + 2 * k), true, [=](Maker& maker) { make(maker, s, false, kernel); }});
+      cases.push_back({name, shape, s.flops(), bytes * (2 * q + 2 * k), true,
+                       [=](Maker& maker) { make(maker, s, false, kernel); }});
     };
-    forward("attention_forward", cuda::AttentionKernel::kMma);
-    const bool wgmma = cuda::has_wgmma() && !s.bias;
+    forward(s.by_tensor_cores() ? "attention_forward" : "attention_forward_fma", cuda::AttentionKernel::kMma);
+    const bool wgmma = cuda::has_wgmma() && !s.bias && s.by_tensor_cores();
     if (wgmma) {
       forward("attention_forward_wgmma", cuda::AttentionKernel::kWgmma);
       forward("attention_forward_ping_pong", cuda::AttentionKernel::kPingPong);
     }
     const auto backward = [&](const std::string& name, cuda::AttentionKernel kernel) {
-      cases.push_back({name, shape, 2.5 * s.flops(), 2.0 * (4 * q + 4 * k), true,
+      cases.push_back({name, shape, 2.5 * s.flops(), bytes * (4 * q + 4 * k), true,
                        [=](Maker& maker) { make(maker, s, true, kernel); }});
     };
-    backward("attention_backward", cuda::AttentionKernel::kMma);
+    backward(s.by_tensor_cores() ? "attention_backward" : "attention_backward_fma", cuda::AttentionKernel::kMma);
     if (wgmma) backward("attention_backward_wgmma", cuda::AttentionKernel::kWgmma);
   }
 }

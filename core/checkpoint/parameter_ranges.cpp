@@ -84,7 +84,7 @@ std::vector<StateRange> whole_tensors(ParameterStore& store) {
     StateRange whole;
     whole.tensor = saved;
     whole.length = info.elements();
-    whole.master = store.value(static_cast<int>(t)).data<float>();
+    whole.master = static_cast<float*>(store.value(static_cast<int>(t)).raw());
     add_saved_ranges(info, whole, ranges);
     saved += static_cast<int>(info.parts.size());
   }

@@ -31,7 +31,7 @@ int64_t saved_elements(const SavedState& state);
 /// Adds the tensors of `more` and their ranges.
 void append_state(SavedState& state, const SavedState& more);
 
-/// Every element of an fp32 store's working copy, to read weights into.
+/// Every element of an fp32 store's working copy, where it lies, to read weights into or save them.
 std::vector<StateRange> whole_tensors(ParameterStore& store);
 
 /// Adds elements [range.offset, range.offset + range.length) of a parameter to `ranges`, cut at the borders of its

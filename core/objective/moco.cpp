@@ -2,11 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "core/objective/leaf_comparison.h"
-#include "ops/base/error.h"
 #include "ops/moving_average/moving_average.h"
+#include "ops/tensor/copy.h"
 
 namespace tsugi {
 namespace {
@@ -61,19 +60,19 @@ InfoNceSum queue_contrast(const Context& context, const Tensor& queries, const T
   const int64_t width = queries.shape()[1];
   const int64_t queued = queue.shape()[0];
   const Tensor all = context.empty({rows + queued, width}, DType::kF32);
-  const Tensor positives = context.empty({rows}, DType::kI32);
-  const Tensor query_groups = context.empty({rows}, DType::kI32);
-  const Tensor key_groups = context.empty({rows + queued}, DType::kI32);
+  const Tensor positives = integers_of(context, {rows}, [&](int32_t* places) {
+    for (int64_t i = 0; i < rows; ++i) places[i] = static_cast<int32_t>(i);
+  });
+  // A query leaves out the keys of all pictures but its own, and nothing of the queue.
+  const Tensor query_groups =
+      integers_of(context, {rows}, [&](int32_t* groups) { std::fill_n(groups, rows, kNoGroup); });
+  const Tensor key_groups = integers_of(context, {rows + queued}, [&](int32_t* groups) {
+    std::fill_n(groups, rows, kNoGroup);
+    std::fill_n(groups + rows, queued, 0);
+  });
   const Tensor log_sums = context.empty({rows}, DType::kF64);
-  if (!context.meta()) {
-    std::memcpy(all.raw(), keys.raw(), keys.bytes());
-    std::memcpy(all.slice(rows * width, {queued, width}).raw(), queue.raw(), queue.bytes());
-    for (int64_t i = 0; i < rows; ++i) positives.data<int32_t>()[i] = static_cast<int32_t>(i);
-    // A query leaves out the keys of all pictures but its own, and nothing of the queue.
-    std::fill_n(query_groups.data<int32_t>(), rows, kNoGroup);
-    std::fill_n(key_groups.data<int32_t>(), rows, kNoGroup);
-    std::fill_n(key_groups.data<int32_t>() + rows, queued, 0);
-  }
+  copy(context, keys, all.slice(0, {rows, width}));
+  copy(context, queue, all.slice(rows * width, {queued, width}));
   return info_nce(context, {queries, all, positives, query_groups, key_groups, temperature}, log_sums, d_queries);
 }
 
@@ -87,13 +86,7 @@ MoCoObjective::MoCoObjective(ImageBatches batches, const MomentumContrast& confi
 
 void MoCoObjective::take_memory(const Context& context, ParameterStore& store) {
   CHECK(store.compute_type() == DType::kF32);
-  if (context.operators() != nullptr) {
-    throw Error(ExitCode::kUsage,
-                "objective.moco is not built for CUDA: its second encoder needs numerics.compute FP32, in which CUDA "
-                "has no attention",
-                "set compute.device: CPU")
-        .mark_on_all_ranks();
-  }
+  context_ = &context;
   store_ = &store;
   const int64_t width = config_.projection_width();
   key_weights_ = context.empty(store.working().shape(), DType::kF32);
@@ -102,8 +95,10 @@ void MoCoObjective::take_memory(const Context& context, ParameterStore& store) {
 }
 
 void MoCoObjective::start() {
-  std::memcpy(key_weights_.raw(), store_->working().raw(), key_weights_.bytes());
-  fill_with_directions(queue_, batches().seed());
+  copy(*context_, store_->working(), key_weights_);
+  const Tensor directions = host_tensor(queue_.shape(), DType::kF32);
+  fill_with_directions(directions, batches().seed());
+  copy_from_host(*context_, directions.raw(), queue_);
 }
 
 Tensor MoCoObjective::keys_of(const Context& context, const Transformer& model, const Tensor& patches,
@@ -123,7 +118,7 @@ LossSum MoCoObjective::loss(Tape& tape, const Transformer& model, const Batch& b
     const uint64_t sample = batch.first_sample / 2;  // that counts views
     const auto place = static_cast<int64_t>(sample % static_cast<uint64_t>(micro_batch_ * micro_batches_));
     CHECK_EQ(place % micro_batch_, 0);
-    std::memcpy(fresh_.slice(place * keys.shape()[1], keys.shape()).raw(), keys.raw(), keys.bytes());
+    copy(context, keys, fresh_.slice(place * keys.shape()[1], keys.shape()));
   }
   const Variable queries = project(tape, model, half_of(batch.patches, 0), options);
   const Tensor gradient = queries.requires_gradient() ? context.empty(queries.value.shape(), DType::kF32) : Tensor();
@@ -144,7 +139,7 @@ void MoCoObjective::end_step(const Context& context, Communicator& communicator,
   const int64_t batch = micro_batch_ * micro_batches_;
   const int64_t oldest = (update - 1) % (config_.queue() / batch) * batch;
   const int64_t width = config_.projection_width();
-  std::memcpy(queue_.slice(oldest * width, {batch, width}).raw(), fresh_.raw(), fresh_.bytes());
+  copy(context, fresh_, queue_.slice(oldest * width, {batch, width}));
   moving_average(context, config_.momentum(), store_->working(), key_weights_);
 }
 
@@ -165,7 +160,7 @@ SavedState MoCoObjective::state() const {
   for (SavedTensor& tensor : state.tensors) tensor.name.insert(0, std::string(kObjectivePrefix) + "key_encoder.");
   StateRange all;
   all.length = queue_.elements();
-  all.master = queue_.data<float>();
+  all.master = static_cast<float*>(queue_.raw());
   append_state(state,
                {{{std::string(kObjectivePrefix) + "queue", {config_.queue(), config_.projection_width()}}}, {all}});
   return state;

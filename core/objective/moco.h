@@ -54,6 +54,7 @@ class MoCoObjective : public TwoViews {
   int64_t micro_batch_;
   int64_t micro_batches_;
   ParameterStore* store_ = nullptr;
+  const Context* context_ = nullptr;  ///< of what lives long
   Tensor key_weights_;
   Tensor queue_;
   Tensor fresh_;  ///< f32 [micro_batches, micro_batch, width]: keys of the step that is under way

@@ -1,7 +1,9 @@
-// Fused attention on CUDA, bf16; attention.h has the contract. Pointers are to device memory. Forward after Dao,
-// "FlashAttention-2" (2023), algorithm 1, with mma.sync, or with wgmma and TMA where those are chosen. The backward
-// pass is two kernels, one that owns tiles of keys (dk, dv) and one that owns tiles of queries (dq), so that nothing is
-// accumulated by more than one block: seven products instead of five, no atomics, the same bits in every run.
+// Fused attention on CUDA; attention.h has the contract. By tensor cores in bf16, and by plain multiply-adds
+// (attention_*_fma) in f32 and with heads that tensor cores do not take. Pointers are to device memory. Forward after
+// Dao, "FlashAttention-2" (2023), algorithm 1, with mma.sync, or with wgmma and TMA where those are chosen. The
+// backward pass is two kernels, one that owns tiles of keys (dk, dv) and one that owns tiles of queries (dq), so that
+// nothing is accumulated by more than one block: seven products instead of five, no atomics, the same bits in every
+// run.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +22,16 @@ struct DeviceHeads {
   int64_t head_stride = 0;
 };
 
-/// As tsugi::AttentionShape. head_dim is a multiple of 8, at most 128; what is missing to 64 or 128 is padded with
-/// zeros on the chip.
+/// The same of f32 or bf16, as its reader is told, with any strides.
+struct TypedHeads {
+  void* data = nullptr;
+  int64_t batch_stride = 0;
+  int64_t token_stride = 0;
+  int64_t head_stride = 0;
+};
+
+/// As tsugi::AttentionShape. For tensor cores head_dim is a multiple of 8, at most 128; what is missing to 64 or 128 is
+/// padded with zeros on the chip.
 struct DeviceAttentionShape {
   int batch = 0;
   int query_tokens = 0;
@@ -34,7 +44,7 @@ struct DeviceAttentionShape {
   int window = 0;                      ///< 0: none
   const int32_t* first_key = nullptr;  ///< [batch, query_tokens]; null: no bound
   const int32_t* end_key = nullptr;
-  const float* relative_bias = nullptr;  ///< [heads, key_tokens + query_tokens - 1]; null: none. kMma, scale not 0
+  const float* relative_bias = nullptr;  ///< [heads, key_tokens + query_tokens - 1]; null: none. kMma: scale not 0
 };
 
 /// How it is computed. Each is deterministic; their results differ in rounding.
@@ -73,5 +83,27 @@ void attention_backward(Stream& stream, const DeviceAttentionShape& shape, const
                         const bf16* d_out, void* scratch, const DeviceHeads& dq, const DeviceHeads& dk,
                         const DeviceHeads& dv, AttentionKernel kernel = AttentionKernel::kMma,
                         float* d_relative_bias = nullptr);
+
+/// Elements of a head that attention_forward_fma() and attention_backward_fma() take at most.
+inline constexpr int kMostFmaHeadDim = 256;
+
+/// Whether attention_forward() and attention_backward() take heads of that type and size.
+bool fits_tensor_cores(DType type, int head_dim);
+
+/// Throws Error(kUsage) for heads of more than kMostFmaHeadDim elements.
+void check_attention_fma(const DeviceAttentionShape& shape);
+
+/// As attention_forward(), of f32 or bf16, with sums and probabilities in f32: the same two passes backward, over tiles
+/// of 64 queries and keys (beyond 128 elements a head: 32). Everything that kMma takes.
+void attention_forward_fma(Stream& stream, DType type, const DeviceAttentionShape& shape, const TypedHeads& q,
+                           const TypedHeads& k, const TypedHeads& v, const DropoutKey& dropout, void* out,
+                           float* log_sum_exp);
+
+size_t attention_fma_scratch_bytes(const DeviceAttentionShape& shape, bool d_bias = false);
+
+void attention_backward_fma(Stream& stream, DType type, const DeviceAttentionShape& shape, const TypedHeads& q,
+                            const TypedHeads& k, const TypedHeads& v, const DropoutKey& dropout, const void* out,
+                            const float* log_sum_exp, const void* d_out, void* scratch, const TypedHeads& dq,
+                            const TypedHeads& dk, const TypedHeads& dv, float* d_relative_bias = nullptr);
 
 }  // namespace tsugi::cuda

@@ -7,10 +7,18 @@
 namespace tsugi::cuda {
 namespace {
 
-DeviceAttentionShape shape_of(const AttentionShape& shape, AttentionKernel kernel) {
-  if (shape.dtype != DType::kBF16) {
-    refuse(std::string("attention in ") + name_of(shape.dtype), "set numerics.compute: BF16, or compute.device: CPU");
+/// Whether tensor cores do it. `kernel`: which of their kernels compute.attention says.
+bool by_tensor_cores(const AttentionShape& shape, AttentionKernel kernel) {
+  if (fits_tensor_cores(shape.dtype, static_cast<int>(shape.head_dim))) return true;
+  if (kernel != AttentionKernel::kMma) {
+    refuse("attention by wgmma in " + std::string(name_of(shape.dtype)) + " with heads of " +
+               std::to_string(shape.head_dim) + " elements",
+           "it takes bf16 with heads that are a multiple of 8, up to 128: set compute.attention: MMA");
   }
+  return false;
+}
+
+DeviceAttentionShape shape_of(const AttentionShape& shape, AttentionKernel kernel) {
   const auto number = [](int64_t value) {
     CHECK_LE(value, std::numeric_limits<int>::max());
     return static_cast<int>(value);
@@ -27,7 +35,7 @@ DeviceAttentionShape shape_of(const AttentionShape& shape, AttentionKernel kerne
                                     .first_key = pointer<int32_t>(shape.first_key),
                                     .end_key = pointer<int32_t>(shape.end_key),
                                     .relative_bias = pointer<float>(shape.relative_bias)};
-  check_attention(result);
+  by_tensor_cores(shape, kernel) ? check_attention(result) : check_attention_fma(result);
   if (shape.relative_bias.defined() && kernel != AttentionKernel::kMma) {  // without an address on meta contexts
     refuse("attention by wgmma with positions by distance", "set compute.attention: MMA");
   }
@@ -38,6 +46,10 @@ DeviceHeads heads_of(const HeadsView& view) {
   return {static_cast<bf16*>(view.data), view.batch_stride, view.token_stride, view.head_stride};
 }
 
+TypedHeads typed_heads_of(const HeadsView& view) {
+  return {view.data, view.batch_stride, view.token_stride, view.head_stride};
+}
+
 }  // namespace
 
 void Operators::attention_forward(const Context& context, const AttentionShape& shape, const HeadsView& q,
@@ -45,8 +57,13 @@ void Operators::attention_forward(const Context& context, const AttentionShape& 
                                   const Tensor& log_sum_exp) {
   const DeviceAttentionShape sizes = shape_of(shape, attention_);
   if (context.meta()) return;
-  cuda::attention_forward(stream(), sizes, heads_of(q), heads_of(k), heads_of(v), dropout_key(dropout),
-                          pointer<bf16>(out), pointer<float>(log_sum_exp), attention_);
+  if (by_tensor_cores(shape, attention_)) {
+    cuda::attention_forward(stream(), sizes, heads_of(q), heads_of(k), heads_of(v), dropout_key(dropout),
+                            pointer<bf16>(out), pointer<float>(log_sum_exp), attention_);
+  } else {
+    attention_forward_fma(stream(), shape.dtype, sizes, typed_heads_of(q), typed_heads_of(k), typed_heads_of(v),
+                          dropout_key(dropout), pointer<void>(out), pointer<float>(log_sum_exp));
+  }
 }
 
 void Operators::attention_backward(const Context& context, const AttentionShape& shape, const HeadsView& q,
@@ -54,13 +71,22 @@ void Operators::attention_backward(const Context& context, const AttentionShape&
                                    const Tensor& log_sum_exp, const Tensor& d_out, const HeadsView& dq,
                                    const HeadsView& dk, const HeadsView& dv, const Tensor& d_relative_bias) {
   const DeviceAttentionShape sizes = shape_of(shape, attention_);
-  const size_t scratch_bytes = attention_scratch_bytes(sizes, d_relative_bias.defined());
+  const bool tensor_cores = by_tensor_cores(shape, attention_);
+  const size_t scratch_bytes = tensor_cores ? attention_scratch_bytes(sizes, d_relative_bias.defined())
+                                            : attention_fma_scratch_bytes(sizes, d_relative_bias.defined());
   const Tensor scratch = context.empty({static_cast<int64_t>(scratch_bytes / sizeof(float))}, DType::kF32);
   if (context.meta()) return;
-  cuda::attention_backward(stream(), sizes, heads_of(q), heads_of(k), heads_of(v), dropout_key(dropout),
-                           pointer<bf16>(out), pointer<float>(log_sum_exp), pointer<bf16>(d_out),
-                           pointer<void>(scratch), heads_of(dq), heads_of(dk), heads_of(dv), attention_,
+  if (tensor_cores) {
+    cuda::attention_backward(stream(), sizes, heads_of(q), heads_of(k), heads_of(v), dropout_key(dropout),
+                             pointer<bf16>(out), pointer<float>(log_sum_exp), pointer<bf16>(d_out),
+                             pointer<void>(scratch), heads_of(dq), heads_of(dk), heads_of(dv), attention_,
+                             pointer<float>(d_relative_bias));
+  } else {
+    attention_backward_fma(stream(), shape.dtype, sizes, typed_heads_of(q), typed_heads_of(k), typed_heads_of(v),
+                           dropout_key(dropout), pointer<void>(out), pointer<float>(log_sum_exp), pointer<void>(d_out),
+                           pointer<void>(scratch), typed_heads_of(dq), typed_heads_of(dk), typed_heads_of(dv),
                            pointer<float>(d_relative_bias));
+  }
 }
 
 }  // namespace tsugi::cuda

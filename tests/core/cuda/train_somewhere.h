@@ -1,6 +1,9 @@
 // The real trainer, alone, on a device or on the CPU, with its losses kept.
 #pragma once
 
+#include <gtest/gtest.h>
+
+#include <cmath>
 #include <memory>
 #include <string>
 #include <utility>
@@ -49,6 +52,14 @@ inline Outcome train_somewhere(Objective& objective, TrainerOptions options, con
   ThreadPool pool(1);
   outcome.result = train(*communicator, pool, objective, options);
   return outcome;
+}
+
+/// Losses of the same steps in f32, whose sums have other orders.
+inline void expect_close(const std::vector<double>& actual, const std::vector<double>& expected) {
+  ASSERT_EQ(actual.size(), expected.size());
+  for (size_t i = 0; i < actual.size(); ++i) {
+    EXPECT_NEAR(actual[i], expected[i], 1e-5 * std::abs(expected[i])) << "number " << i;
+  }
 }
 
 }  // namespace tsugi::testing
