@@ -6,8 +6,9 @@ Questions: does it matter how cores are cut into ranks? Which part of a rank's p
 Usage: benchmarks/ranks.py --tsugi build/release/tsugi [--out benchmarks/results/FILE.json] [--shapes nanogpt] [--rounds 5]
 
 Both sides train on the same global batch of two micro-batches, in turn, `rounds` times; figures are medians over the
-rounds of the median step. Processor time is that of /proc/PID/task/*/stat over the whole process, start included. On
-an idle machine; what must be: within 5 %, and at most 5 % of the processor time.
+rounds of the median step. Processor time is that of /proc/PID/task/*/schedstat from the first steps on; that of the
+thread before them, in which it loads and initialises MPI, is given beside it. On an idle machine; what must be: within
+5 %, and at most 5 % of the processor time.
 """
 import argparse, json, os, statistics, subprocess, sys, tempfile, threading, time
 from datetime import date
@@ -35,22 +36,31 @@ def descendants(pid):
     return found
 
 
-def watch(process, seconds):
-    """seconds[(pid, thread)] = (name, processor seconds), as last seen, of the tsugi processes below `process`."""
-    tick = os.sysconf("SC_CLK_TCK")
+def watch(process, metrics, seen):
+    """seen["last"][(pid, thread)] = (name, processor seconds) of the tsugi processes below `process`, as last seen, and
+    seen["first"] the same when the first steps were over."""
     while process.poll() is None:
+        try:
+            with open(metrics) as file:
+                steps = sum("seconds" in line for line in file)
+        except OSError:
+            steps = 0
+        now = {}
         for pid in descendants(process.pid):
             try:
                 with open(f"/proc/{pid}/comm") as file:
-                    if file.read().strip() != "tsugi":
+                    if not file.read().startswith("tsugi"):
                         continue
                 for thread in os.listdir(f"/proc/{pid}/task"):
-                    with open(f"/proc/{pid}/task/{thread}/stat") as file:
-                        name, rest = file.read().split("(", 1)[1].rsplit(")", 1)
-                    fields = rest.split()
-                    seconds[pid, thread] = (name, (int(fields[11]) + int(fields[12])) / tick)
+                    with open(f"/proc/{pid}/task/{thread}/comm") as file:
+                        name = file.read().strip()
+                    with open(f"/proc/{pid}/task/{thread}/schedstat") as file:
+                        now[pid, thread] = (name, int(file.read().split()[0]) / 1e9)
             except OSError:
-                pass
+                pass  # it ended in the meantime
+        seen.setdefault("last", {}).update(now)
+        if steps >= WARM_UP:
+            seen.setdefault("first", now)
         time.sleep(0.05)
 
 
@@ -80,8 +90,8 @@ dist {{ threads: {threads} }}
         command = ["mpirun", "-np", str(ranks)] + command
         environment.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
-    seconds = {}
-    watcher = threading.Thread(target=watch, args=(process, seconds))
+    seen = {}
+    watcher = threading.Thread(target=watch, args=(process, os.path.join(out, "metrics.jsonl"), seen))
     watcher.start()
     _, errors = process.communicate()
     watcher.join()
@@ -90,11 +100,15 @@ dist {{ threads: {threads} }}
     with open(os.path.join(out, "metrics.jsonl")) as file:
         steps = [line for line in map(json.loads, file) if "seconds" in line][WARM_UP:]
     per_step = statistics.median(step["seconds"] for step in steps)
-    everything = sum(value for _, value in seconds.values())
-    communication = sum(value for name, value in seconds.values() if name == COMMUNICATION)
+    first = seen.get("first", {})
+    spent = [(name, value - first.get(thread, (name, 0.0))[1]) for thread, (name, value) in seen["last"].items()]
+    everything = sum(value for _, value in spent)
+    communication = sum(value for name, value in spent if name == COMMUNICATION)
+    start = sum(value for name, value in first.values() if name == COMMUNICATION)
     return dict(tokens_per_second=2 * shape["rows"] * shape["context"] / per_step,
                 exposed=statistics.median(step["exposed_seconds"] for step in steps) / per_step,
-                communication_thread=communication / everything if everything > 0 else 0.0)
+                communication_thread=communication / everything if everything > 0 else 0.0,
+                start_of_communication=start / ranks)
 
 
 def main():
@@ -117,7 +131,8 @@ def main():
                    two_ranks_one_thread=round(middle[2, 1]["tokens_per_second"], 1),
                    ratio=round(middle[2, 1]["tokens_per_second"] / middle[1, 2]["tokens_per_second"], 3),
                    exposed_part_of_a_step=round(middle[2, 1]["exposed"], 4),
-                   communication_thread_part_of_cpu_time=round(middle[2, 1]["communication_thread"], 4))
+                   communication_thread_part_of_cpu_time=round(middle[2, 1]["communication_thread"], 4),
+                   communication_thread_seconds_before_the_first_step=round(middle[2, 1]["start_of_communication"], 4))
         report["rows"].append(row)
         print(json.dumps(row), flush=True)
         if arguments.out:

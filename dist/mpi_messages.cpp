@@ -9,6 +9,9 @@ namespace {
 // MPI promises at least this many tags.
 constexpr uint64_t kTags = 32768;
 
+// Messages up to this many bytes leave their sender at once, whether they are taken or not: Open MPI's limit in memory.
+constexpr size_t kSentAtOnce = 4096;
+
 std::string list_of_ranks(const std::set<int>& ranks) {
   std::string text;
   for (const int rank : ranks) text += (text.empty() ? "rank " : " and rank ") + std::to_string(rank);
@@ -25,7 +28,7 @@ void check_mpi(int result, const std::string& call) {
   throw MpiFailure(call + ": " + std::string(text, static_cast<size_t>(length)));
 }
 
-void MpiMessages::start(MPI_Comm communicator, size_t largest_message) {
+void MpiMessages::start(MPI_Comm communicator, size_t largest_message, const std::function<void()>& sent) {
   // Ranks that disagree about what comes next time out instead of reading each other's data.
   const int tag = static_cast<int>(id_.sequence % kTags);
   const auto post = [&](const Transfer& transfer, bool receive) {
@@ -41,9 +44,15 @@ void MpiMessages::start(MPI_Comm communicator, size_t largest_message) {
       }
     }
   };
-  for (const Transfer& receive : receives_) post(receive, true);
   for (const Transfer& send : sends_) post(send, false);
+  sent();
+  const size_t sends = requests_.size();
+  for (const Transfer& receive : receives_) {
+    post(receive, true);
+    receives_long_ |= receive.bytes > kSentAtOnce;
+  }
   open_ = requests_.size();
+  open_receives_ = open_ - sends;
   indices_.resize(open_);
   statuses_.resize(open_);
 }
@@ -70,9 +79,18 @@ bool MpiMessages::progress() {
       throw MpiFailure(id_.to_string() + ": " + peer() + " sent " + std::to_string(bytes) + " bytes instead of " +
                        std::to_string(message.bytes));
     }
+    --open_receives_;
   }
   open_ -= static_cast<size_t>(completed);
   return completed > 0;
+}
+
+std::vector<int> MpiMessages::peers() const {
+  std::set<int> peers;
+  for (const std::vector<Transfer>* transfers : {&sends_, &receives_}) {
+    for (const Transfer& transfer : *transfers) peers.insert(transfer.peer);
+  }
+  return {peers.begin(), peers.end()};
 }
 
 std::string MpiMessages::missing() const {

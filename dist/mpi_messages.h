@@ -4,6 +4,7 @@
 #define OMPI_SKIP_MPICXX 1  // the C interface only: the C++ one of old needs another library
 #include <mpi.h>
 
+#include <functional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -27,13 +28,20 @@ class MpiMessages {
 
   CollectiveId id() const { return id_; }
 
-  /// Posts all receives, then all sends, in messages of at most `largest_message` bytes.
-  void start(MPI_Comm communicator, size_t largest_message);
+  /// Posts all sends, in messages of at most `largest_message` bytes, then calls `sent`, then posts all receives: where
+  /// a message waits already, that may copy it, and the peer can do the same with ours meanwhile.
+  void start(MPI_Comm communicator, size_t largest_message, const std::function<void()>& sent);
   /// Lets MPI work; true when a message has completed since the last call.
   bool progress();
+  /// All has been received.
+  bool received() const { return open_receives_ == 0; }
+  /// Peers learn from MPI alone that what they sent was taken: their messages are too long to have left them at once.
+  bool receives_long() const { return receives_long_; }
   bool complete() const { return open_ == 0; }
   /// Some of it has come through, but not all.
   bool flowing() const { return open_ > 0 && open_ < requests_.size(); }
+  /// The ranks it talks to, each once.
+  std::vector<int> peers() const;
   /// What it waits for: "data from rank 2 and rank 3, and rank 2 to take ours".
   std::string missing() const;
 
@@ -49,6 +57,8 @@ class MpiMessages {
   std::vector<MPI_Request> requests_;
   std::vector<Message> messages_;  // of the request with the same index
   size_t open_ = 0;
+  size_t open_receives_ = 0;
+  bool receives_long_ = false;
   // for MPI_Testsome
   std::vector<int> indices_;
   std::vector<MPI_Status> statuses_;

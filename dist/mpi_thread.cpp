@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <new>
 #include <utility>
 
 #include "dist/affinity.h"
@@ -15,8 +16,8 @@
 namespace tsugi {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using std::chrono::microseconds;
+using Clock = std::chrono::steady_clock;
 
 // A test follows the last one at once while messages flow: for as long as two ranks that compute in step are apart, or
 // longer once some part of a collective has come through. Then pauses grow with the time that nothing has happened, so
@@ -26,6 +27,14 @@ constexpr microseconds kSpin{20};
 constexpr microseconds kSpinInFlow{300};
 constexpr microseconds kShortestPause{10};
 constexpr microseconds kLongestPause{1000};
+
+// Where a bell announces what happens, pauses are there for what it does not announce: inner steps of the MPI library,
+// when its queues are full or it copies in fragments.
+constexpr microseconds kSpinForBell{5};
+constexpr microseconds kShortestPauseForBell{100};
+constexpr microseconds kLongestPauseForBell{10000};
+// After so many things in a row that it did not announce, the bell is no longer waited for.
+constexpr int kDeaf = 4;
 
 // How long a thread that makes an MPI call may take to come back from it.
 constexpr std::chrono::seconds kPatience{3};
@@ -63,7 +72,7 @@ void MpiThread::stop(bool finalize) {
   Lock lock(mutex_);
   stop_ = true;
   finalize_ = finalize;
-  wake_.notify_one();
+  bell_->ring();
   changed_.wait_for(lock, finalize ? seconds(timeout_seconds_) : Clock::duration(kPatience), [&] { return left_; });
   if (!left_) {
     thread_.detach();  // MPI does not return; the process is about to end
@@ -78,7 +87,8 @@ std::shared_ptr<MpiOperation> MpiThread::post(MpiMessages messages) {
   Lock lock(mutex_);
   if (!failure_.empty()) throw_failure();
   queue_.push_back(operation);
-  wake_.notify_one();
+  lock.unlock();  // or who wakes up would wait for it
+  bell_->ring();
   return operation;
 }
 
@@ -100,7 +110,7 @@ void MpiThread::abandon(MpiOperation& operation) {
 void MpiThread::give_up(Lock& lock, const MpiOperation& operation, const std::string& what) {
   reason_to_give_up_ = operation.messages.id().to_string() + ' ' + what;
   culprit_ = &operation;
-  wake_.notify_one();
+  bell_->ring();
   if (!changed_.wait_for(lock, kPatience, [&] { return !failure_.empty(); })) {
     failure_ = reason_to_give_up_ + "; the MPI library does not return from a call";
   }
@@ -115,13 +125,13 @@ void MpiThread::throw_failure() const {
 void MpiThread::allow_cpus(std::vector<int> cpus) {
   Lock lock(mutex_);
   cpus_ = std::move(cpus);
-  wake_.notify_one();
+  bell_->ring();
 }
 
 void MpiThread::abort(int exit_code) {
   Lock lock(mutex_);
   abort_code_ = exit_code;
-  wake_.notify_one();
+  bell_->ring();
   changed_.wait_for(lock, kPatience, [] { return false; });  // MPI_Abort ends the process first
   _exit(exit_code);
 }
@@ -159,6 +169,7 @@ void MpiThread::initialise() {
   check_mpi(MPI_Comm_size(host, &place.local_size), "MPI_Comm_size");
   place.host_leader = place.rank;
   check_mpi(MPI_Bcast(&place.host_leader, 1, MPI_INT, 0, host), "MPI_Bcast");
+  hang_bells(host, place);
   check_mpi(MPI_Comm_free(&host), "MPI_Comm_free");
 
   Lock lock(mutex_);
@@ -167,12 +178,31 @@ void MpiThread::initialise() {
   changed_.notify_all();
 }
 
+void MpiThread::hang_bells(MPI_Comm host, const MpiPlace& place) {
+  bells_.assign(static_cast<size_t>(place.size), nullptr);
+  Doorbell* mine = nullptr;
+  if (place.local_size == 1) return;
+  check_mpi(MPI_Win_allocate_shared(sizeof(Doorbell), 1, MPI_INFO_NULL, host, &mine, &shared_),
+            "MPI_Win_allocate_shared");
+  new (mine) Doorbell;
+  std::vector<int> ranks(static_cast<size_t>(place.local_size));  // a barrier as well: all bells hang
+  check_mpi(MPI_Allgather(&place.rank, 1, MPI_INT, ranks.data(), 1, MPI_INT, host), "MPI_Allgather");
+  for (int local = 0; local < place.local_size; ++local) {
+    MPI_Aint bytes = 0;
+    int unit = 0;
+    Doorbell* bell = nullptr;
+    check_mpi(MPI_Win_shared_query(shared_, local, &bytes, &unit, &bell), "MPI_Win_shared_query");
+    bells_[static_cast<size_t>(ranks[static_cast<size_t>(local)])] = bell;
+  }
+  const Lock lock(mutex_);
+  bell_ = mine;
+}
+
 void MpiThread::serve() {
-  std::vector<std::shared_ptr<MpiOperation>> active;
-  std::vector<std::shared_ptr<MpiOperation>> fresh;  // both keep their memory: this runs thousands of times a second
-  Clock::time_point last_progress = Clock::now();
+  std::vector<std::shared_ptr<MpiOperation>> fresh;  // keeps its memory: this runs thousands of times a second
   Lock lock(mutex_);
   while (true) {
+    const uint32_t rings = bell_->rings();  // whoever changes what follows rings afterwards
     if (abort_code_) {
       const int code = *abort_code_;
       lock.unlock();
@@ -185,62 +215,94 @@ void MpiThread::serve() {
     }
     if (!reason_to_give_up_.empty() && failure_.empty()) {
       failure_ = reason_to_give_up_;
-      for (const auto& operation : active) {
+      for (const auto& operation : active_) {
         if (operation.get() == culprit_) failure_ += ": it waits for " + operation->messages.missing();
       }
     }
     if (!failure_.empty()) {  // from here on MPI is called only to abort
-      active.clear();
+      active_.clear();
       queue_.clear();
       changed_.notify_all();
     }
-    if (active.empty() && queue_.empty()) {
+    if (active_.empty() && queue_.empty()) {
       if (stop_) return;
-      wake_.wait(lock);
-      last_progress = Clock::now();
+      lock.unlock();
+      bell_->sleep(rings);
+      lock.lock();
       continue;
     }
 
     fresh.swap(queue_);
     lock.unlock();
     std::string problem;
-    bool progress = false;
     try {
-      progress = work(active, fresh);
+      for (const auto& operation : fresh) start(operation);
+      work(rings);
     } catch (const MpiFailure& error) {
       problem = error.what();
     }
-    lock.lock();
     fresh.clear();
+    lock.lock();
     if (!problem.empty()) {
       reason_to_give_up_ = problem;
       continue;
     }
     const auto first_done = std::stable_partition(
-        active.begin(), active.end(), [](const auto& operation) { return !operation->messages.complete(); });
-    for (auto operation = first_done; operation != active.end(); ++operation) (*operation)->done = true;
-    if (first_done != active.end()) changed_.notify_all();
-    active.erase(first_done, active.end());
-
-    const Clock::time_point now = Clock::now();
-    if (progress) last_progress = now;
-    const auto idle = std::chrono::duration_cast<microseconds>(now - last_progress);
-    const bool flowing = std::any_of(active.begin(), active.end(), [](const auto& o) { return o->messages.flowing(); });
-    if (idle > (flowing ? kSpinInFlow : kSpin) && queue_.empty() && !active.empty()) {
-      wake_.wait_for(lock, std::clamp(idle / 8, kShortestPause, kLongestPause));
-    }
+        active_.begin(), active_.end(), [](const auto& operation) { return !operation->messages.complete(); });
+    for (auto operation = first_done; operation != active_.end(); ++operation) (*operation)->done = true;
+    if (first_done == active_.end()) continue;
+    active_.erase(first_done, active_.end());
+    lock.unlock();  // or who wakes up would wait for it
+    changed_.notify_all();
+    lock.lock();
   }
 }
 
-bool MpiThread::work(std::vector<std::shared_ptr<MpiOperation>>& active,
-                     const std::vector<std::shared_ptr<MpiOperation>>& fresh) {
-  for (const auto& operation : fresh) {
-    active.push_back(operation);
-    operation->messages.start(group_, largest_message_);
+void MpiThread::knock(const MpiOperation& operation) {
+  for (const int peer : operation.peers) {
+    if (Doorbell* bell = bells_[static_cast<size_t>(peer)]) bell->knock();
   }
-  bool progress = !fresh.empty();
-  for (const auto& operation : active) progress |= operation->messages.progress();
+}
+
+void MpiThread::start(const std::shared_ptr<MpiOperation>& operation) {
+  active_.push_back(operation);
+  operation->peers = operation->messages.peers();
+  operation->on_host = std::all_of(operation->peers.begin(), operation->peers.end(),
+                                   [&](int peer) { return bells_[static_cast<size_t>(peer)] != nullptr; });
+  operation->messages.start(group_, largest_message_, [&] { knock(*operation); });
+  last_progress_ = Clock::now();
+  paused_ = false;
+}
+
+bool MpiThread::test() {
+  bool progress = false;
+  for (const auto& operation : active_) {
+    MpiMessages& messages = operation->messages;
+    const bool received = messages.received();
+    progress |= messages.progress();
+    if (!received && messages.received() && messages.receives_long()) knock(*operation);
+  }
   return progress;
+}
+
+void MpiThread::work(uint32_t rings) {
+  const bool on_host = std::all_of(active_.begin(), active_.end(), [](const auto& o) { return o->on_host; });
+  const bool flowing = std::any_of(active_.begin(), active_.end(), [](const auto& o) { return o->messages.flowing(); });
+  while (!test()) {
+    if (bell_->rings() != rings) return;
+    const bool listen = on_host && unannounced_ < kDeaf;
+    const auto idle = std::chrono::duration_cast<microseconds>(Clock::now() - last_progress_);
+    if (idle <= (listen ? kSpinForBell : flowing ? kSpinInFlow : kSpin)) continue;
+    paused_ = true;
+    rings_before_ = rings;
+    if (bell_->sleep(rings, listen ? std::clamp(idle, kShortestPauseForBell, kLongestPauseForBell)
+                                   : std::clamp(idle / 8, kShortestPause, kLongestPause))) {
+      return;
+    }
+  }
+  if (paused_) unannounced_ = bell_->rings() != rings_before_ ? 0 : unannounced_ + 1;
+  last_progress_ = Clock::now();
+  paused_ = false;
 }
 
 void MpiThread::finalise() {
@@ -248,6 +310,7 @@ void MpiThread::finalise() {
     Lock lock(mutex_);
     if (!failure_.empty()) return;  // it would wait for the lost peer
   }
+  if (shared_ != MPI_WIN_NULL) check_mpi(MPI_Win_free(&shared_), "MPI_Win_free");
   check_mpi(MPI_Comm_free(&group_), "MPI_Comm_free");
   check_mpi(MPI_Finalize(), "MPI_Finalize");
 }

@@ -1,7 +1,8 @@
 // The communication thread: the only one that calls MPI, from MPI_Init_thread to MPI_Finalize.
 //
 // Open MPI spins while it waits, and would halve the compute of the rank; so here nothing ever waits inside MPI. The
-// thread sleeps when nothing is under way; otherwise it tests what is, with growing pauses.
+// thread sleeps when nothing is under way; otherwise it tests what is, with growing pauses. Ranks of one host end each
+// other's pauses: who has posted or taken a message rings the bell of the rank that it concerns.
 #pragma once
 
 #include <condition_variable>
@@ -12,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "dist/doorbell.h"
 #include "dist/mpi_messages.h"
 
 namespace tsugi {
@@ -28,8 +30,10 @@ struct MpiPlace {
 /// A collective in the hands of the thread.
 struct MpiOperation {
   explicit MpiOperation(MpiMessages m) : messages(std::move(m)) {}
-  MpiMessages messages;  ///< used by the communication thread alone
-  bool done = false;     ///< guarded by the mutex of MpiThread
+  MpiMessages messages;    ///< used by the communication thread alone
+  std::vector<int> peers;  ///< as messages
+  bool on_host = false;    ///< all peers are on this host; as messages
+  bool done = false;       ///< guarded by the mutex of MpiThread
 };
 
 /// Shared by the communicator and the thread: the thread may outlive the communicator when MPI does not return.
@@ -59,21 +63,38 @@ class MpiThread : public std::enable_shared_from_this<MpiThread> {
   void initialise();
   void serve();
   void finalise();
-  bool work(std::vector<std::shared_ptr<MpiOperation>>& active,
-            const std::vector<std::shared_ptr<MpiOperation>>& fresh);
+  /// Lays out the bells of the ranks of this host in memory that they share.
+  void hang_bells(MPI_Comm host, const MpiPlace& place);
+  void start(const std::shared_ptr<MpiOperation>& operation);
+  /// Tests the active operations until a message has completed or the bell has rung after `rings`.
+  void work(uint32_t rings);
+  bool test();
+  void knock(const MpiOperation& operation);
   /// Asks the thread to give up because of what happened to this operation, and waits until it has.
   void give_up(Lock& lock, const MpiOperation& operation, const std::string& what);
   [[noreturn]] void throw_failure() const;
 
   const double timeout_seconds_;
   const size_t largest_message_;
-  MpiPlace place_;                  // written before initialised_
-  MPI_Comm group_ = MPI_COMM_NULL;  // used by the thread alone
+  MpiPlace place_;  // written before initialised_
+
+  // Used by the thread alone.
+  using Clock = std::chrono::steady_clock;
+  MPI_Comm group_ = MPI_COMM_NULL;
+  MPI_Win shared_ = MPI_WIN_NULL;  // the bells
+  std::vector<Doorbell*> bells_;   // by rank; nullptr: on another host
+  std::vector<std::shared_ptr<MpiOperation>> active_;
+  Clock::time_point last_progress_;
+  bool paused_ = false;        // since the last progress
+  uint32_t rings_before_ = 0;  // the last pause
+  int unannounced_ = 0;        // so often in a row something had happened in a pause, and the bell was silent
+
+  Doorbell own_bell_;            // until there is memory to share
+  Doorbell* bell_ = &own_bell_;  // of this rank; written before initialised_
 
   std::thread thread_;
   std::mutex mutex_;
-  std::condition_variable wake_;     // for the thread
-  std::condition_variable changed_;  // for the others
+  std::condition_variable changed_;  // for all but the thread, whom bell_ wakes
   std::vector<std::shared_ptr<MpiOperation>> queue_;
   std::optional<std::vector<int>> cpus_;
   std::optional<int> abort_code_;

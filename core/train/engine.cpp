@@ -1,5 +1,8 @@
 #include "core/train/engine.h"
 
+#include <glog/logging.h>
+
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -29,6 +32,21 @@ std::vector<double> unpack_doubles(const std::string& bytes) {
   std::vector<double> values(bytes.size() / sizeof(double));
   std::memcpy(values.data(), bytes.data(), values.size() * sizeof(double));
   return values;
+}
+
+/// `mine` of all ranks, one after the other; `count_of(rank)` says how many there are.
+std::vector<double> gather_doubles(Communicator& communicator, const std::vector<double>& mine,
+                                   const std::function<int64_t(int)>& count_of) {
+  std::vector<size_t> offsets{0};
+  for (int rank = 0; rank < communicator.size(); ++rank) {
+    offsets.push_back(offsets.back() + static_cast<size_t>(count_of(rank)) * sizeof(double));
+  }
+  std::vector<double> all(offsets.back() / sizeof(double));
+  const auto rank = static_cast<size_t>(communicator.rank());
+  CHECK_EQ(mine.size() * sizeof(double), offsets[rank + 1] - offsets[rank]);
+  std::copy(mine.begin(), mine.end(), all.begin() + static_cast<ptrdiff_t>(offsets[rank] / sizeof(double)));
+  communicator.all_gather(all.data(), std::move(offsets))->wait();
+  return all;
 }
 
 }  // namespace
@@ -216,31 +234,33 @@ StepReport Engine::step(int64_t update, uint64_t first_sample, float learning_ra
     mine.push_back(static_cast<double>(loss.count));
   }
   Tensor gradient;
-  std::vector<std::string> all;
+  const ShardLayout& layout = optimizer_->trainable_layout();
+  const auto leaves_of = [&](int rank) {
+    return leaves_of_rank(config_.batch().micro_batches(), communicator_->size(), rank).leaves();
+  };
+  std::vector<double> all;  // of all ranks, one after the other
   {
     const ProfileRange phase("reduce gradients");
     gradient = reducer_->finish();
     const std::vector<double> squares = optimizer_->square_sums(gradient);
     mine.insert(mine.end(), squares.begin(), squares.end());
-    all = communicator_->all_gather_strings(pack(mine));
+    all = gather_doubles(*communicator_, mine,
+                         [&](int rank) { return heads + 2 * leaves_of(rank) + layout.local_chunks(rank); });
   }
 
   // Sums in the order of leaves and of chunks, whoever computed them.
   StepReport report;
   report.ready = true;
   double loss_sum = 0.0;
-  const ShardLayout& layout = optimizer_->trainable_layout();
   std::vector<double> chunk_sums(static_cast<size_t>(layout.chunks()));
+  auto next = all.begin();
   for (int rank = 0; rank < communicator_->size(); ++rank) {
-    const std::vector<double> theirs = unpack_doubles(all[static_cast<size_t>(rank)]);
-    report.stop |= theirs[0] != 0.0;
-    report.ready &= theirs[1] != 0.0;
-    const LeafRange their_leaves = leaves_of_rank(config_.batch().micro_batches(), communicator_->size(), rank);
-    for (int64_t i = 0; i < their_leaves.leaves(); ++i) {
-      loss_sum += theirs[static_cast<size_t>(heads + 2 * i)];
-      report.targets += static_cast<int64_t>(theirs[static_cast<size_t>(heads + 2 * i + 1)]);
+    report.stop |= *next++ != 0.0;
+    report.ready &= *next++ != 0.0;
+    for (int64_t i = 0; i < leaves_of(rank); ++i) {
+      loss_sum += *next++;
+      report.targets += static_cast<int64_t>(*next++);
     }
-    auto next = theirs.begin() + heads + 2 * their_leaves.leaves();
     for (int bucket = 0; bucket < layout.buckets(); ++bucket) {
       const ChunkRange shard = layout.shard(bucket, rank);
       for (int64_t chunk = shard.begin; chunk < shard.end; ++chunk) chunk_sums[static_cast<size_t>(chunk)] = *next++;
