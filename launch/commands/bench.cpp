@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <fstream>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -15,6 +14,7 @@
 #include "launch/commands/commands.h"
 #include "launch/device.h"
 #include "launch/planned_lm.h"
+#include "launch/program_memory.h"
 #include "launch/run_world.h"
 #include "ops/reduce/reduce.h"
 #include "ops/tensor/copy.h"
@@ -33,18 +33,6 @@ struct BenchOptions {
 };
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-/// Memory of this process in bytes: what it has ("VmRSS:"), or the most that it has had ("VmHWM:").
-int64_t resident_bytes(const std::string& which) {
-  std::ifstream status("/proc/self/status");
-  for (std::string word; status >> word;) {
-    if (word != which) continue;
-    int64_t kilobytes = 0;
-    status >> kilobytes;
-    return kilobytes * 1024;
-  }
-  return 0;
-}
 
 /// Bytes per second, read and written, of a sum that fits no cache: a += b over 256 MiB each.
 double measure_bandwidth(const Context& context) {
@@ -138,7 +126,7 @@ int bench_step(World& world, const BenchOptions& options) {
   });
   ThreadPool pool(world.threads(), world.cpus());
   RandomTokensLm objective(config);
-  const int64_t before = resident_bytes("VmRSS:");
+  const int64_t program = measure_program_bytes(pool, config.numerics().compute());
   Engine engine(pool, communicator, config, objective, {}, chosen.device());
   const auto step = [&](int64_t index) {
     const double start = now();
@@ -176,7 +164,7 @@ int bench_step(World& world, const BenchOptions& options) {
                                 {"threads", world.threads()},
                                 {"device", chosen.description},
                                 {"planned_bytes", engine.memory().total() - engine.memory().checkpoint_copy},
-                                {"program_resident_bytes", before},
+                                {"program_resident_bytes", program},
                                 {"peak_resident_bytes", peak}};
   if (options.profile) result["profile"] = table(operators, roof, all / options.steps, options.steps);
   if (world.rank() != 0) return 0;

@@ -15,6 +15,7 @@
 #include "launch/image_data.h"
 #include "launch/pair_data.h"
 #include "launch/planned_lm.h"
+#include "launch/program_memory.h"
 #include "launch/run_world.h"
 #include "launch/training_data.h"
 #include "ops/base/error.h"
@@ -48,6 +49,10 @@ int plan(const PlanOptions& options) {
   RunConfig config;
   load_config(options.config, options.overrides, config);
   validate_run_of(options.config, config);
+  const ChosenDevice chosen = device_to_plan(config.compute());
+  ThreadPool pool(1);
+  // Of a host whose work is done by a device nothing is known here.
+  const int64_t program = chosen.operators == nullptr ? measure_program_bytes(pool, config.numerics().compute()) : 0;
   std::vector<TrainingData::Share> shares;
   std::string data;
   // The vocabulary may be that of the data; proportions and packing need to know it.
@@ -78,10 +83,8 @@ int plan(const PlanOptions& options) {
   std::unique_ptr<Objective> chosen_objective = std::move(images.objective);
   if (chosen_objective == nullptr) chosen_objective = std::make_unique<PlannedLm>(config);
   Objective& objective = *chosen_objective;
-  const ChosenDevice chosen = device_to_plan(config.compute());
   Device meta = chosen.device();
   meta.meta = true;
-  ThreadPool pool(1);
   PlanningMemory memory;
   ParameterStore store;
   objective.declare_heads(store, config.model());
@@ -123,6 +126,7 @@ int plan(const PlanOptions& options) {
                             {"comparison", bytes.comparison},
                             {"objective_state", bytes.objective_state},
                             {"total", bytes.total()}};
+  if (program > 0) json["program_bytes"] = program;
   // An adapter's checkpoints hold the adapter alone.
   const int64_t checkpoint = store.trainable_parameters() * 4 * 3;
   json["checkpoint_bytes"] = checkpoint;
@@ -139,6 +143,9 @@ int plan(const PlanOptions& options) {
     std::cout << json.dump() << std::endl;
     return 0;
   }
+  const std::string process = program == 0 ? ""
+                                           : "process           " + bytes_text(bytes.total() + program) + ": " +
+                                                 bytes_text(program) + " of it the program itself, measured here\n";
   std::cout << "device            " << chosen.description << "\n"
             << data << "parameters        " << store.parameters() << " (" << parameters.in_products
             << " in matrix products)\n"
@@ -154,7 +161,7 @@ int plan(const PlanOptions& options) {
             << "  comparison      " << bytes_text(bytes.comparison) << "\n"
             << "  objective       " << bytes_text(bytes.objective_state) << "\n"
             << "  checkpoint copy " << bytes_text(bytes.checkpoint_copy) << "\n"
-            << "checkpoint        " << bytes_text(checkpoint) << "\n"
+            << process << "checkpoint        " << bytes_text(checkpoint) << "\n"
             << "The bits are the same for every number of ranks up to " << config.batch().micro_batches()
             << "; equal work for";
   for (const int ranks : even_world_sizes(config.batch().micro_batches())) std::cout << " " << ranks;

@@ -36,7 +36,7 @@ make_config "$WORK/config" "$WORK/data" 2
 measure() {  # ROWS → planned total and measured peak, in bytes
   local change=("batch.micro_batch=$1" batch.micro_batches=1 model.width=256 model.dropout=0 evaluation.sequences=1)
   "$TSUGI" plan --config "$WORK/config" --set "${change[@]}" --json > "$WORK/plan"
-  planned=$(number total)
+  planned=$(number total) process=$(($(number total) + $(number program_bytes)))
   peak=$({ /usr/bin/time -f '%M' "$TSUGI" pretrain --config "$WORK/config" --set "${change[@]}" --out "$WORK/run-$1" \
     --json > /dev/null; } 2>&1 | tail -n 1)
   peak=$((peak * 1024))
@@ -49,5 +49,7 @@ for family in GPT2 "LLAMA key_heads: 1"; do  # grouped queries, rotary tables, a
   measure 512; large_plan=$planned large_peak=$peak
   awk -v p=$((large_plan - small_plan)) -v m=$((large_peak - small_peak)) \
     'BEGIN { print "planned growth", p, "measured", m; exit !(m > 0.7 * p && m < 1.1 * p) }' || fail "the plan is off"
+  awk -v p="$process" -v m="$peak" 'BEGIN { print "planned process", p, "measured", m; exit !(m > 0.95 * p && m < 1.05 * p) }' ||
+    fail "the planned process is off"
 done
 echo "plans are exact and free"
