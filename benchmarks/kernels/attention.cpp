@@ -95,9 +95,51 @@ void make(Maker& maker, const Sizes& s, bool backward, cuda::AttentionKernel ker
   maker.result(dv.data, s.keys(), s.type);
 }
 
+/// A new token of each text behind `tokens` keys.
+void make_decoding(Maker& maker, const Sizes& s) {
+  const cuda::DeviceAttentionShape shape{.batch = s.batch,
+                                         .query_tokens = 1,
+                                         .key_tokens = s.tokens,
+                                         .heads = s.heads,
+                                         .key_heads = s.key_heads,
+                                         .head_dim = s.head_dim,
+                                         .scale = 0.125f};
+  const int64_t row = int64_t{s.heads} * s.head_dim;
+  const cuda::TypedHeads q{maker.random(s.batch * row, s.type), row, row, s.head_dim};
+  const auto k = heads_of(maker.random(s.keys(), s.type), s, s.key_heads);
+  const auto v = heads_of(maker.random(s.keys(), s.type), s, s.key_heads);
+  void* const out = maker.empty(s.batch * row, s.type);
+  const auto floats = static_cast<int64_t>(cuda::attention_decode_scratch_bytes(shape) / sizeof(float));
+  void* const scratch = maker.empty(floats, DType::kF32);
+  maker.work.run = [=](cuda::Stream& stream) { cuda::attention_decode(stream, s.type, shape, q, k, v, scratch, out); };
+  maker.result(out, s.batch * row, s.type);
+}
+
+void add_decoding_cases(bool tiny, std::vector<Case>& cases) {
+  std::vector<Sizes> all;
+  if (tiny) {
+    all = {{2, 300, 2, 1, 64, true}};
+  } else {
+    for (const int batch : {1, 16, 128}) {
+      all.push_back({batch, 1024, 12, 12, 64, true});  // GPT-2 124M
+      all.push_back({batch, 8192, 32, 8, 128, true});  // Llama 3 8B
+    }
+    all.push_back({16, 1024, 12, 12, 64, true, 0, false, DType::kF32});
+  }
+  for (const Sizes& s : all) {
+    const Shape shape{{"batch", s.batch},         {"tokens", s.tokens},     {"heads", s.heads},
+                      {"key_heads", s.key_heads}, {"head_dim", s.head_dim}, {"f32", s.type == DType::kF32}};
+    const double pairs = double(s.batch) * s.heads * s.tokens;
+    const double bytes = 2.0 * static_cast<double>(s.keys()) * static_cast<double>(size_of(s.type));
+    cases.push_back({"decode_attention", shape, 4.0 * pairs * s.head_dim, bytes, false,
+                     [=](Maker& maker) { make_decoding(maker, s); }});
+  }
+}
+
 }  // namespace
 
 void add_attention_cases(bool tiny, std::vector<Case>& cases) {
+  add_decoding_cases(tiny, cases);
   std::vector<Sizes> all;
   if (tiny) {
     all = {{1, 40, 2, 2, 64, true},

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "ops/attention/attention.h"
-#include "ops/base/error.h"
+#include "ops/columns/columns.h"
 #include "ops/reduce/reduce.h"
 #include "ops/rotary/rotary.h"
 
@@ -19,17 +19,30 @@ HeadsView heads_at(const Tensor& packed, int64_t column, int64_t head_dim) {
 }
 
 /// Copies `width` columns from `column` of every row of packed [B, T, row] behind the tokens of a cache [B, capacity,
-/// width].
-void append(const Tensor& packed, int64_t column, const Tensor& cache, int64_t length) {
+/// width], which holds zeros there on a device.
+void append(const Context& context, const Tensor& packed, int64_t column, const Tensor& cache, int64_t length) {
+  const int64_t batch = packed.shape()[0];
   const int64_t tokens = packed.shape()[1];
+  const int64_t row = packed.shape()[2];
   const int64_t capacity = cache.shape()[1];
   const int64_t width = cache.shape()[2];
   CHECK_LE(length + tokens, capacity);
-  for (int64_t b = 0; b < packed.shape()[0]; ++b) {
+  if (context.operators() != nullptr && tokens == 1) {  // all rows in two launches
+    const Tensor fresh = context.empty({batch, width}, packed.dtype());
+    take_columns(context, packed.reshape({batch, row}), column, 1.0f, fresh);
+    add_to_columns(context, fresh, length * width, 1.0f, cache.reshape({batch, capacity * width}));
+    return;
+  }
+  for (int64_t b = 0; b < batch; ++b) {
+    const Tensor to = cache.slice((b * capacity + length) * width, {tokens, width});
+    if (context.operators() != nullptr) {
+      take_columns(context, packed.slice(b * tokens * row, {tokens, row}), column, 1.0f, to);
+      continue;
+    }
     for (int64_t t = 0; t < tokens; ++t) {
-      const Tensor from = packed.slice((b * tokens + t) * packed.shape()[2] + column, {width});
-      const Tensor to = cache.slice((b * capacity + length + t) * width, {width});
-      std::memcpy(to.raw(), from.raw(), to.bytes());
+      const Tensor from = packed.slice((b * tokens + t) * row + column, {width});
+      const Tensor place = to.slice(t * width, {width});
+      std::memcpy(place.raw(), from.raw(), place.bytes());
     }
   }
 }
@@ -113,14 +126,6 @@ Variable self_attention(Tape& tape, Variable qkv, const AttentionOptions& option
   // Queries and keys: where they came from, or normed and turned. The norm's backward pass needs what came before it,
   // the rotation's nothing.
   Rotary rotary = rotary_of(options, head_dim, cache != nullptr ? cache->length : 0);
-  if (cache != nullptr && options.first_key.defined() && rotary.table.defined() && !rotary.positions.defined()) {
-    // Rows of several lengths behind one cache: each counts from where it begins.
-    rotary.positions = context.empty({batch, length}, DType::kI32);
-    for (int64_t i = 0; i < batch * length; ++i) {
-      rotary.positions.data<int32_t>()[i] =
-          static_cast<int32_t>(cache->length + i % length) - options.first_key.data<int32_t>()[i];
-    }
-  }
   Tensor queries_keys = qkv.value;
   Tensor rstd;
   if (rotary.has_norm()) {
@@ -141,12 +146,8 @@ Variable self_attention(Tape& tape, Variable qkv, const AttentionOptions& option
                                qkv.requires_gradient() || train_norm || options.relative_bias.requires_gradient());
   if (cache != nullptr) {
     CHECK(!tape.recording());
-    if (context.operators() != nullptr) {
-      throw Error(ExitCode::kUsage, "CUDA: attention over a cache of keys and values is not built",
-                  "set compute.device: CPU");
-    }
-    append(queries_keys, key_column, cache->keys, cache->length);
-    append(qkv.value, value_column, cache->values, cache->length);
+    append(context, queries_keys, key_column, cache->keys, cache->length);
+    append(context, qkv.value, value_column, cache->values, cache->length);
     cache->length += length;
     attention_forward(context, shape_of(options, qkv.value, head_dim, cache->length),
                       heads_at(queries_keys, 0, head_dim), heads_at(cache->keys, 0, head_dim),
@@ -193,7 +194,8 @@ Variable cross_attention(Tape& tape, const Variable& q, const Variable& kv, cons
   const Dropout active = tape.recording() ? options.dropout : Dropout{};
   Variable out =
       tape.variable(context.empty(q.value.shape(), q.value.dtype()), q.requires_gradient() || kv.requires_gradient());
-  const Tensor log_sum_exp = context.empty({shape.batch, shape.heads, shape.query_tokens}, DType::kF32);
+  const Tensor log_sum_exp =
+      out.requires_gradient() ? context.empty({shape.batch, shape.heads, shape.query_tokens}, DType::kF32) : Tensor();
   attention_forward(context, shape, heads_at(q.value, 0, head_dim), heads_at(kv.value, 0, head_dim),
                     heads_at(kv.value, value_column, head_dim), active, out.value, log_sum_exp);
   if (!out.requires_gradient()) return out;

@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <numeric>
 #include <span>
 
 #include "core/config/families.h"
 #include "ops/reduce/reduce.h"
+#include "ops/tensor/copy.h"
 #include "ops/tensor/philox.h"
 
 namespace tsugi {
@@ -30,8 +30,14 @@ class Decoder {
   bool full() const { return caches_.front().length == caches_.front().keys.shape()[1]; }
 
   /// Reads the texts from their beginnings, of at most `capacity` tokens each. Returns the logits behind each text's
-  /// end: [rows, padded vocabulary].
+  /// end, in host memory: [rows, padded vocabulary].
   Tensor read(const std::vector<std::span<const int32_t>>& texts) {
+    if (context_.operators() != nullptr && caches_.front().length > 0) {  // tokens are added to zeros there
+      for (const KeyValueCache& cache : caches_) {
+        fill_zero(context_, cache.keys);
+        fill_zero(context_, cache.values);
+      }
+    }
     size_t longest = 0;
     for (const auto& text : texts) longest = std::max(longest, text.size());
     Tensor logits;
@@ -50,9 +56,9 @@ class Decoder {
       const Tensor one = forward(texts[row], {1, length}, caches, std::vector<int32_t>(texts[row].size(), first_[row]));
       const int64_t width = one.shape()[2];
       const Tensor scores = model_.logits(context_, one.slice((length - 1) * width, {1, width}));
-      if (!logits.defined()) logits = context_.empty({rows_, scores.shape()[1]}, DType::kF32);
-      std::memcpy(logits.slice(static_cast<int64_t>(row) * scores.shape()[1], {1, scores.shape()[1]}).raw(),
-                  scores.raw(), scores.bytes());
+      const int64_t columns = scores.shape()[1];
+      if (!logits.defined()) logits = host_tensor({rows_, columns}, DType::kF32);
+      copy_to_host(context_, scores, logits.slice(static_cast<int64_t>(row) * columns, {1, columns}).raw());
     }
     for (KeyValueCache& cache : caches_) cache.length = static_cast<int64_t>(longest);
     return logits;
@@ -63,39 +69,45 @@ class Decoder {
     size_t longest = 0;
     for (const GenerationRow& row : rows) longest = std::max(longest, row.prompt.size());
     const Shape shape{rows_, static_cast<int64_t>(longest)};
-    const Tensor tokens = context_.empty(shape, DType::kI32);
+    const Tensor tokens = integers_of(context_, shape, [&](int32_t* ids) {
+      std::fill_n(ids, rows.size() * longest, 0);
+      for (size_t row = 0; row < rows.size(); ++row) std::ranges::copy(rows[row].prompt, ids + row * longest);
+    });
+    const auto end_of = [&](size_t row) { return static_cast<int32_t>(rows[row].prompt.size()); };
     ForwardOptions options;
-    options.end_key = context_.empty(shape, DType::kI32);
-    memory_end_ = context_.empty({rows_, 1}, DType::kI32);
-    fill_zero(context_, tokens);
-    for (size_t row = 0; row < rows.size(); ++row) {
-      const std::vector<int32_t>& prompt = rows[row].prompt;
-      const auto end = static_cast<int32_t>(prompt.size());
-      std::ranges::copy(prompt, tokens.data<int32_t>() + row * longest);
-      std::fill_n(options.end_key.data<int32_t>() + row * longest, longest, end);
-      memory_end_.data<int32_t>()[row] = end;
-    }
+    options.end_key = integers_of(context_, shape, [&](int32_t* ends) {
+      for (size_t row = 0; row < rows.size(); ++row) std::fill_n(ends + row * longest, longest, end_of(row));
+    });
+    memory_end_ = integers_of(context_, {rows_, 1}, [&](int32_t* ends) {
+      for (size_t row = 0; row < rows.size(); ++row) ends[row] = end_of(row);
+    });
     Tape tape(context_, false);
     memory_ = model_.hidden(tape, tokens, options).value;
   }
 
-  /// One more token of each text.
+  /// One more token of each text; returns the logits behind it, in host memory.
   Tensor step(std::span<const int32_t> tokens) {
     const Tensor hidden = forward(tokens, {rows_, 1}, caches_, first_);
-    return model_.logits(context_, hidden.reshape({rows_, hidden.shape()[2]}));
+    return on_host(context_, model_.logits(context_, hidden.reshape({rows_, hidden.shape()[2]})));
   }
 
  private:
   Tensor forward(std::span<const int32_t> tokens, const Shape& shape, std::vector<KeyValueCache>& caches,
                  const std::vector<int32_t>& first) const {
-    const Tensor input = context_.empty(shape, DType::kI32);
-    std::ranges::copy(tokens, input.data<int32_t>());
+    const Tensor input = integers_of(context_, shape, [&](int32_t* ids) { std::ranges::copy(tokens, ids); });
     ForwardOptions options;
     options.caches = &caches;
     options.rotary_table = rotary_table_;
     if (std::ranges::any_of(first, [](int32_t place) { return place > 0; })) {
-      options.first_key = context_.empty(shape, DType::kI32);
-      std::ranges::copy(first, options.first_key.data<int32_t>());
+      options.first_key = integers_of(context_, shape, [&](int32_t* places) { std::ranges::copy(first, places); });
+      // Each counts from where it begins.
+      const auto length = static_cast<int32_t>(caches.front().length);
+      const auto columns = static_cast<size_t>(shape[1]);
+      options.positions = integers_of(context_, shape, [&](int32_t* positions) {
+        for (size_t i = 0; i < first.size(); ++i) {
+          positions[i] = length + static_cast<int32_t>(i % columns) - first[i];
+        }
+      });
     }
     Tape tape(context_, false);
     if (!memory_end_.defined()) return model_.hidden(tape, input, options).value;
@@ -119,7 +131,7 @@ class Decoder {
       for (const Tensor& all : {cache.keys, cache.values}) {
         const int64_t width = all.shape()[2];
         const Tensor source = row_of(all, from).slice(place * width, {length, width});
-        std::memcpy(row_of(all, to).slice(place * width, {length, width}).raw(), source.raw(), source.bytes());
+        copy(context_, source, row_of(all, to).slice(place * width, {length, width}));
       }
     }
   }

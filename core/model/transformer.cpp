@@ -6,7 +6,9 @@
 #include "core/autograd/image_functions.h"
 #include "core/config/families.h"
 #include "core/model/names.h"
+#include "ops/activation/activation.h"
 #include "ops/base/error.h"
+#include "ops/columns/columns.h"
 #include "ops/matmul/matmul.h"
 #include "ops/reduce/reduce.h"
 #include "ops/rotary/rotary.h"
@@ -166,21 +168,13 @@ Transformer::Transformer(ModelConfig config, ParameterStore& store, bool output_
 
 namespace {
 
-/// embed() of rows behind caches whose texts begin at their first keys: row b's tokens are at positions
-/// place - first_key[b].
-Variable embed_rows(Tape& tape, const Tensor& tokens, const Parameter& token_table, const Parameter& position_table,
-                    int64_t place, const Tensor& first_key) {
-  const int64_t length = tokens.shape()[1];
-  const int64_t width = token_table.value().shape()[1];
-  Variable all =
-      tape.variable(tape.context().empty({tokens.shape()[0], length, width}, token_table.value().dtype()), false);
-  for (int64_t row = 0; row < tokens.shape()[0]; ++row) {
-    const int64_t position = place - first_key.data<int32_t>()[row * length];
-    const Tensor one =
-        embed(tape, tokens.slice(row * length, {1, length}), token_table, position_table, Dropout{}, position).value;
-    std::memcpy(all.value.slice(row * length * width, {1, length, width}).raw(), one.raw(), one.bytes());
-  }
-  return all;
+/// embed() of tokens with a position each; inference only.
+Variable embed_at(Tape& tape, const Tensor& tokens, const Parameter& token_table, const Parameter& position_table,
+                  const Tensor& positions) {
+  CHECK(!tape.recording());
+  const Variable sum = embed(tape, tokens, token_table, Parameter(), Dropout{});
+  add_in_place(tape.context(), sum.value, embed(tape, positions, position_table, Parameter(), Dropout{}).value);
+  return sum;
 }
 
 }  // namespace
@@ -196,8 +190,9 @@ void mark(Tape& tape, const ForwardOptions& options, int unit) {
 
 Variable Transformer::embedded(Tape& tape, const Tensor& tokens, const ForwardOptions& options,
                                int64_t first_position) const {
-  if (options.caches != nullptr && options.first_key.defined() && position_embedding_.defined()) {
-    return embed_rows(tape, tokens, token_embedding_, position_embedding_, first_position, options.first_key);
+  if (options.positions.defined() && position_embedding_.defined()) {
+    CHECK(!config_.embedding_norm());
+    return embed_at(tape, tokens, token_embedding_, position_embedding_, options.positions);
   }
   const Dropout dropout = options.dropout.at(0);
   if (!config_.embedding_norm()) {
@@ -224,6 +219,7 @@ Variable Transformer::hidden(Tape& tape, const Tensor& tokens, const ForwardOpti
   if (!shared.rotary_table.defined()) {
     shared.rotary_table = rotary_positions(tape.context(), first_position + tokens.shape()[1]);
   }
+  shared.positions = options.positions;
   mark(tape, options, embedding_unit_);
   return run_stack(tape, stack_, {embedded(tape, tokens, options, first_position), {}}, shared, options);
 }
@@ -330,11 +326,13 @@ Tensor Transformer::logits(const Context& context, const Tensor& hidden) const {
   if (output_bias_.defined()) product.bias = output_bias_.value();
   matmul(context, as_matrix(head_input(tape, tape.variable(hidden, false)).value), weight, scores, product);
   const float cap = config_.logit_soft_cap();
-  if (cap > 0.0f && !context.meta()) {
-    if (context.operators() != nullptr) {
-      throw Error(ExitCode::kUsage, "the capped logits (model.logit_soft_cap) of a model are not formed on CUDA",
-                  "compute on the CPU");
-    }
+  if (cap > 0.0f && context.operators() != nullptr) {
+    const Tensor scaled_down = context.empty(scores.shape(), DType::kF32);
+    const Tensor bounded = context.empty(scores.shape(), DType::kF32);
+    take_columns(context, scores, 0, 1.0f / cap, scaled_down);
+    activation_forward(context, Activation::kTanh, scaled_down, bounded);
+    take_columns(context, bounded, 0, cap, scores);
+  } else if (cap > 0.0f && !context.meta()) {
     float* values = scores.data<float>();
     for (int64_t i = 0; i < scores.elements(); ++i) values[i] = cap * std::tanh(values[i] / cap);
   }

@@ -28,6 +28,9 @@ struct ForwardOptions {
   Tensor segments;
   /// Inference only: one cache per block; the tokens follow those in it.
   std::vector<KeyValueCache>* caches = nullptr;
+  /// i32 [B, T]: the position of each token; undefined: sequences begin at 0, or behind what the caches hold. Not with
+  /// an embedding norm.
+  Tensor positions;
   /// Pictures: i32 [B·S], the tokens that the blocks see, S of each picture, as rows b·(1 + N) + t; undefined: all.
   Tensor seen;
   /// Pictures: no positions are added, so that patches are told apart by what they show alone, and there may be any

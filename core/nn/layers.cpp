@@ -165,6 +165,7 @@ Variable Attention::forward(Tape& tape, const Variable& x, const BlockContext& c
   options.relative_bias = context.relative_bias;
   options.dropout = dropout;
   options.rotary.table = context.rotary_table;
+  options.rotary.positions = context.positions;
   options.rotary.query_gamma = query_gamma;
   options.rotary.key_gamma = key_gamma;
   options.rotary.epsilon = epsilon;

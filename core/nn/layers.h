@@ -97,6 +97,8 @@ struct BlockContext {
   /// i32 [B, T] (undefined: all are seen).
   Variable memory = {};
   Tensor memory_end = {};
+  /// i32 [B, T]: positions of the tokens; undefined: those of the sequence, or behind the cache.
+  Tensor positions = {};
 };
 
 /// Attention: one packed product for queries, keys and values.

@@ -9,6 +9,7 @@
 #include "launch/mask_token.h"
 #include "launch/model_folder.h"
 #include "ops/base/error.h"
+#include "ops/tensor/copy.h"
 
 namespace tsugi {
 namespace {
@@ -19,6 +20,7 @@ struct FillMaskOptions {
   int64_t top_k = 5;
   int64_t mask_token = -1;
   int threads = 0;
+  DeviceArguments computing;
   bool json = false;
 };
 
@@ -93,7 +95,7 @@ std::string token_text(const Tokenizer& tokenizer, int32_t id) {
 }
 
 int fill_mask(const FillMaskOptions& options) {
-  const ModelFolder opened = open_model(options.checkpoint, options.threads);
+  const ModelFolder opened = open_model(options.checkpoint, options.threads, options.computing);
   const ModelConfig& model = opened.description.model;
   if (!model.bidirectional()) {
     throw Error(ExitCode::kData, opened.path + " holds a model that predicts the next token, not a hidden one",
@@ -119,14 +121,12 @@ int fill_mask(const FillMaskOptions& options) {
                                       std::to_string(model.context()) + " at once");
   }
   const Context context = opened.context();
-  const Tensor tokens = context.empty({1, length}, DType::kI32);
-  std::ranges::copy(ids, tokens.data<int32_t>());
+  const Tensor tokens = integers_of(context, {1, length}, [&](int32_t* to) { std::ranges::copy(ids, to); });
   const auto masks = static_cast<int64_t>(places.size());
-  const Tensor rows = context.empty({masks}, DType::kI32);
-  std::ranges::copy(places, rows.data<int32_t>());
+  const Tensor rows = integers_of(context, {masks}, [&](int32_t* to) { std::ranges::copy(places, to); });
   Tape tape(context, false);
-  const Tensor logits =
-      opened.model->logits(context, select_rows(tape, opened.model->hidden(tape, tokens, {}), rows).value);
+  const Tensor logits = on_host(
+      context, opened.model->logits(context, select_rows(tape, opened.model->hidden(tape, tokens, {}), rows).value));
 
   nlohmann::ordered_json json;
   for (int64_t i = 0; i < masks; ++i) {
@@ -170,6 +170,7 @@ void add_fill_mask(Command app) {
       .show_default()
       .range(int64_t{-1}, int64_t{2'000'000'000});
   command.option("--threads", options->threads, "0: all CPUs").show_default().range(0, 4096);
+  add_device_options(command, options->computing);
   command.flag("--json", options->json, "print the result as one JSON object, and nothing else");
   command.run([options] { return fill_mask(*options); });
 }

@@ -29,7 +29,7 @@ struct GenerateOptions {
   bool ignore_end = false;
   Sampling sampling;
   int threads = 0;
-  std::string compute = "FP32";
+  DeviceArguments computing;
   bool json = false;
 };
 
@@ -134,8 +134,7 @@ void print_text(const GenerateOptions& options, const std::vector<std::string>& 
 int run_generate(const GenerateOptions& options) {
   const std::vector<std::string> prompts =
       options.prompt_file.empty() ? options.prompts : read_prompts(options.prompt_file);
-  ModelFolder opened =
-      open_model(options.checkpoint, options.threads, options.compute == "BF16" ? DType::kBF16 : DType::kF32);
+  const ModelFolder opened = open_model(options.checkpoint, options.threads, options.computing);
   opened.require_writing_model("generate");
   const bool answers = has_decoder(opened.description.model);  // what it writes does not go on with the prompt
   std::unique_ptr<Tokenizer> tokenizer;
@@ -229,9 +228,7 @@ void add_generate(Command app) {
       .range_above(0.0, 1.0);
   command.option("--seed", options->sampling.seed, "of the random draws").show_default();
   command.option("--threads", options->threads, "0: all CPUs").show_default().range(0, 4096);
-  command.option("--compute", options->compute, "BF16: weights and activations in half the memory, faster, rounded")
-      .show_default()
-      .one_of({"FP32", "BF16"});
+  add_device_options(command, options->computing);
   command.flag("--json", options->json, "print the result as one JSON object, and nothing else");
   command.run([options] { return run_generate(*options); });
 }

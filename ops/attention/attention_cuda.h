@@ -106,4 +106,17 @@ void attention_backward_fma(Stream& stream, DType type, const DeviceAttentionSha
                             const float* log_sum_exp, const void* d_out, void* scratch, const TypedHeads& dq,
                             const TypedHeads& dk, const TypedHeads& dv, float* d_relative_bias = nullptr);
 
+/// The most queries of a head for which attention_decode() is the faster kernel.
+inline constexpr int kMostDecodedQueries = 8;
+/// Keys whose sums attention_decode() forms together.
+inline constexpr int kDecodeKeys = 256;
+
+/// Bytes of scratch that attention_decode() needs: sums of each chunk of kDecodeKeys keys.
+size_t attention_decode_scratch_bytes(const DeviceAttentionShape& shape);
+
+/// As attention_forward_fma(), without dropout, for few queries of many keys (generation): a block per chunk of keys of
+/// a key head, which all queries of its heads share; a second pass adds the chunks' sums in order.
+void attention_decode(Stream& stream, DType type, const DeviceAttentionShape& shape, const TypedHeads& q,
+                      const TypedHeads& k, const TypedHeads& v, void* scratch, void* out);
+
 }  // namespace tsugi::cuda

@@ -3,12 +3,15 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <numeric>
 
 #include "core/config/config.h"
+#include "core/config/families.h"
 #include "core/data/file.h"
 #include "core/downstream/classify.h"
 #include "core/downstream/scoring.h"
 #include "core/downstream/text_batches.h"
+#include "core/model/generator.h"
 #include "core/objective/causal_lm.h"
 #include "core/train/evaluation.h"
 #include "ops/cross_entropy/cross_entropy.h"
@@ -30,13 +33,16 @@ class UsedModel {
     parse_config(
         "steps: 1 data { train: \"unused\" } batch { micro_batch: 1 } optimizer { learning_rate: 1 } model { " +
             family + " layers: 2 heads: 2 width: 16 context: 12 vocabulary: 40 init_deviation: 0.2 }" +
-            (family.find("BERT") != std::string::npos ? "objective { masked_lm {} }" : ""),
+            (family.find("BERT") != std::string::npos ? "objective { masked_lm {} }"
+             : family.find("T5") != std::string::npos ? "objective { span_corruption {} }"
+                                                      : ""),
         "test", {}, config);
     validate_run(config);
     model = std::make_unique<Transformer>(config.model(), store_);
+    load(store_, type);
+    if (has_decoder(config.model())) return;
     head = ClassifierHead(heads_, config.model(), 3);
     heads_.end_unit();
-    load(store_, type);
     load(heads_, type);
   }
 
@@ -136,6 +142,46 @@ TEST_F(Inference, FeaturesAndClassesAreThoseOfTheCpu) {
         all.insert(all.end(), row.begin(), row.end());
       }
       return all;
+    });
+  }
+}
+
+// Prompts of several lengths behind one cache, equal ones, and a context that is full.
+TEST_F(Inference, WritesWhatTheCpuWrites) {
+  const std::vector<GenerationRow> rows{{{5, 6, 7}}, {{1, 2, 3, 4, 5, 6, 7, 8}}, {{9}}, {{5, 6, 7}}};
+  for (const char* const family :
+       {"family: GPT2", "family: LLAMA mlp_width: 24 key_heads: 1 sliding_window: 5 logit_soft_cap: 2",
+        "family: QWEN3 mlp_width: 24 head_dim: 12", "family: T5 mlp_width: 24 decoder_layers: 2"}) {
+    SCOPED_TRACE(family);
+    GenerationOptions how;
+    how.count = 16;
+    how.sampling.temperature = 0.0;
+    const auto write = [&](DeviceOperators* where, DType type, const std::vector<GenerationRow>& prompts) {
+      UsedModel used(family, where, type);
+      std::vector<std::vector<int32_t>> all;
+      for (const Continuation& one : generate_rows(used.context, *used.model, prompts, how)) all.push_back(one.ids);
+      return all;
+    };
+    const auto expected = write(nullptr, DType::kF32, rows);
+    EXPECT_EQ(write(device(), DType::kF32, rows), expected);
+    EXPECT_EQ(expected[0].size(), 16u);
+    EXPECT_EQ(expected[0], expected[3]);
+    EXPECT_EQ(write(device(), DType::kF32, {rows[1]})[0], expected[1]);
+    EXPECT_EQ(write(device(), DType::kBF16, rows)[2].size(), 16u);
+  }
+}
+
+TEST_F(Inference, LogitsOfHiddenTokensAreThoseOfTheCpu) {
+  for (const char* const family : {"family: BERT", "family: GPT2 logit_soft_cap: 1.5"}) {
+    expect_alike(family, [&](UsedModel& used) {
+      const Tensor tokens = integers_of(used.context, {1, 5}, [](int32_t* ids) { std::iota(ids, ids + 5, 3); });
+      const Tensor rows = integers_of(used.context, {2}, [](int32_t* places) {
+        places[0] = 1;
+        places[1] = 4;
+      });
+      Tape tape(used.context, false);
+      const Tensor hidden = select_rows(tape, used.model->hidden(tape, tokens, {}), rows).value;
+      return testing::to_doubles(on_host(used.context, used.model->logits(used.context, hidden)));
     });
   }
 }

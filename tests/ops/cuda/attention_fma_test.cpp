@@ -208,13 +208,13 @@ TEST_P(CudaFmaAttentionOf, SaysWhatItCannotDo) {
     }
     return "no error";
   };
-  EXPECT_THAT(message(single("", 4, 4, 257), cuda().context), ::testing::HasSubstr("heads of 257 elements"));
+  EXPECT_THAT(message(single("", 40, 40, 257), cuda().context), ::testing::HasSubstr("heads of 257 elements"));
   if (!cuda::has_wgmma()) return;
   const std::unique_ptr<DeviceOperators> operators = cuda::make_operators(0, cuda::AttentionKernel::kWgmma);
   ThreadPool pool(1);
   DeviceMemory memory(*operators);
   const Context context(Device{.operators = operators.get()}, pool, memory);
-  EXPECT_THAT(message(single("", 4, 4, 64), context), ::testing::HasSubstr("attention by wgmma in f32"));
+  EXPECT_THAT(message(single("", 40, 40, 64), context), ::testing::HasSubstr("attention by wgmma in f32"));
 }
 
 }  // namespace
