@@ -35,6 +35,16 @@ scatter(const int32_t* indices, const T* d_out, int64_t count, int64_t width, T*
   }
 }
 
+template <class T>
+TSUGI_KERNEL(kThreads, 8)
+put(const T* rows, const int32_t* indices, int64_t width, T* x) {
+  const int64_t n = dev::block_index().x;
+  const int64_t row = dev::load(indices + n);
+  for (int64_t c = dev::thread_index(); c < width; c += kThreads) {
+    dev::store(x + row * width + c, dev::load(rows + n * width + c));
+  }
+}
+
 }  // namespace
 
 void gather_rows(Stream& stream, DType type, const void* x, const int32_t* indices, int64_t count, int64_t width,
@@ -52,6 +62,15 @@ void gather_rows_backward(Stream& stream, DType type, const int32_t* indices, co
   dispatch_compute_type(type, [&]<class T>(T) {
     launch(stream, scatter<T>, {{static_cast<unsigned>(count), 1, 1}, kThreads, 0}, indices,
            static_cast<const T*>(d_out), count, width, static_cast<T*>(d_x));
+  });
+}
+
+void put_rows(Stream& stream, DType type, const void* rows, const int32_t* indices, int64_t count, int64_t width,
+              void* x) {
+  if (count == 0) return;
+  dispatch_compute_type(type, [&]<class T>(T) {
+    launch(stream, put<T>, {{static_cast<unsigned>(count), 1, 1}, kThreads, 0}, static_cast<const T*>(rows), indices,
+           width, static_cast<T*>(x));
   });
 }
 

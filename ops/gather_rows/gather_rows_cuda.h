@@ -17,4 +17,8 @@ void gather_rows(Stream& stream, DType type, const void* x, const int32_t* indic
 void gather_rows_backward(Stream& stream, DType type, const int32_t* indices, const void* d_out, int64_t count,
                           int64_t width, void* d_x);
 
+/// x[indices[n]] = rows[n]: indices that differ from each other.
+void put_rows(Stream& stream, DType type, const void* rows, const int32_t* indices, int64_t count, int64_t width,
+              void* x);
+
 }  // namespace tsugi::cuda

@@ -46,12 +46,13 @@ struct Backward {
   int64_t rows, tokens, width, groups;
 };
 
-/// A group is a warp (Warps = 1) or the block (Warps = 4). A row's elements lie in the registers of a group: thread t
-/// holds vectors t, t + threads, …, `Chunks` of them, of V elements.
+/// A group is a warp (Warps = 1) or the block (Warps = 4, or 16). A row's elements lie in the registers of a group:
+/// thread t holds vectors t, t + threads, …, `Chunks` of them, of V elements.
 template <int V, int Chunks, int Warps>
 struct Group {
   static constexpr int kGroupThreads = Warps * 32;
-  static constexpr int kGroupsPerBlock = kThreads / kGroupThreads;
+  static constexpr int kBlockThreads = kGroupThreads > kThreads ? kGroupThreads : kThreads;
+  static constexpr int kGroupsPerBlock = kBlockThreads / kGroupThreads;
 
   static TSUGI_DEVICE int thread() { return dev::thread_index() % kGroupThreads; }
   static TSUGI_DEVICE int64_t index() {
@@ -69,7 +70,7 @@ struct Group {
 
 /// Centered: LayerNorm; else RMSNorm.
 template <bool Centered, class T, int V, int Chunks, int Warps>
-TSUGI_KERNEL(kThreads, 2)
+TSUGI_KERNEL((Group<V, Chunks, Warps>::kBlockThreads), Warps > 4 ? 1 : 2)
 forward(Forward<T> p) {
   using G = Group<V, Chunks, Warps>;
   const int64_t row = G::index();
@@ -138,7 +139,7 @@ forward(Forward<T> p) {
 
 /// Group g takes rows g, g + groups, … and keeps its part of d_gamma and d_beta in registers.
 template <bool Centered, class T, int V, int Chunks, int Warps>
-TSUGI_KERNEL(kThreads, 2)
+TSUGI_KERNEL((Group<V, Chunks, Warps>::kBlockThreads), Warps > 4 ? 1 : 2)
 backward(Backward<T> p) {
   using G = Group<V, Chunks, Warps>;
   const int64_t group = G::index();
@@ -221,7 +222,8 @@ backward(Backward<T> p) {
 }
 
 /// Calls f with the smallest group that holds a row in its registers: a warp up to 1024 elements (512 of f32), the
-/// block above. Rows that are no multiple of 16 bytes go element by element.
+/// block above, one of 16 warps beyond 4096 (2048 of f32; 1024 where rows are no multiple of 16 bytes). Rows that are
+/// no multiple of 16 bytes go element by element.
 template <class T, class F>
 void choose_group(int64_t width, F&& f) {
   constexpr int kV = dev::kVectorElements<T>;
@@ -232,8 +234,11 @@ void choose_group(int64_t width, F&& f) {
   if (width % kV == 0 && chunks(kV, 32) <= 4) return f(Group<kV, 4, 1>{});
   if (width % kV == 0 && chunks(kV, kThreads) <= 4) return f(Group<kV, 4, 4>{});
   if (chunks(1, kThreads) <= 8) return f(Group<1, 8, 4>{});
+  constexpr int kWide = 16 * 32;
+  if (width % kV == 0 && chunks(kV, kWide) <= 16 / kV) return f(Group<kV, 16 / kV, 16>{});
+  if (chunks(1, kWide) <= 12) return f(Group<1, 12, 16>{});
   throw Error(ExitCode::kUsage, "CUDA: a norm over " + std::to_string(width) + " elements is not built",
-              "the width must be at most 1024, or a multiple of 16 bytes up to 4096 bf16 or 2048 f32");
+              "the width must be at most 6144, or a multiple of 16 bytes up to 8192");
 }
 
 int64_t groups_of(const NormShape& shape) { return shape.rows() < kMaxGroups ? shape.rows() : kMaxGroups; }
@@ -241,7 +246,7 @@ int64_t groups_of(const NormShape& shape) { return shape.rows() < kMaxGroups ? s
 template <class G>
 LaunchSize size_for(int64_t groups) {
   const auto blocks = static_cast<unsigned>((groups + G::kGroupsPerBlock - 1) / G::kGroupsPerBlock);
-  return {{blocks, 1, 1}, kThreads, sizeof(NormShared)};
+  return {{blocks, 1, 1}, G::kBlockThreads, sizeof(NormShared)};
 }
 
 }  // namespace

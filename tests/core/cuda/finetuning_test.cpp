@@ -9,6 +9,7 @@
 #include "core/config/config.h"
 #include "core/objective/classification.h"
 #include "core/objective/instruction_tuning.h"
+#include "core/objective/sequence_to_sequence.h"
 #include "tests/core/cuda/train_somewhere.h"
 #include "tests/ops/cuda/context.h"
 #include "tests/ops/cuda/low_precision.h"
@@ -25,6 +26,10 @@ constexpr const char* kLlama =
 
 RunConfig tuning_config(const std::string& overrides) {
   RunConfig config;
+  std::vector<std::string> data;
+  if (overrides.find("sequence_to_sequence") != std::string::npos) {  // which takes nothing else
+    data = {"data.documents=JOINED", "data.packing=CONTINUOUS"};
+  }
   parse_config(R"(
       steps: 4
       data { train: "unused" documents: APART packing: WHOLE_DOCUMENTS }
@@ -36,7 +41,7 @@ RunConfig tuning_config(const std::string& overrides) {
       compute { products: FIRST }  # a clock has no place in tests
       evaluation { every_steps: 2 }
   )" + overrides,
-               "test", {}, config);
+               "test", data, config);
   validate_run(config);
   return config;
 }
@@ -70,6 +75,19 @@ std::unique_ptr<Objective> instructions(const RunConfig& config) {
   }
   return std::make_unique<InstructionTuning>(examples, std::vector(examples.begin(), examples.begin() + 4), kLongest,
                                              true, config.seed());
+}
+
+/// Responses of several lengths, so that many targets are ignored.
+std::unique_ptr<Objective> responses(const RunConfig& config) {
+  std::vector<TokenPair> pairs;
+  for (int i = 0; i < 18; ++i) {
+    TokenPair pair;
+    for (int t = 0; t < 3 + i % 5; ++t) pair.input.push_back(1 + (i * 7 + t) % 36);
+    pair.target.assign(pair.input.begin(), pair.input.begin() + 2 + i % 3 / 2);
+    pairs.push_back(pair);
+  }
+  return std::make_unique<SequenceToSequenceLm>(pairs, std::vector(pairs.begin(), pairs.begin() + 4),
+                                                PairShape{.inputs = 12, .targets = 30}, 0, config.seed());
 }
 
 class CudaFineTuning : public testing::OnCuda {
@@ -106,6 +124,12 @@ TEST_F(CudaFineTuning, FrozenBlocksStayAsTheyAre) {
 }
 
 TEST_F(CudaFineTuning, InstructionsInPackedRows) { expect_equal_to_the_cpu(instructions, kLlama); }
+
+TEST_F(CudaFineTuning, ResponsesOfSeveralLengths) {
+  expect_equal_to_the_cpu(responses,
+                          "model { family: T5 layers: 1 decoder_layers: 1 heads: 2 width: 16 mlp_width: 24 context: 12 "
+                          "vocabulary: 37 } objective { sequence_to_sequence {} }");
+}
 
 TEST_F(CudaFineTuning, Adapters) {
   expect_equal_to_the_cpu(classes, std::string(kLlama) + "adapter { rank: 8 alpha: 32 }");

@@ -1,7 +1,6 @@
 // Comparisons of features against the double reference: InfoNCE, triplets, wholes and their parts.
 #include <cmath>
 
-#include "ops/base/error.h"
 #include "ops/part_bounds/part_bounds.h"
 #include "tests/ops/contrastive_testing.h"
 #include "tests/ops/cuda/context.h"
@@ -33,7 +32,8 @@ InfoNceProblem mixed_queries(int64_t queries, int64_t keys, int64_t width, bool 
   return p;
 }
 
-const std::tuple<int64_t, int64_t, int64_t> kComparisons[] = {{1, 2, 4}, {9, 9, 12}, {37, 70, 16}, {20, 700, 8}};
+const std::tuple<int64_t, int64_t, int64_t> kComparisons[] = {
+    {1, 2, 4}, {9, 9, 12}, {37, 70, 16}, {20, 700, 8}, {13, 20, 7}};
 
 class CudaComparisons : public testing::OnCuda {
  protected:
@@ -118,18 +118,6 @@ TEST_F(CudaComparisons, InfoNceShowsPositivesThatAreNoKeys) {
   EXPECT_TRUE(std::isnan(info_nce(cuda().context, problem, log_sums, {}).loss.sum));
 }
 
-TEST_F(CudaComparisons, SayWhichWidthsTheyTake) {
-  InfoNceProblem p = mixed_queries(4, 6, 3, false);
-  const InfoNce problem = pairs_there(p);
-  try {
-    info_nce(cuda().context, problem, empty({4}, DType::kF64), {});
-    ADD_FAILURE() << "no error";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ExitCode::kUsage);
-    EXPECT_NE(std::string(error.what()).find("width, 3, is no multiple of 4"), std::string::npos) << error.what();
-  }
-}
-
 TEST_F(CudaComparisons, TripletsMatchTheReference) {
   for (const TripletForm form : {TripletForm::kMargin, TripletForm::kLogistic}) {
     for (const auto& [queries, keys, width] : kComparisons) {
@@ -157,8 +145,10 @@ TEST_F(CudaComparisons, TripletsMatchTheReference) {
 
 TEST_F(CudaComparisons, PartsMatchTheReference) {
   for (const PartBound bound : {PartBound::kJsd, PartBound::kInfoNce}) {
-    for (const auto& [wholes, each, width, clip] :
-         {std::tuple<int64_t, int64_t, int64_t, double>{2, 1, 4, 0.0}, {17, 4, 8, 0.0}, {24, 16, 24, 3.0}}) {
+    for (const auto& [wholes, each, width, clip] : {std::tuple<int64_t, int64_t, int64_t, double>{2, 1, 4, 0.0},
+                                                    {17, 4, 8, 0.0},
+                                                    {24, 16, 24, 3.0},
+                                                    {9, 3, 5, 3.0}}) {
       SCOPED_TRACE(wholes);
       const int64_t parts = wholes * each;
       const double penalty = clip > 0.0 ? static_cast<double>(0.05f) : 0.0;

@@ -259,6 +259,48 @@ TEST_F(CudaFamilies, CrossEntropyWithItsFurtherTerms) {
   }
 }
 
+TEST_F(CudaFamilies, CrossEntropyWithoutIgnoredRows) {
+  constexpr int64_t kRows = 100, kWidth = 16, kVocabulary = 45, kPadded = 64;
+  for (const DType type : kTypes) {
+    for (const int64_t every : {1, 3, 101}) {  // of the rows that count; chunks have 32
+      SCOPED_TRACE(std::string(name_of(type)) + " " + std::to_string(every));
+      std::vector<int32_t> targets;
+      for (int64_t r = 1; r <= kRows; ++r) {
+        targets.push_back(r % every != 0 ? kIgnoreIndex : static_cast<int32_t>(r * 7 % kVocabulary));
+      }
+      std::vector<double> hidden = random_values(kRows * kWidth, 1), weight = random_values(kPadded * kWidth, 2);
+      std::vector<double> bias = random_values(kPadded, 3), zeros(kPadded * kWidth, 0.0);
+      const Context& context = cuda().context;
+      const Tensor h = cuda().upload(hidden, {kRows, kWidth}, type), w = cuda().upload(weight, {kPadded, kWidth}, type);
+      const Tensor t = cuda().integers(targets, {kRows});
+      struct Found {
+        LossSum sum;
+        std::vector<double> losses, d_hidden, d_weight, d_bias;
+      };
+      const auto run = [&](bool skip) -> Found {
+        const Tensor row_loss = context.empty({kRows}, DType::kF32), d_hidden = context.empty({kRows, kWidth}, type);
+        const Tensor d_weight = cuda().upload(zeros, {kPadded, kWidth}, DType::kF32);
+        const CrossEntropyOptions options{
+            .soft_cap = 3.0f,
+            .z_loss = 0.1f,
+            .skip_ignored = skip,
+            .bias = cuda().upload(bias, {kPadded}, type),
+            .d_bias = cuda().upload(zeros, {kPadded * kWidth}, DType::kF32).slice(0, {kPadded})};
+        const LossSum sum = linear_cross_entropy(context, h, w, t, kVocabulary, row_loss, d_hidden, d_weight, options);
+        return {sum, cuda().read(row_loss), cuda().read(d_hidden), cuda().read(d_weight), cuda().read(options.d_bias)};
+      };
+      const Found whole = run(false), skipped = run(true);
+      EXPECT_EQ(skipped.sum.count, kRows / every);
+      EXPECT_NEAR(skipped.sum.sum, whole.sum.sum, 1e-12 * whole.sum.sum);
+      EXPECT_NEAR(skipped.sum.z_loss, whole.sum.z_loss, 1e-12 * whole.sum.z_loss);
+      EXPECT_EQ(skipped.losses, whole.losses);
+      EXPECT_EQ(skipped.d_hidden, whole.d_hidden);
+      EXPECT_LE(max_difference(skipped.d_weight, whole.d_weight), 1e-5 * (1e-30 + max_abs(whole.d_weight)));
+      EXPECT_LE(max_difference(skipped.d_bias, whole.d_bias), 1e-5 * (1e-30 + max_abs(whole.d_bias)));
+    }
+  }
+}
+
 TEST_F(CudaFamilies, RowsByIndex) {
   for (const DType type : kTypes) {
     constexpr int64_t kRows = 7, kWidth = 131;

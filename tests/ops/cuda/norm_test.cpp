@@ -12,10 +12,12 @@ using cuda::Stream;
 
 constexpr double kEpsilon = 1e-5;
 const Dropout kNormDropout{.p = 0.25f, .seed = 7, .first_sample = 5, .site = 3};
-// A row in a warp, in four warps, element by element; more rows than groups of the backward pass.
+// A row in a warp, in four warps, element by element; more rows than groups of the backward pass; in sixteen warps.
 const NormShape kShapes[] = {{.batch = 2, .tokens = 3, .width = 64},   {.batch = 1, .tokens = 5, .width = 768},
                              {.batch = 2, .tokens = 2, .width = 1600}, {.batch = 3, .tokens = 3, .width = 37},
-                             {.batch = 1, .tokens = 1, .width = 1001}, {.batch = 3, .tokens = 401, .width = 8}};
+                             {.batch = 1, .tokens = 1, .width = 1001}, {.batch = 3, .tokens = 401, .width = 8},
+                             {.batch = 1, .tokens = 3, .width = 1030}, {.batch = 1, .tokens = 2, .width = 5000},
+                             {.batch = 1, .tokens = 2, .width = 6143}, {.batch = 1, .tokens = 1, .width = 8192}};
 
 class CudaNorm : public ::testing::TestWithParam<std::tuple<DType, bool>> {};
 INSTANTIATE_TEST_SUITE_P(, CudaNorm,
@@ -94,7 +96,7 @@ TEST(CudaNormAlone, SaysWhatItCannotDo) {
   const DeviceArray x(8, DType::kF32);
   Stream stream;
   EXPECT_THROW(
-      cuda::residual_norm_forward(stream, {.type = DType::kF32, .batch = 1, .tokens = 1, .width = 5001}, x.data(),
+      cuda::residual_norm_forward(stream, {.type = DType::kF32, .batch = 1, .tokens = 1, .width = 8193}, x.data(),
                                   nullptr, {}, x.data(), x.data(), 1e-5f, nullptr, x.data(), x.floats(), x.floats()),
       std::exception);
 }
