@@ -19,9 +19,10 @@ SHAPES = {
     # name: layers, heads, width, context, vocabulary, rows per micro-batch, micro-batches, timed steps, rounds
     "small": dict(layers=4, heads=4, width=64, context=64, vocabulary=256, rows=4, micro_batches=1, steps=60, rounds=3),
     "nanogpt": dict(layers=4, heads=4, width=128, context=64, vocabulary=65, rows=12, micro_batches=1, steps=40, rounds=3),
+    "gpt2_64": dict(layers=12, heads=12, width=768, context=64, vocabulary=50257, rows=4, micro_batches=1, steps=3, rounds=1),  # as llm.c's trainer has it
     "gpt2": dict(layers=12, heads=12, width=768, context=1024, vocabulary=50257, rows=4, micro_batches=1, steps=3, rounds=1),
 }
-WARM_UP = {"small": 10, "nanogpt": 5, "gpt2": 1}
+WARM_UP = {"small": 10, "nanogpt": 5, "gpt2_64": 1, "gpt2": 1}
 
 
 def write_tokens(path, vocabulary, count):

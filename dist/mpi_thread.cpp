@@ -182,7 +182,7 @@ void MpiThread::hang_bells(MPI_Comm host, const MpiPlace& place) {
   bells_.assign(static_cast<size_t>(place.size), nullptr);
   Doorbell* mine = nullptr;
   if (place.local_size == 1) return;
-  check_mpi(MPI_Win_allocate_shared(sizeof(Doorbell), 1, MPI_INFO_NULL, host, &mine, &shared_),
+  check_mpi(MPI_Win_allocate_shared(sizeof(Doorbell), 1, MPI_INFO_NULL, host, static_cast<void*>(&mine), &shared_),
             "MPI_Win_allocate_shared");
   new (mine) Doorbell;
   std::vector<int> ranks(static_cast<size_t>(place.local_size));  // a barrier as well: all bells hang
@@ -191,7 +191,7 @@ void MpiThread::hang_bells(MPI_Comm host, const MpiPlace& place) {
     MPI_Aint bytes = 0;
     int unit = 0;
     Doorbell* bell = nullptr;
-    check_mpi(MPI_Win_shared_query(shared_, local, &bytes, &unit, &bell), "MPI_Win_shared_query");
+    check_mpi(MPI_Win_shared_query(shared_, local, &bytes, &unit, static_cast<void*>(&bell)), "MPI_Win_shared_query");
     bells_[static_cast<size_t>(ranks[static_cast<size_t>(local)])] = bell;
   }
   const Lock lock(mutex_);

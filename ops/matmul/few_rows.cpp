@@ -11,6 +11,10 @@ namespace {
 
 constexpr int64_t kPieceColumns = 128;
 
+/// Elements of a cache line.
+template <class T>
+constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
+
 /// sums[kRows, n] = the part of the product that rows [first, end) of b make, b stored [K, N]. These rows are one
 /// stretch of memory, read from its beginning to its end; narrower pieces of them would be too short for the hardware
 /// to follow.
@@ -29,14 +33,20 @@ void chunk_along_rows(const Product<T>& p, int64_t first, int64_t end, float* su
         for (int64_t step = 0; step < kSteps; ++step) a[m][step] = static_cast<float>(p.a[m * p.k + k + step]);
       }
       float* to = sums + column;
+      // A row of bf16 is hardly longer than a page: over before the hardware follows it. So the same places of the next
+      // rows are asked for; behind the last ones nothing is read, whatever lies there.
+      for (int64_t line = 0; line < columns; line += kLine<T>) {
+        for (int64_t step = 0; step < kSteps; ++step) __builtin_prefetch(b + (step + kSteps) * p.n + line, 0, 2);
+        const int64_t line_end = std::min(line + kLine<T>, columns);
 #pragma omp simd
-      for (int64_t j = 0; j < columns; ++j) {
-        float row[kSteps];
-        for (int64_t step = 0; step < kSteps; ++step) row[step] = static_cast<float>(b[step * p.n + j]);
-        for (int m = 0; m < kRows; ++m) {
-          float sum = a[m][0] * row[0];
-          for (int64_t step = 1; step < kSteps; ++step) sum += a[m][step] * row[step];
-          to[m * p.n + j] += sum;
+        for (int64_t j = line; j < line_end; ++j) {
+          float row[kSteps];
+          for (int64_t step = 0; step < kSteps; ++step) row[step] = static_cast<float>(b[step * p.n + j]);
+          for (int m = 0; m < kRows; ++m) {
+            float sum = a[m][0] * row[0];
+            for (int64_t step = 1; step < kSteps; ++step) sum += a[m][step] * row[step];
+            to[m * p.n + j] += sum;
+          }
         }
       }
     }
@@ -57,13 +67,12 @@ template <int kRows, int kColumns, class T>
 void dot_products(const Product<T>& p, int64_t column, float* sums) {
   Lanes lanes[kRows][kColumns] = {};
   const T* b = p.b + column * p.k;
-  constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
   int64_t k = 0;
   for (; k + kLanes <= p.k; k += kLanes) {
     Lanes a[kRows];
     for (int m = 0; m < kRows; ++m) load(p.a + m * p.k + k, a[m]);
-    if (k % kLine == 0) {  // rows are short streams, over before the hardware follows them
-      for (int c = 0; c < kColumns; ++c) __builtin_prefetch(b + (c + kColumns) * p.k + k);
+    if (k % kLine<T> == 0) {  // rows are short streams, over before the hardware follows them
+      for (int c = 0; c < kColumns; ++c) __builtin_prefetch(b + (c + 4 * kColumns) * p.k + k, 0, 2);
     }
     for (int c = 0; c < kColumns; ++c) {
       Lanes value;
