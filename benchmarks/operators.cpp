@@ -2,16 +2,18 @@
 //   benchmark_operators [--threads=N] [--bf16] [--benchmark_filter=REGEX] [--benchmark_format=json] …
 // FLOP/s counts what the algorithm needs (attention: the pairs that are seen), B/s every operand once: read once, or
 // written once. The 24M of a GPT-2 matrix do not fit a cache, so rates of memory-bound operators are those of the
-// memory.
+// memory. The last row is the tape's own cost: its time by 1000 is that of an entry, recorded and run.
 #include <benchmark/benchmark.h>
 
 #include <cmath>
 #include <cstdlib>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "core/autograd/tape.h"
 #include "ops/activation/activation.h"
 #include "ops/attention/attention.h"
 #include "ops/cross_entropy/cross_entropy.h"
@@ -395,6 +397,31 @@ void add_reductions(Bench& b, const ModelShape& s) {
   });
 }
 
+/// What the tape itself costs: functions that compute nothing, recorded over a planned arena as in a training step.
+void add_tape(Bench& b) {
+  constexpr int kEntries = 1000;
+  const auto pass = [](const Context& context) {
+    Tape tape(context);
+    Variable x = tape.variable(context.empty({16}, DType::kF32), true);
+    for (int entry = 0; entry < kEntries; ++entry) {
+      const Variable y = tape.variable(context.empty({16}, DType::kF32), true);
+      tape.record([context, saved = x.value, from = y.gradient, to = x.gradient] { to->add(context, from->take()); });
+      x = y;
+    }
+    x.gradient->add(context, x.value);
+    tape.backward();
+  };
+  b.add("tape, 1000 entries", {}, [&b, pass] {
+    PlanningMemory planning;
+    pass(Context(Device{.meta = true}, b.context().pool(), planning));
+    const auto arena = std::make_shared<StaticArena>(plan_arena(planning.lifetimes()));
+    return [&b, pass, arena] {
+      arena->restart();
+      pass(Context(Device{}, b.context().pool(), *arena));
+    };
+  });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -426,6 +453,7 @@ int main(int argc, char** argv) {
     add_cross_entropy(bench, shape);
     add_reductions(bench, shape);
   }
+  add_tape(bench);
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
   return 0;
