@@ -390,8 +390,7 @@ void add_reductions(Bench& b, const ModelShape& s) {
   });
   b.add(named("chunk_square_sums", s), {0.0, f32}, [&b, chunks, elements] {
     const std::vector<ChunkRule> rules(static_cast<size_t>(chunks), {.valid = kChunkElements});
-    return [&b, rules, g = b.random({elements}, DType::kF32)] {
-      std::vector<double> sums(rules.size());
+    return [&b, rules, g = b.random({elements}, DType::kF32), sums = b.context().empty({chunks}, DType::kF64)] {
       chunk_square_sums(b.context(), rules, g, sums);
     };
   });

@@ -130,13 +130,13 @@ struct BucketReducer::Impl {
     }
   }
 
-  void wait(int bucket) {
-    std::unique_ptr<Pending>& exchange = exchanges[static_cast<size_t>(bucket)];
+  /// What follows comes after the exchange of a bucket.
+  void order(int bucket) {
+    Pending* const exchange = exchanges[static_cast<size_t>(bucket)].get();
     if (exchange == nullptr) return;
     const ProfiledOperator work("waiting for gradients", 0, {});
     const auto start = std::chrono::steady_clock::now();
-    exchange->wait();
-    exchange.reset();
+    exchange->order();
     exposed += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
 
@@ -198,8 +198,9 @@ Tensor BucketReducer::begin_leaf() {
   const size_t slot = impl.counter.nodes().size();
   const Tensor& gradients = impl.slots[slot];
   impl.leaf_additions.clear();
-  impl.counter.push({impl.range.begin + impl.next_leaf, 1},
-                    [&](int left, int right) { impl.leaf_additions.push_back({left, right}); });
+  impl.counter.push({impl.range.begin + impl.next_leaf, 1}, [&](int left, int right) {
+    impl.leaf_additions.push_back({left, right});
+  });
   ++impl.next_leaf;
   impl.leaf_open = true;
   fill_zero(impl.context, gradients);
@@ -211,6 +212,18 @@ void BucketReducer::mark_complete(int64_t end_chunk) {
   CHECK_LE(end_chunk, impl_->layout.chunks());
   if (impl_->in_last_leaf()) impl_->complete_buckets(end_chunk);
 }
+
+bool BucketReducer::would_send(int64_t before, int64_t end_chunk) const {
+  const ShardLayout& layout = impl_->layout;
+  if (layout.ranks() == 1 || !impl_->in_last_leaf()) return false;
+  for (int bucket = 0; bucket < layout.buckets(); ++bucket) {
+    const int64_t end = layout.bucket(bucket).end;
+    if (before < end && end <= end_chunk) return true;
+  }
+  return false;
+}
+
+bool BucketReducer::in_last_leaf() const { return impl_->in_last_leaf(); }
 
 void BucketReducer::end_leaf() {
   CHECK(impl_->leaf_open) << "no leaf is open";
@@ -229,13 +242,22 @@ Tensor BucketReducer::finish() {
   impl.complete_buckets(impl.layout.chunks());  // a rank without leaves has only to receive
   impl.exposed = 0.0;
   for (int bucket = 0; bucket < impl.layout.buckets(); ++bucket) {
-    impl.wait(bucket);
+    impl.order(bucket);
     impl.add_nodes(bucket);
   }
   impl.counter.clear();
   impl.next_leaf = 0;
   impl.completed_buckets = 0;
   return impl.result();
+}
+
+void BucketReducer::settle() {
+  for (std::unique_ptr<Pending>& exchange : impl_->exchanges) {
+    if (exchange == nullptr) continue;
+    exchange->wait();
+    impl_->exposed += exchange->stalled_seconds();
+    exchange.reset();
+  }
 }
 
 double BucketReducer::exposed_seconds() const { return impl_->exposed; }

@@ -29,13 +29,20 @@ class BucketReducer {
   Tensor begin_leaf();
   /// The gradients of chunks [0, end_chunk) of the current leaf are final.
   void mark_complete(int64_t end_chunk);
+  /// Whether mark_complete(end_chunk) has something to send to others, after mark_complete(before).
+  bool would_send(int64_t before, int64_t end_chunk) const;
+  /// Whether the current leaf is this rank's last.
+  bool in_last_leaf() const;
   void end_leaf();
 
-  /// Waits for the exchanges and adds the nodes of all ranks: f32 [local_chunks(rank)·kChunkElements], this rank's
-  /// shard of Σ over all M micro-batches. Valid until the next begin_leaf().
+  /// Adds the nodes of all ranks when the exchanges are over: f32 [local_chunks(rank)·kChunkElements], this rank's
+  /// shard of Σ over all M micro-batches. Valid until the next begin_leaf(). Waits for the exchanges; of a device's
+  /// memory the device alone does, and settle() must follow.
   Tensor finish();
+  /// Waits until the exchanges are over, and throws what went wrong with them.
+  void settle();
 
-  /// Seconds that finish() spent waiting for others in the last step: communication that was not hidden.
+  /// Seconds of the last step spent waiting for others: communication that was not hidden. After settle().
   double exposed_seconds() const;
   /// Bytes of all buffers; the same number before construction, for the plan.
   static int64_t buffer_bytes(const ShardLayout& layout, int rank, int64_t micro_batches);

@@ -17,12 +17,18 @@ struct Transfer {
   size_t bytes = 0;
 };
 
-/// A collective under way. Its buffers must stay alive and untouched until wait() returns.
+/// A collective under way. Its buffers must stay alive, and untouched by the host, until wait() returns.
 class Pending {
  public:
   virtual ~Pending() = default;
   /// Blocks (without burning a core) until done. Throws Error(kPeerLost) when the communicator failed or timed out.
   virtual void wait() = 0;
+  /// For memory of a device: work that is issued to its stream from now on runs after it, and the host goes on. wait()
+  /// must still follow, and throws what went wrong; until then nobody may simply wait for the device. Elsewhere:
+  /// wait().
+  virtual void order() { wait(); }
+  /// After order() and wait(): seconds that the device's stream stood still for it.
+  virtual double stalled_seconds() const { return 0.0; }
 };
 
 /// A group of ranks. Calls come from one thread of each rank; asynchronous ones progress by themselves.

@@ -6,11 +6,13 @@
 #include <chrono>
 #include <cstring>
 #include <exception>
+#include <limits>
 #include <thread>
 
 #include "dist/point_to_point.h"
 #include "ops/base/error.h"
 #include "ops/cuda/signal.h"
+#include "ops/cuda/timer.h"
 
 namespace tsugi {
 namespace {
@@ -84,10 +86,17 @@ class Session {
     fail(id.to_string() + " over NCCL did not start within " + in_seconds(timeout_));
   }
 
-  void wait(CollectiveId id, const cuda::Signal& done) {
+  /// The time limit counts from the moment when the device has come to `before`: what this rank computes until then
+  /// is no part of it.
+  void wait(CollectiveId id, const cuda::Signal& before, const cuda::Signal& done) {
     check_usable();
+    wait(id, before, std::numeric_limits<double>::infinity());
+    wait(id, done, timeout_);
+  }
+
+  void wait(CollectiveId id, const cuda::Signal& done, double seconds) {
     int error = kNcclSuccess;
-    const bool in_time = poll_until(timeout_, [&] {
+    const bool in_time = poll_until(seconds, [&] {
       if (done.done()) return true;
       const int result = nccl_.comm_get_async_error(comm_, &error);
       if (result != kNcclSuccess) error = result;
@@ -150,22 +159,44 @@ class Session {
 
 class NcclPending : public Pending {
  public:
-  NcclPending(std::shared_ptr<Session> session, CollectiveId id) : session_(std::move(session)), id_(id) {}
+  /// After the transfers were issued to `stream`, for a user of `work`.
+  NcclPending(std::shared_ptr<Session> session, CollectiveId id, cuda::Stream& stream, cuda::Stream& work)
+      : session_(std::move(session)), id_(id), work_(work) {
+    stream.record(over_);
+    done_.record(stream);
+  }
   ~NcclPending() override {
     if (!finished_) session_->give_up(id_);
   }
   void wait() override {
     if (finished_) return;
-    session_->wait(id_, signal);
+    session_->wait(id_, before_, ordered_ ? after_ : done_);
+    if (ordered_) stalled_seconds_ = stall_.seconds();
     finished_ = true;
   }
-
-  cuda::Signal signal;
+  void order() override {
+    if (finished_ || ordered_) return;
+    session_->check_usable();
+    ordered_ = true;
+    before_.record(work_);
+    stall_.start(work_);
+    work_.wait(over_);
+    stall_.stop(work_);
+    after_.record(work_);
+  }
+  double stalled_seconds() const override { return stalled_seconds_; }
 
  private:
   std::shared_ptr<Session> session_;
   CollectiveId id_;
+  cuda::Stream& work_;
+  cuda::Event over_;
+  cuda::Signal done_;            ///< for the host
+  cuda::Signal before_, after_;  ///< around the place where the work waits
+  cuda::Timer stall_;
+  bool ordered_ = false;
   bool finished_ = false;
+  double stalled_seconds_ = 0.0;
 };
 
 class NcclCommunicator : public Communicator {
@@ -225,9 +256,7 @@ class NcclCommunicator : public Communicator {
           nccl.send(send.data, send.bytes, kNcclInt8, send.peer, session_->comm(), cuda::handle_of(stream_)));
     }
     session_->end_group(id);
-    auto pending = std::make_unique<NcclPending>(session_, id);
-    pending->signal.record(stream_);
-    return pending;
+    return std::make_unique<NcclPending>(session_, id, stream_, work_);
   }
 
   /// Takes the transfers of this rank to itself out of the lists.

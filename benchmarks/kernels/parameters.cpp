@@ -98,7 +98,7 @@ void adamw(Maker& maker, int64_t chunks, bool update) {
     stream.fill(exp_avg_sq, 0, static_cast<size_t>(count) * sizeof(float));
   };
   maker.work.run = [=](cuda::Stream& stream) {
-    cuda::adamw_step(stream, step, rules, chunks, master, exp_avg, exp_avg_sq, gradient, kType, working);
+    cuda::adamw_step(stream, step, nullptr, rules, chunks, master, exp_avg, exp_avg_sq, gradient, kType, working);
   };
   maker.result(master, count, DType::kF32);
   maker.result(working, count, kType);

@@ -95,41 +95,45 @@ void ShardedAdamW::initialize(uint64_t seed) {
   for (int bucket = 0; bucket < layout_.buckets(); ++bucket) fill(layout_.shard(bucket, rank_), master(bucket));
 }
 
-std::vector<double> ShardedAdamW::square_sums(const Tensor& shard_gradient) const {
-  std::vector<double> sums(shard_rules_.size());
-  if (!sums.empty()) chunk_square_sums(context_, shard_rules_, shard_gradient, sums);
-  return sums;
+void ShardedAdamW::square_sums(const Tensor& shard_gradient, const Tensor& sums) const {
+  if (!shard_rules_.empty()) chunk_square_sums(context_, shard_rules_, shard_gradient, sums);
 }
 
-void ShardedAdamW::step(const AdamWStep& step, const Tensor& shard_gradient) {
+std::vector<std::unique_ptr<Pending>> ShardedAdamW::step(const AdamWStep& step, const Tensor& shard_gradient,
+                                                         const Tensor& decision, Communicator& communicator) {
+  std::vector<std::unique_ptr<Pending>> gathers;
   for (int bucket = 0; bucket < trainable_.buckets(); ++bucket) {
     const ChunkRange shard = trainable_.shard(bucket, rank_);
-    if (shard.chunks() == 0) continue;
-    adamw_step(context_, step,
-               std::span(rules_).subspan(static_cast<size_t>(shard.begin), static_cast<size_t>(shard.chunks())),
-               master(bucket), local(exp_avg_, bucket), local(exp_avg_sq_, bucket), local(shard_gradient, bucket),
-               working(bucket));
+    if (shard.chunks() > 0) {
+      adamw_step(context_, step,
+                 std::span(rules_).subspan(static_cast<size_t>(shard.begin), static_cast<size_t>(shard.chunks())),
+                 master(bucket), local(exp_avg_, bucket), local(exp_avg_sq_, bucket), local(shard_gradient, bucket),
+                 working(bucket), decision);
+    }
+    if (std::unique_ptr<Pending> gather = start_gather(communicator, bucket)) gathers.push_back(std::move(gather));
   }
+  return gathers;
 }
 
-void ShardedAdamW::gather(Communicator& communicator, bool frozen_too) {
-  if (communicator.size() == 1 || context_.meta()) return;
+std::unique_ptr<Pending> ShardedAdamW::start_gather(Communicator& communicator, int bucket) {
+  if (communicator.size() == 1 || context_.meta()) return nullptr;
   const size_t chunk_bytes = static_cast<size_t>(kChunkElements) * size_of(store_->compute_type());
-  std::vector<std::unique_ptr<Pending>> pending;
-  const int buckets = frozen_too ? layout_.buckets() : trainable_.buckets();
-  for (int bucket = 0; bucket < buckets; ++bucket) {
-    const ChunkRange extent = layout_.bucket(bucket);
-    std::vector<size_t> offsets;
-    for (int rank = 0; rank < layout_.ranks(); ++rank) {
-      offsets.push_back(static_cast<size_t>(layout_.shard(bucket, rank).begin - extent.begin) * chunk_bytes);
-    }
-    offsets.push_back(static_cast<size_t>(extent.chunks()) * chunk_bytes);
-    std::byte* begin =
-        static_cast<std::byte*>(store_->working().raw()) + static_cast<size_t>(extent.begin) * chunk_bytes;
-    pending.push_back(communicator.all_gather(begin, std::move(offsets)));
+  const ChunkRange extent = layout_.bucket(bucket);
+  std::vector<size_t> offsets;
+  for (int rank = 0; rank < layout_.ranks(); ++rank) {
+    offsets.push_back(static_cast<size_t>(layout_.shard(bucket, rank).begin - extent.begin) * chunk_bytes);
   }
-  const ProfiledOperator work("waiting for parameters", 0, {});
-  for (const std::unique_ptr<Pending>& one : pending) one->wait();
+  offsets.push_back(static_cast<size_t>(extent.chunks()) * chunk_bytes);
+  std::byte* begin = static_cast<std::byte*>(store_->working().raw()) + static_cast<size_t>(extent.begin) * chunk_bytes;
+  return communicator.all_gather(begin, std::move(offsets));
+}
+
+void ShardedAdamW::gather(Communicator& communicator) {
+  std::vector<std::unique_ptr<Pending>> gathers;
+  for (int bucket = 0; bucket < layout_.buckets(); ++bucket) {
+    if (std::unique_ptr<Pending> gather = start_gather(communicator, bucket)) gathers.push_back(std::move(gather));
+  }
+  for (const std::unique_ptr<Pending>& gather : gathers) gather->wait();
 }
 
 void ShardedAdamW::refresh_working() {

@@ -25,15 +25,18 @@ class ShardedAdamW {
   /// Fills the whole working copy and the shard's master weights with initial values; the moments are zero.
   void initialize(uint64_t seed);
 
-  /// Σ of squares of every chunk of the shard (of trainable_layout()) of a gradient, in the order of the shard.
-  std::vector<double> square_sums(const Tensor& shard_gradient) const;
+  /// sums f64 [chunks of the shard (of trainable_layout())]: Σ of squares of each of a gradient, in the order of the
+  /// shard.
+  void square_sums(const Tensor& shard_gradient, const Tensor& sums) const;
 
-  /// Updates the shard's masters, moments and working copy.
-  void step(const AdamWStep& step, const Tensor& shard_gradient);
+  /// Updates the shard's masters, moments and working copy, as `decision` says (see adamw_step()), and starts to bring
+  /// the shards of all ranks together, bucket by bucket: the gathers under way. Collective.
+  [[nodiscard]] std::vector<std::unique_ptr<Pending>> step(const AdamWStep& step, const Tensor& shard_gradient,
+                                                           const Tensor& decision, Communicator& communicator);
 
-  /// Brings the shards of the working copy of all ranks together, those of frozen tensors only if asked for: a step
-  /// does not change them. Collective.
-  void gather(Communicator& communicator, bool frozen_too);
+  /// Brings the shards of the working copy of all ranks together, also those of frozen tensors, which a step does not
+  /// change. Collective.
+  void gather(Communicator& communicator);
 
   /// Rounds the masters into the shard's working copy (after loading).
   void refresh_working();
@@ -46,6 +49,8 @@ class ShardedAdamW {
   static int64_t state_bytes(const ParameterStore& store, const ShardLayout& layout, int rank);
 
  private:
+  /// Null: there is nobody else.
+  std::unique_ptr<Pending> start_gather(Communicator& communicator, int bucket);
   /// Initial values, made by the host, to f32 or bf16 memory of another device.
   void fill_device(uint64_t seed, ChunkRange range, const Tensor& target) const;
   Tensor master(int bucket) const;

@@ -9,6 +9,7 @@
 #include "core/objective/objective.h"
 #include "core/optim/sharded_adamw.h"
 #include "core/train/memory_plan.h"
+#include "core/train/step_numbers.h"
 #include "dist/bucket_reducer.h"
 #include "ops/tensor/work_recorder.h"
 
@@ -82,16 +83,19 @@ class Engine {
     if (of_device_ != nullptr) return *of_device_;
     return staged_ != nullptr ? *staged_ : *communicator_;
   }
-  LossSum run_micro_batch(int64_t leaf, uint64_t first_sample, const Tensor& gradients);
+  /// Its loss goes to step_numbers_.
+  void run_micro_batch(int64_t leaf, uint64_t first_sample, const Tensor& gradients);
   Batch host_batch(int64_t leaf, uint64_t first_sample) const;
   ForwardOptions forward_options(const Batch& batch);
   /// The step's losses where the objective compares features: first all features, gathered and compared, then each
   /// micro-batch with the gradient of its own. What a rank's only micro-batch recorded is kept in between.
-  std::vector<LossSum> run_compared(uint64_t first_sample);
+  void run_compared(uint64_t first_sample);
 
-  Communicator* communicator_;            ///< of host memory
-  WorkRecorder* recorder_;                ///< may be null
-  std::set<const void*> warm_;            ///< gradient buffers for which a micro-batch has run
+  Communicator* communicator_;        ///< of host memory
+  WorkRecorder* recorder_;            ///< may be null
+  std::set<WorkRecorder::Key> warm_;  ///< for which a micro-batch has run
+  bool recording_ = false;
+  int64_t recorded_chunks_ = 0;           ///< up to here their gradients have been sent by what is recorded
   Communicator* of_device_;               ///< of the device's memory; may be null
   std::unique_ptr<Communicator> staged_;  ///< instead of it, where there is a device and more than one rank
   RunConfig config_;
@@ -106,6 +110,7 @@ class Engine {
   MemoryPlan memory_plan_;
   std::unique_ptr<ShardedAdamW> optimizer_;
   std::unique_ptr<BucketReducer> reducer_;
+  std::unique_ptr<StepNumbers> step_numbers_;
   std::unique_ptr<StaticArena> training_arena_;
   std::unique_ptr<StaticArena> evaluation_arena_;
   Tensor features_;  ///< f32 [micro-batches, rows, width], in host memory: of objectives that compare them

@@ -214,8 +214,8 @@ void add_pretrain(Command app) {
               "continued pretraining: begin with the weights of this checkpoint, run directory or Hugging Face folder")
       .excludes(start);
   command.flag("--graphs", options->graphs,
-               "on a device, record a micro-batch as a CUDA graph and launch it as a whole (one rank, no dropout): for "
-               "models so small that launches take longer than kernels");
+               "on a device, record a micro-batch as CUDA graphs and launch it as a whole: for models so small that "
+               "launches take longer than kernels");
   command.flag("--json", options->json, "print the result as one JSON object, and nothing else");
   command.run([options] {
     return run_in_world(world_options(options->config, options->overrides),

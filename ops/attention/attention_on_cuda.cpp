@@ -80,11 +80,11 @@ void Operators::attention_forward(const Context& context, const AttentionShape& 
   const DeviceAttentionShape sizes = shape_of(shape, attention_);
   if (context.meta()) return;
   if (by_tensor_cores(shape, attention_)) {
-    cuda::attention_forward(stream(), sizes, heads_of(q), heads_of(k), heads_of(v), dropout_key(dropout),
-                            pointer<bf16>(out), pointer<float>(log_sum_exp), attention_);
+    cuda::attention_forward(stream(), sizes, heads_of(q), heads_of(k), heads_of(v), key_of(dropout), pointer<bf16>(out),
+                            pointer<float>(log_sum_exp), attention_);
   } else {
     attention_forward_fma(stream(), shape.dtype, sizes, typed_heads_of(q), typed_heads_of(k), typed_heads_of(v),
-                          dropout_key(dropout), pointer<void>(out), pointer<float>(log_sum_exp));
+                          key_of(dropout), pointer<void>(out), pointer<float>(log_sum_exp));
   }
 }
 
@@ -99,13 +99,13 @@ void Operators::attention_backward(const Context& context, const AttentionShape&
   const Tensor scratch = scratch_of(context, scratch_bytes);
   if (context.meta()) return;
   if (tensor_cores) {
-    cuda::attention_backward(stream(), sizes, heads_of(q), heads_of(k), heads_of(v), dropout_key(dropout),
+    cuda::attention_backward(stream(), sizes, heads_of(q), heads_of(k), heads_of(v), key_of(dropout),
                              pointer<bf16>(out), pointer<float>(log_sum_exp), pointer<bf16>(d_out),
                              pointer<void>(scratch), heads_of(dq), heads_of(dk), heads_of(dv), attention_,
                              pointer<float>(d_relative_bias));
   } else {
     attention_backward_fma(stream(), shape.dtype, sizes, typed_heads_of(q), typed_heads_of(k), typed_heads_of(v),
-                           dropout_key(dropout), pointer<void>(out), pointer<float>(log_sum_exp), pointer<void>(d_out),
+                           key_of(dropout), pointer<void>(out), pointer<float>(log_sum_exp), pointer<void>(d_out),
                            pointer<void>(scratch), typed_heads_of(dq), typed_heads_of(dk), typed_heads_of(dv),
                            pointer<float>(d_relative_bias));
   }

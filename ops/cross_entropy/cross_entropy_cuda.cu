@@ -116,6 +116,13 @@ sum_losses(const DeviceRowLoss* losses, const int32_t* targets, int64_t rows, De
   dev::store(result, total);
 }
 
+TSUGI_KERNEL(32, 1)
+keep(const DeviceLossSum* sum, double* slot) {
+  if (dev::thread_index() != 0) return;
+  dev::store(slot, dev::load(&sum->sum));
+  dev::store(slot + 1, static_cast<double>(dev::load(&sum->count)));
+}
+
 }  // namespace
 
 void softmax_cross_entropy(Stream& stream, DType type, const CrossEntropyTerms& terms, bool gradient, void* logits,
@@ -132,6 +139,10 @@ void softmax_cross_entropy(Stream& stream, DType type, const CrossEntropyTerms& 
 void add_losses(Stream& stream, const DeviceRowLoss* losses, const int32_t* targets, int64_t rows, DeviceLossSum* sum,
                 float* row_loss) {
   launch(stream, sum_losses, {{1, 1, 1}, kThreads, sizeof(LossShared)}, losses, targets, rows, sum, row_loss);
+}
+
+void keep_loss(Stream& stream, const DeviceLossSum* sum, double* slot) {
+  launch(stream, keep, {{1, 1, 1}, 32, 0}, sum, slot);
 }
 
 }  // namespace tsugi::cuda

@@ -44,4 +44,7 @@ struct DeviceLossSum {
 void add_losses(Stream& stream, const DeviceRowLoss* losses, const int32_t* targets, int64_t rows, DeviceLossSum* sum,
                 float* row_loss);
 
+/// slot [2]: the sum, and the count as a double.
+void keep_loss(Stream& stream, const DeviceLossSum* sum, double* slot);
+
 }  // namespace tsugi::cuda

@@ -150,14 +150,25 @@ LossSum Operators::linear_cross_entropy(const Context& context, const Tensor& hi
 }
 
 LossSum Operators::read_sum(const Tensor& sum) {
-  if (recorded_sum_ != nullptr) {  // copied: what comes after may have its memory
-    stream().copy(recorded_sum_, sum.raw(), sizeof(DeviceLossSum));
-    ++recorded_sums_;
+  if (loss_slot_.defined()) {
+    keep_loss(stream(), pointer<DeviceLossSum>(sum), pointer<double>(loss_slot_));
+    ++losses_left_;
     return {};
   }
   DeviceLossSum result;
   copy_to_host(&result, sum.raw(), sizeof(result));
   return {result.sum, result.count, result.z_loss, result.smoothing};
+}
+
+void Operators::leave_loss_in(const Tensor& slot) {
+  if (slot.defined()) {
+    CHECK(slot.dtype() == DType::kF64);
+    CHECK_EQ(slot.elements(), 2);
+  } else {
+    CHECK_EQ(losses_left_, 1) << "one cross-entropy must be formed for a slot";
+  }
+  loss_slot_ = slot;
+  losses_left_ = 0;
 }
 
 }  // namespace tsugi::cuda

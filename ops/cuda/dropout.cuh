@@ -10,7 +10,8 @@ namespace tsugi::dev {
 /// The factors of elements [first, first + V) of row `row`; `first` is a multiple of V.
 template <int V>
 TSUGI_DEVICE void dropout_factors(const cuda::DropoutKey& key, int64_t row, int64_t first, float (&factors)[V]) {
-  const RandomStream stream{key.seed, key.first_sample + static_cast<uint64_t>(row), key.site};
+  const uint64_t added = key.added_sample == nullptr ? 0 : dev::load(key.added_sample);
+  const RandomStream stream{key.seed, key.first_sample + added + static_cast<uint64_t>(row), key.site};
   if constexpr (V % 4 == 0) {
     TSUGI_UNROLL
     for (int i = 0; i < V; i += 4) {

@@ -9,6 +9,7 @@ namespace tsugi::cuda {
 struct DropoutKey {
   uint64_t seed = 0;
   uint64_t first_sample = 0;
+  const uint64_t* added_sample = nullptr;  ///< of the device: what it holds when a kernel runs is added to first_sample
   uint32_t site = 0;
   uint32_t threshold = 0;
   float keep_scale = 1.0f;
@@ -20,7 +21,7 @@ struct DropoutKey {
 template <class Dropout>
 DropoutKey dropout_key(const Dropout& dropout) {
   if (!dropout.active()) return {};
-  return {dropout.seed, dropout.first_sample, dropout.site, dropout.threshold(), dropout.keep_scale()};
+  return {dropout.seed, dropout.first_sample, nullptr, dropout.site, dropout.threshold(), dropout.keep_scale()};
 }
 
 }  // namespace tsugi::cuda

@@ -48,7 +48,7 @@ std::shared_ptr<Storage> Operators::allocate_host(size_t bytes) {
 }
 
 void Operators::copy_to_device(void* to, const void* from, size_t bytes) {
-  CHECK(recorded_sum_ == nullptr) << "recorded work cannot copy from the host";
+  CHECK(!recording_) << "recorded work cannot copy from the host";
   auto* target = static_cast<std::byte*>(to);
   const auto* source = static_cast<const std::byte*>(from);
   if (staging_.data() == nullptr) staging_ = HostBuffer(kStagingBytes);
@@ -73,7 +73,7 @@ void Operators::copy_to_host(void* to, const void* from, size_t bytes) {
 void Operators::copy(void* to, const void* from, size_t bytes) { stream().copy(to, from, bytes); }
 
 void Operators::synchronize() {
-  CHECK(recorded_sum_ == nullptr) << "recorded work cannot be waited for";
+  CHECK(!recording_) << "recorded work cannot be waited for";
   stream().synchronize();
   staged_ = 0;
 }

@@ -2,12 +2,14 @@
 // <op>_on_cuda.cpp, which is compiled once, by the host's compiler, and linked with the CUDA runtime or its emulation.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "ops/attention/attention_cuda.h"
+#include "ops/cuda/dropout_key.h"
 #include "ops/cuda/objective_operators.h"
 #include "ops/cuda/product_table.h"
 #include "ops/cuda/runtime.h"
@@ -15,6 +17,8 @@
 #include "ops/tensor/work_recorder.h"
 
 namespace tsugi::cuda {
+
+struct DeviceChunkRule;
 
 /// The address of a device tensor's elements; null if undefined.
 template <class T>
@@ -40,6 +44,8 @@ class Operators final : public DeviceOperators {
   void copy_to_host(void* to, const void* from, size_t bytes) override;
   void copy(void* to, const void* from, size_t bytes) override;
   void synchronize() override;
+
+  void leave_loss_in(const Tensor& slot) override;
 
   std::string choose_algorithms(const std::string& table, const std::string& origin) override;
   void forget_algorithms() override { products_ = {}; }
@@ -105,27 +111,36 @@ class Operators final : public DeviceOperators {
   void convert(const Context& context, const Tensor& from, const Tensor& to) override;
   void adamw_step(const Context& context, const AdamWStep& step, std::span<const ChunkRule> chunks,
                   const Tensor& master, const Tensor& exp_avg, const Tensor& exp_avg_sq, const Tensor& gradient,
-                  const Tensor& working) override;
+                  const Tensor& working, const Tensor& decision) override;
   void chunk_square_sums(const Context& context, std::span<const ChunkRule> chunks, const Tensor& buffer,
-                         std::span<double> sums) override;
+                         const Tensor& sums) override;
+  void decide_step(const Context& context, const Tensor& numbers, const StepNumberPlaces& places, float clip_norm,
+                   const Tensor& decision) override;
   DeviceObjectives& objectives() override { return objectives_; }
 
   /// Made when work is first queued: a plan needs no device.
   Stream& stream();
 
-  /// What a DeviceLossSum on the device holds, which the host waits for. Of recorded work: zeros, and the recorder's
-  /// `sum` receives it.
+  /// What a DeviceLossSum on the device holds, which the host waits for; or zeros, see leave_loss_in().
   LossSum read_sum(const Tensor& sum);
 
-  /// Until end_recording() the stream is captured: nothing may be copied from or to the host, and a loss gives zeros
-  /// and leaves its DeviceLossSum in `sum`.
-  void begin_recording(void* sum);
+  /// Until end_recording() the stream is captured: nothing may be copied from or to the host, which must not wait. What
+  /// is recorded drops what a batch drops whose first sample is the number at `first_sample` (of the device), and is
+  /// `recorded` now.
+  void begin_recording(const uint64_t* first_sample, uint64_t recorded);
   void end_recording();
+
+  DropoutKey key_of(const Dropout& dropout) const;
 
  private:
   /// `bytes` of the device that are free once the next call of the same operator begins.
   void* keep(Buffer& buffer, size_t bytes);
-  void* upload_rules(std::span<const ChunkRule> chunks);
+  const DeviceChunkRule* rules_of(std::span<const ChunkRule> chunks);
+
+  struct Rules {
+    std::string host;  ///< as the device has them
+    Buffer device;
+  };
 
   ObjectiveOperators objectives_{*this};
   AttentionKernel attention_;
@@ -134,9 +149,13 @@ class Operators final : public DeviceOperators {
   std::optional<Stream> stream_;
   HostBuffer staging_;
   size_t staged_ = 0;  ///< of it, bytes that copies under way may still read
-  Buffer rules_, adamw_, sums_;
-  void* recorded_sum_ = nullptr;  ///< not null: recording
-  int recorded_sums_ = 0;
+  std::map<std::pair<const ChunkRule*, size_t>, Rules> rules_;
+  Buffer adamw_;
+  Tensor loss_slot_;     ///< undefined: the host is told
+  int losses_left_ = 0;  ///< in it
+  bool recording_ = false;
+  const uint64_t* recorded_sample_at_ = nullptr;  ///< of begin_recording()
+  uint64_t recorded_sample_ = 0;
 };
 
 /// The operators on device `ordinal` of those that this process sees. Throws Error(kUsage) where the device cannot run

@@ -1,8 +1,7 @@
-// Recorded work is a CUDA graph.
+// Recorded work is a row of CUDA graphs: it is cut where the host has something to do in between.
 #include <map>
+#include <vector>
 
-#include "ops/cross_entropy/cross_entropy.h"
-#include "ops/cross_entropy/cross_entropy_cuda.h"
 #include "ops/cuda/operators.h"
 #include "ops/tensor/work_recorder.h"
 
@@ -11,49 +10,79 @@ namespace {
 
 class Recorder : public WorkRecorder {
  public:
-  explicit Recorder(Operators& operators) : operators_(operators) {}
+  explicit Recorder(Operators& operators)
+      : operators_(operators),
+        loss_(Tensor(operators.allocate(2 * sizeof(double)), {2}, DType::kF64)),
+        first_sample_(sizeof(uint64_t)) {}
 
-  bool has(const void* key) const override { return graphs_.contains(key); }
+  bool has(const Key& key) const override { return recorded_.contains(key); }
 
-  void record(const void* key, const std::function<void()>& work) override {
+  void record(const Key& key, uint64_t first_sample, const std::function<void()>& work) override {
     CHECK(!has(key));
-    Recorded recorded{std::make_unique<Graph>(), Buffer(sizeof(DeviceLossSum))};
-    operators_.begin_recording(recorded.sum.data());
-    recorded.graph->begin_capture(operators_.stream());
+    pieces_.clear();
+    operators_.leave_loss_in(loss_);
+    operators_.begin_recording(first_sample_.as<uint64_t>(), first_sample);
+    begin_piece();
     work();
-    recorded.graph->end_capture(operators_.stream());
+    end_piece({});
     operators_.end_recording();
-    graphs_.emplace(key, std::move(recorded));
+    operators_.leave_loss_in({});
+    recorded_.emplace(key, std::move(pieces_));
   }
 
-  LossSum launch(const void* key) override {
-    const Recorded& recorded = graphs_.at(key);
-    recorded.graph->launch(operators_.stream());
-    DeviceLossSum sum;
-    operators_.copy_to_host(&sum, recorded.sum.data(), sizeof(sum));
-    return {sum.sum, sum.count, sum.z_loss, sum.smoothing};
+  void cut(std::function<void()> then) override {
+    end_piece(std::move(then));
+    begin_piece();
+  }
+
+  void launch(const Key& key, uint64_t first_sample, const Tensor& loss) override {
+    operators_.copy_to_device(first_sample_.data(), &first_sample, sizeof(first_sample));
+    for (const Piece& piece : recorded_.at(key)) {
+      piece.graph->launch(operators_.stream());
+      if (piece.then) piece.then();
+    }
+    operators_.copy(loss.raw(), loss_.raw(), loss.bytes());
   }
 
  private:
-  struct Recorded {
+  struct Piece {
     std::unique_ptr<Graph> graph;
-    Buffer sum;  ///< a DeviceLossSum
+    std::function<void()> then;  ///< may be empty
   };
+
+  void begin_piece() {
+    pieces_.push_back({std::make_unique<Graph>(), {}});
+    pieces_.back().graph->begin_capture(operators_.stream());
+  }
+  void end_piece(std::function<void()> then) {
+    pieces_.back().graph->end_capture(operators_.stream());
+    pieces_.back().then = std::move(then);
+  }
+
   Operators& operators_;
-  std::map<const void*, Recorded> graphs_;
+  Tensor loss_;          ///< of whatever was launched last
+  Buffer first_sample_;  ///< of whatever is launched
+  std::vector<Piece> pieces_;
+  std::map<Key, std::vector<Piece>> recorded_;
 };
 
 }  // namespace
 
-void Operators::begin_recording(void* sum) {
-  CHECK(recorded_sum_ == nullptr);
-  recorded_sum_ = sum;
-  recorded_sums_ = 0;
+void Operators::begin_recording(const uint64_t* first_sample, uint64_t recorded) {
+  CHECK(!recording_);
+  recording_ = true;
+  recorded_sample_at_ = first_sample;
+  recorded_sample_ = recorded;
 }
 
-void Operators::end_recording() {
-  recorded_sum_ = nullptr;
-  CHECK_EQ(recorded_sums_, 1) << "recorded work forms one cross-entropy";
+void Operators::end_recording() { recording_ = false; }
+
+DropoutKey Operators::key_of(const Dropout& dropout) const {
+  DropoutKey key = dropout_key(dropout);
+  if (!recording_ || !key.active()) return key;
+  key.first_sample -= recorded_sample_;
+  key.added_sample = recorded_sample_at_;
+  return key;
 }
 
 std::unique_ptr<WorkRecorder> make_recorder(DeviceOperators& operators) {

@@ -24,7 +24,7 @@ void Operators::embedding_forward(const Context& context, const Tensor& tokens, 
   }
   if (context.meta()) return;
   cuda::embedding_forward(stream(), shape_of(out, token_table), pointer<int32_t>(tokens), pointer<void>(token_table),
-                          pointer<void>(positions), dropout_key(dropout), pointer<void>(out));
+                          pointer<void>(positions), key_of(dropout), pointer<void>(out));
 }
 
 void Operators::embedding_backward(const Context& context, const Tensor& tokens, const Dropout& dropout,
@@ -32,7 +32,7 @@ void Operators::embedding_backward(const Context& context, const Tensor& tokens,
   const EmbeddingShape shape = shape_of(d_out, d_token_table);
   const Tensor scratch = context.empty({static_cast<int64_t>(embedding_scratch_bytes(shape)) / 4}, DType::kF32);
   if (context.meta()) return;
-  cuda::embedding_backward(stream(), shape, pointer<int32_t>(tokens), dropout_key(dropout), pointer<void>(d_out),
+  cuda::embedding_backward(stream(), shape, pointer<int32_t>(tokens), key_of(dropout), pointer<void>(d_out),
                            pointer<void>(scratch), pointer<float>(d_token_table), pointer<float>(d_position_table));
 }
 

@@ -18,7 +18,7 @@ void Operators::residual_norm_forward(const Context& context, const Tensor& x, c
                                       const Tensor& rstd) {
   const NormShape shape = shape_of(x);
   if (context.meta()) return;
-  cuda::residual_norm_forward(stream(), shape, pointer<void>(x), pointer<void>(branch), dropout_key(dropout),
+  cuda::residual_norm_forward(stream(), shape, pointer<void>(x), pointer<void>(branch), key_of(dropout),
                               pointer<void>(gamma), pointer<void>(beta), epsilon, pointer<void>(residual),
                               pointer<void>(normed), pointer<float>(mean), pointer<float>(rstd));
 }
@@ -31,7 +31,7 @@ void Operators::residual_norm_backward(const Context& context, const Tensor& res
   const Tensor scratch = context.empty({static_cast<int64_t>(norm_scratch_bytes(shape)) / 4}, DType::kF32);
   if (context.meta()) return;
   cuda::residual_norm_backward(stream(), shape, pointer<void>(residual), pointer<void>(gamma), pointer<float>(mean),
-                               pointer<float>(rstd), pointer<void>(d_normed), dropout_key(dropout), has_d_residual,
+                               pointer<float>(rstd), pointer<void>(d_normed), key_of(dropout), has_d_residual,
                                pointer<void>(d_residual), pointer<void>(d_branch), pointer<float>(scratch),
                                pointer<float>(d_gamma), pointer<float>(d_beta));
 }

@@ -16,12 +16,16 @@ struct Nothing {};
 /// A block per chunk. W is the type of the working copy, or Nothing.
 template <class W>
 TSUGI_KERNEL(kThreads, 4)
-update(const DeviceAdamWStep* steps, const DeviceChunkRule* chunks, float* master, float* exp_avg, float* exp_avg_sq,
-       const float* gradient, W* working) {
+update(const DeviceAdamWStep* steps, const StepDecision* decision, const DeviceChunkRule* chunks, float* master,
+       float* exp_avg, float* exp_avg_sq, const float* gradient, W* working) {
   const int64_t chunk = dev::block_index().x;
   const DeviceChunkRule rule = dev::load(chunks + chunk);
   if (rule.frozen != 0) return;
-  const DeviceAdamWStep step = dev::load(steps);
+  DeviceAdamWStep step = dev::load(steps);
+  if (decision != nullptr) {
+    if (dev::load(&decision->finite) == 0.0) return;
+    step.gradient_scale = static_cast<float>(dev::load(&decision->gradient_scale));
+  }
   // Formed in double and rounded once, as torch.optim.AdamW does.
   const double learning_rate = step.learning_rate * static_cast<double>(rule.learning_rate_scale);
   const float decay = static_cast<float>(1.0 - learning_rate * static_cast<double>(rule.weight_decay));
@@ -79,33 +83,57 @@ square_sums(const DeviceChunkRule* chunks, const float* buffer, double* sums) {
   if (dev::thread_index() == 0) dev::store(sums + chunk, sum);
 }
 
-TSUGI_KERNEL(kThreads, 1)
-clip(const double* sums, int64_t count, double multiplier, double limit, DeviceAdamWStep* step, double* norm) {
-  double sum = 0.0;
-  for (int64_t i = dev::thread_index(); i < count; i += kThreads) sum += dev::load(sums + i);
-  sum = dev::block_sum(sum, dev::shared<SumShared>().scratch);
+constexpr int kDecisionThreads = 1024;
+
+TSUGI_KERNEL(kDecisionThreads, 1)
+decide(const double* numbers, const int32_t* places, int64_t ranks, int64_t leaves, int64_t chunks, double clip_norm,
+       StepDecision* decision) {
+  dev::BlockScratch<double>& scratch = dev::shared<SumShared>().scratch;
+  const auto add_up = [&](const int32_t* first, int64_t count, int64_t which) {
+    double sum = 0.0;
+    for (int64_t i = dev::thread_index(); i < count; i += kDecisionThreads) {
+      const int64_t place = dev::load(first + i);
+      sum += dev::load(numbers + place + which);
+    }
+    return dev::block_sum(sum, scratch);
+  };
+  const double stopping = add_up(places, ranks, 0);
+  const double ready = add_up(places, ranks, 1);
+  const double loss_sum = add_up(places + ranks, leaves, 0);
+  const double all_targets = add_up(places + ranks, leaves, 1);
+  const double squares = add_up(places + ranks + leaves, chunks, 0);
   if (dev::thread_index() != 0) return;
-  const double length = multiplier * dev::sqrt(sum);
-  double scale = multiplier;
-  // Not `length > limit`: a norm that is not a number must reach the parameters, where it is noticed.
-  if (limit > 0.0 && !(length <= limit)) scale = multiplier * (limit / length);
-  dev::store(&step->gradient_scale, static_cast<float>(scale));
-  dev::store(norm, length);
+  const double targets = all_targets > 1.0 ? all_targets : 1.0;
+  StepDecision decided;
+  decided.loss = loss_sum / targets;
+  decided.targets = all_targets;
+  decided.gradient_norm = dev::sqrt(squares) / targets;
+  // Infinities and what is not a number differ from themselves when 0 times them is added.
+  const double both = decided.loss + decided.gradient_norm;
+  decided.finite = both - both == 0.0 ? 1.0 : 0.0;
+  decided.gradient_scale = 1.0 / targets;
+  if (clip_norm > 0.0 && decided.gradient_norm > clip_norm) {
+    decided.gradient_scale *= clip_norm / decided.gradient_norm;
+  }
+  decided.stop = stopping > 0.0 ? 1.0 : 0.0;
+  decided.ready = ready == static_cast<double>(ranks) ? 1.0 : 0.0;
+  dev::store(decision, decided);
 }
 
 }  // namespace
 
-void adamw_step(Stream& stream, const DeviceAdamWStep* step, const DeviceChunkRule* chunks, int64_t count,
-                float* master, float* exp_avg, float* exp_avg_sq, const float* gradient, DType working_type,
-                void* working) {
+void adamw_step(Stream& stream, const DeviceAdamWStep* step, const StepDecision* decision,
+                const DeviceChunkRule* chunks, int64_t count, float* master, float* exp_avg, float* exp_avg_sq,
+                const float* gradient, DType working_type, void* working) {
   if (count == 0) return;
   const LaunchSize size{{static_cast<unsigned>(count), 1, 1}, kThreads, 0};
   if (working == nullptr) {
-    launch(stream, update<Nothing>, size, step, chunks, master, exp_avg, exp_avg_sq, gradient, nullptr);
+    launch(stream, update<Nothing>, size, step, decision, chunks, master, exp_avg, exp_avg_sq, gradient, nullptr);
     return;
   }
   dispatch_compute_type(working_type, [&]<class W>(W) {
-    launch(stream, update<W>, size, step, chunks, master, exp_avg, exp_avg_sq, gradient, static_cast<W*>(working));
+    launch(stream, update<W>, size, step, decision, chunks, master, exp_avg, exp_avg_sq, gradient,
+           static_cast<W*>(working));
   });
 }
 
@@ -116,9 +144,10 @@ void chunk_square_sums(Stream& stream, const DeviceChunkRule* chunks, int64_t co
          sums);
 }
 
-void scale_gradients(Stream& stream, const double* sums, int64_t count, double multiplier, double limit,
-                     DeviceAdamWStep* step, double* norm) {
-  launch(stream, clip, {{1, 1, 1}, kThreads, sizeof(SumShared)}, sums, count, multiplier, limit, step, norm);
+void decide_step(Stream& stream, const double* numbers, const int32_t* places, int64_t ranks, int64_t leaves,
+                 int64_t chunks, double clip_norm, StepDecision* decision) {
+  launch(stream, decide, {{1, 1, 1}, kDecisionThreads, sizeof(SumShared)}, numbers, places, ranks, leaves, chunks,
+         clip_norm, decision);
 }
 
 }  // namespace tsugi::cuda

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "ops/cuda/runtime.h"
+#include "ops/optimizer_step/step_decision.h"
 #include "ops/tensor/dtype.h"
 
 namespace tsugi::cuda {
@@ -19,7 +20,7 @@ struct DeviceChunkRule {
   float weight_decay = 0.0f;
 };
 
-/// tsugi::AdamWStep on the device: the host writes all but gradient_scale, which scale_gradients() may write instead.
+/// tsugi::AdamWStep on the device.
 struct DeviceAdamWStep {
   double learning_rate = 0.0;
   double correction1 = 1.0;  ///< 1 - β₁ᵗ
@@ -31,18 +32,17 @@ struct DeviceAdamWStep {
 };
 
 /// One AdamW update of `count` chunks of 4096 elements. `working` receives the rounded master in `working_type`; null:
-/// master is the working copy.
-void adamw_step(Stream& stream, const DeviceAdamWStep* step, const DeviceChunkRule* chunks, int64_t count,
-                float* master, float* exp_avg, float* exp_avg_sq, const float* gradient, DType working_type,
-                void* working);
+/// master is the working copy. `decision`, if not null: gradient_scale is the one in there, and nothing changes where
+/// it is not finite.
+void adamw_step(Stream& stream, const DeviceAdamWStep* step, const StepDecision* decision,
+                const DeviceChunkRule* chunks, int64_t count, float* master, float* exp_avg, float* exp_avg_sq,
+                const float* gradient, DType working_type, void* working);
 
 /// sums[i] = Σ of squares, in double and a fixed order, of the valid elements of chunk i; 0 when frozen.
 void chunk_square_sums(Stream& stream, const DeviceChunkRule* chunks, int64_t count, const float* buffer, double* sums);
 
-/// step->gradient_scale = multiplier · min(1, limit / (multiplier·√Σ sums)), the clipping of the norm of the gradient
-/// after it is multiplied by `multiplier` (1 / tokens); *norm receives that norm. limit 0: no clipping. The scale is
-/// not finite if the norm is not. Sums are added in a fixed order.
-void scale_gradients(Stream& stream, const double* sums, int64_t count, double multiplier, double limit,
-                     DeviceAdamWStep* step, double* norm);
+/// tsugi::decide_step(): places [ranks + leaves + chunks]. Sums in an order that the three counts fix.
+void decide_step(Stream& stream, const double* numbers, const int32_t* places, int64_t ranks, int64_t leaves,
+                 int64_t chunks, double clip_norm, StepDecision* decision);
 
 }  // namespace tsugi::cuda

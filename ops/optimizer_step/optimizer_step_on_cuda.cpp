@@ -1,4 +1,5 @@
 #include <cmath>
+#include <string_view>
 #include <vector>
 
 #include "ops/cuda/operators.h"
@@ -9,22 +10,25 @@ namespace tsugi::cuda {
 
 static_assert(kAdamWChunk == kChunkElements);
 
-/// 16 bytes for each 4096 elements: sent anew with every call, which costs less than keeping track of them.
-void* Operators::upload_rules(std::span<const ChunkRule> chunks) {
+/// 16 bytes for each 4096 elements, which the device keeps as long as they stay what they are.
+const DeviceChunkRule* Operators::rules_of(std::span<const ChunkRule> chunks) {
   std::vector<DeviceChunkRule> rules;
   rules.reserve(chunks.size());
   for (const ChunkRule& rule : chunks) {
     rules.push_back({rule.valid, rule.frozen ? 1 : 0, rule.learning_rate_scale, rule.weight_decay});
   }
-  const size_t bytes = rules.size() * sizeof(DeviceChunkRule);
-  void* const device = keep(rules_, bytes);
-  copy_to_device(device, rules.data(), bytes);
-  return device;
+  const std::string_view bytes(reinterpret_cast<const char*>(rules.data()), rules.size() * sizeof(DeviceChunkRule));
+  const auto [kept, is_new] = rules_.try_emplace({chunks.data(), chunks.size()});
+  if (is_new || kept->second.host != bytes) {
+    kept->second.host = bytes;
+    copy_to_device(keep(kept->second.device, bytes.size()), bytes.data(), bytes.size());
+  }
+  return static_cast<const DeviceChunkRule*>(kept->second.device.data());
 }
 
 void Operators::adamw_step(const Context& context, const AdamWStep& step, std::span<const ChunkRule> chunks,
                            const Tensor& master, const Tensor& exp_avg, const Tensor& exp_avg_sq,
-                           const Tensor& gradient, const Tensor& working) {
+                           const Tensor& gradient, const Tensor& working, const Tensor& decision) {
   if (context.meta() || chunks.empty()) return;
   const auto beta1 = static_cast<double>(step.beta1);
   const auto beta2 = static_cast<double>(step.beta2);
@@ -36,22 +40,27 @@ void Operators::adamw_step(const Context& context, const AdamWStep& step, std::s
                                 .epsilon = step.epsilon,
                                 .correction2_sqrt = static_cast<float>(std::sqrt(1.0 - std::pow(beta2, number))),
                                 .gradient_scale = step.gradient_scale};
-  auto* const rules = static_cast<const DeviceChunkRule*>(upload_rules(chunks));
+  const DeviceChunkRule* const rules = rules_of(chunks);
   auto* const device = static_cast<DeviceAdamWStep*>(keep(adamw_, sizeof(scalars)));
   copy_to_device(device, &scalars, sizeof(scalars));
   const bool apart = working.raw() != master.raw();
-  cuda::adamw_step(stream(), device, rules, std::ssize(chunks), pointer<float>(master), pointer<float>(exp_avg),
-                   pointer<float>(exp_avg_sq), pointer<float>(gradient), working.dtype(),
+  cuda::adamw_step(stream(), device, pointer<StepDecision>(decision), rules, std::ssize(chunks), pointer<float>(master),
+                   pointer<float>(exp_avg), pointer<float>(exp_avg_sq), pointer<float>(gradient), working.dtype(),
                    apart ? pointer<void>(working) : nullptr);
 }
 
 void Operators::chunk_square_sums(const Context& context, std::span<const ChunkRule> chunks, const Tensor& buffer,
-                                  std::span<double> sums) {
+                                  const Tensor& sums) {
   if (context.meta() || chunks.empty()) return;
-  auto* const rules = static_cast<const DeviceChunkRule*>(upload_rules(chunks));
-  auto* const device = static_cast<double*>(keep(sums_, sums.size_bytes()));
-  cuda::chunk_square_sums(stream(), rules, std::ssize(chunks), pointer<float>(buffer), device);
-  copy_to_host(sums.data(), device, sums.size_bytes());
+  cuda::chunk_square_sums(stream(), rules_of(chunks), std::ssize(chunks), pointer<float>(buffer),
+                          pointer<double>(sums));
+}
+
+void Operators::decide_step(const Context& context, const Tensor& numbers, const StepNumberPlaces& places,
+                            float clip_norm, const Tensor& decision) {
+  if (context.meta()) return;
+  cuda::decide_step(stream(), pointer<double>(numbers), pointer<int32_t>(places.places), places.ranks, places.leaves,
+                    places.chunks, static_cast<double>(clip_norm), pointer<StepDecision>(decision));
 }
 
 }  // namespace tsugi::cuda

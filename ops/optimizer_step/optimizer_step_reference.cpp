@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "ops/optimizer_step/optimizer_step.h"
@@ -17,6 +18,31 @@ void adamw_element(const AdamWStep& step, double learning_rate_scale, double wei
   const double v_hat = exp_avg_sq / (1.0 - std::pow(beta2, t));
   master -= learning_rate * weight_decay * master;
   master -= learning_rate * m_hat / (std::sqrt(v_hat) + step.epsilon);
+}
+
+StepDecision decide_step(std::span<const double> numbers, std::span<const int32_t> rank_places,
+                         std::span<const int32_t> leaf_places, std::span<const int32_t> chunk_places, float clip_norm) {
+  const auto number = [&](int32_t place) { return numbers[static_cast<size_t>(place)]; };
+  StepDecision decided;
+  for (const int32_t place : rank_places) {
+    if (number(place) != 0.0) decided.stop = 1.0;
+    if (number(place + 1) == 0.0) decided.ready = 0.0;
+  }
+  double loss = 0.0;
+  for (const int32_t place : leaf_places) {
+    loss += number(place);
+    decided.targets += number(place + 1);
+  }
+  double squares = 0.0;
+  for (const int32_t place : chunk_places) squares += number(place);
+  const double targets = std::max(decided.targets, 1.0);
+  decided.loss = loss / targets;
+  decided.gradient_norm = std::sqrt(squares) / targets;
+  decided.finite = std::isfinite(decided.loss) && std::isfinite(decided.gradient_norm) ? 1.0 : 0.0;
+  decided.gradient_scale = 1.0 / targets;
+  const auto limit = static_cast<double>(clip_norm);
+  if (limit > 0.0 && decided.gradient_norm > limit) decided.gradient_scale *= limit / decided.gradient_norm;
+  return decided;
 }
 
 }  // namespace tsugi::reference

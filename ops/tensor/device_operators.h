@@ -28,6 +28,7 @@ struct LossSum;
 struct MatmulOptions;
 struct RelativeBuckets;
 struct Rotary;
+struct StepNumberPlaces;
 
 /// The operators mean what the functions of their names in ops/*/ do. They are called on meta contexts too: then they
 /// take their workspace from context.memory(), refuse what they would refuse, and return.
@@ -51,6 +52,10 @@ class DeviceOperators {
   /// Between addresses of the device, in the order of the calls.
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
   virtual void synchronize() = 0;
+
+  /// The next cross-entropy leaves its sum and count in `slot` (f64 [2], of the device), and what the host is given are
+  /// zeros, for which it need not wait. Undefined: as ever again; the one must have been formed.
+  virtual void leave_loss_in(const Tensor& slot) = 0;
 
   /// Decides by which algorithm each product that was met on meta contexts since the last call is formed from now on:
   /// as `table` (which an earlier call returned; may be empty) says for this device, or else the fastest, timed now.
@@ -134,9 +139,11 @@ class DeviceOperators {
 
   virtual void adamw_step(const Context& context, const AdamWStep& step, std::span<const ChunkRule> chunks,
                           const Tensor& master, const Tensor& exp_avg, const Tensor& exp_avg_sq, const Tensor& gradient,
-                          const Tensor& working) = 0;
+                          const Tensor& working, const Tensor& decision) = 0;
   virtual void chunk_square_sums(const Context& context, std::span<const ChunkRule> chunks, const Tensor& buffer,
-                                 std::span<double> sums) = 0;
+                                 const Tensor& sums) = 0;
+  virtual void decide_step(const Context& context, const Tensor& numbers, const StepNumberPlaces& places,
+                           float clip_norm, const Tensor& decision) = 0;
 
   /// What objectives beside cross-entropy need (ops/tensor/device_objectives.h).
   virtual DeviceObjectives& objectives() = 0;

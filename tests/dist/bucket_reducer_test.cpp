@@ -120,6 +120,11 @@ TEST(BucketReducer, ExchangesStartAsSoonAsABucketOfTheLastLeafIsComplete) {
     BucketReducer reducer(context, counting, layout, 4);
     for (int leaf = 0; leaf < 2; ++leaf) {
       reducer.begin_leaf();
+      EXPECT_EQ(reducer.in_last_leaf(), leaf == 1);
+      EXPECT_FALSE(reducer.would_send(0, 3));
+      EXPECT_EQ(reducer.would_send(0, 4), leaf == 1);
+      EXPECT_FALSE(reducer.would_send(4, 7));
+      EXPECT_EQ(reducer.would_send(4, 10), leaf == 1);
       reducer.mark_complete(3);
       EXPECT_EQ(counting.posts, 0);
       reducer.mark_complete(4);

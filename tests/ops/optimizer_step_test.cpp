@@ -1,5 +1,6 @@
 #include "ops/optimizer_step/optimizer_step.h"
 
+#include <cstring>
 #include <limits>
 
 #include "tests/ops/golden.h"
@@ -28,6 +29,13 @@ struct Buffers {
   }
   Tensor master, exp_avg, exp_avg_sq, gradient, working;
 };
+
+std::vector<double> square_sums(const Context& context, std::span<const ChunkRule> rules, const Tensor& buffer) {
+  const Tensor sums = context.empty({std::ssize(rules)}, DType::kF64);
+  std::fill_n(sums.data<double>(), rules.size(), -1.0);
+  chunk_square_sums(context, rules, buffer, sums);
+  return {sums.data<double>(), sums.data<double>() + rules.size()};
+}
 
 const AdamWStep kStep{.learning_rate = 0.01f, .step = 3, .gradient_scale = 0.5f};
 
@@ -146,8 +154,7 @@ TEST_P(AdamWGolden, KernelMatchesFloat) {
   place(master, golden.at("start"));
   for (int64_t t = 1; t <= 5; ++t) {
     place(gradient, golden.at("gradient" + std::to_string(t)));
-    double sums[2];
-    chunk_square_sums(cpu, rules, gradient, sums);
+    const std::vector<double> sums = square_sums(cpu, rules, gradient);
     const double norm = std::sqrt(sums[0] + sums[1]);
     EXPECT_NEAR(step_of(t).gradient_scale, std::min(1.0, golden.at("clip")[0] / (norm + 1e-6)), 1e-7) << t;
 
@@ -172,8 +179,7 @@ TEST(AdamW, BitsDoNotDependOnTheThreadsOrTheShard) {
   }
   CpuContext one(1);
   Buffers whole(one, std::ssize(rules), 13, DType::kBF16);
-  std::vector<double> sums(rules.size());
-  chunk_square_sums(one, rules, whole.gradient, sums);
+  const std::vector<double> sums = square_sums(one, rules, whole.gradient);
   adamw_step(one, kStep, rules, whole.master, whole.exp_avg, whole.exp_avg_sq, whole.gradient, whole.working);
   for (const int threads : {2, 3, 4, 8}) {
     CpuContext cpu(threads);
@@ -181,8 +187,7 @@ TEST(AdamW, BitsDoNotDependOnTheThreadsOrTheShard) {
     for (const auto& [first, count] : {std::pair{0, 5}, {5, 6}}) {  // as two ranks would
       const std::span<const ChunkRule> part(rules.data() + first, static_cast<size_t>(count));
       const auto shard = [&](const Tensor& x) { return x.slice(first * kChunkElements, {count * kChunkElements}); };
-      std::vector<double> part_sums(part.size());
-      chunk_square_sums(cpu, part, shard(b.gradient), part_sums);
+      const std::vector<double> part_sums = square_sums(cpu, part, shard(b.gradient));
       for (size_t i = 0; i < part.size(); ++i) EXPECT_EQ(part_sums[i], sums[static_cast<size_t>(first) + i]);
       adamw_step(cpu, kStep, part, shard(b.master), shard(b.exp_avg), shard(b.exp_avg_sq), shard(b.gradient),
                  shard(b.working));
@@ -202,8 +207,7 @@ TEST(ChunkSquareSums, CountsValidElementsOfChunksThatAreNotFrozen) {
   x[1 * kChunkElements + 1001] = std::numeric_limits<float>::quiet_NaN();  // padding
   x[2 * kChunkElements] = std::numeric_limits<float>::infinity();          // frozen
   x[0] = std::numeric_limits<float>::max();                                // its square overflows f32, not f64
-  std::vector<double> sums(rules.size(), -1.0);
-  chunk_square_sums(cpu, rules, b.gradient, sums);
+  const std::vector<double> sums = square_sums(cpu, rules, b.gradient);
   for (size_t chunk = 0; chunk < rules.size(); ++chunk) {
     double expected = 0.0;
     for (int32_t i = 0; i < rules[chunk].valid && !rules[chunk].frozen; ++i) {
@@ -222,11 +226,89 @@ TEST(ChunkSquareSums, NonFiniteElementsShowWhereverTheyAre) {
     for (const int64_t at : {0, 15, 16, 991, 992, 1000}) {
       Buffers b(cpu, 1, 15);
       b.gradient.data<float>()[at] = bad;
-      double sum = 0.0;
-      chunk_square_sums(cpu, rules, b.gradient, {&sum, 1});
-      EXPECT_FALSE(std::isfinite(sum)) << bad << " at " << at;
+      EXPECT_FALSE(std::isfinite(square_sums(cpu, rules, b.gradient)[0])) << bad << " at " << at;
     }
   }
+}
+
+/// Numbers of two ranks, with three leaves and two chunks, that do not lie in order.
+struct Numbers {
+  explicit Numbers(const Context& context)
+      : values(context.empty({13}, DType::kF64)),
+        places{context.empty({7}, DType::kI32), 2, 3, 2},
+        decision(context.empty({kStepDecisionNumbers}, DType::kF64)) {
+    const double all[] = {0.0, 1.0, /*leaf 0*/ 6.0, 2.0, /*leaf 1*/ 3.0,   1.0,  /*chunk 1*/ 9.0,
+                          0.0, 1.0, /*leaf 2*/ 1.0, 2.0, /*chunk 0*/ 16.0, -99.0};
+    std::copy(std::begin(all), std::end(all), values.data<double>());
+    const int32_t at[] = {0, 7, 2, 4, 9, 11, 6};
+    std::copy(std::begin(at), std::end(at), places.places.data<int32_t>());
+  }
+  StepDecision decide(const Context& context, float clip_norm) const {
+    decide_step(context, values, places, clip_norm, decision);
+    StepDecision result;
+    std::memcpy(&result, decision.raw(), sizeof(result));
+    return result;
+  }
+  Tensor values;
+  StepNumberPlaces places;
+  Tensor decision;
+};
+
+TEST(StepDecision, IsTheMeanLossAndTheClippedNorm) {
+  CpuContext cpu(1);
+  const Numbers numbers(cpu);
+  StepDecision free = numbers.decide(cpu, 0.0f);
+  EXPECT_EQ(free.loss, 2.0);
+  EXPECT_EQ(free.targets, 5.0);
+  EXPECT_EQ(free.gradient_norm, 1.0) << "sqrt(25) / 5 targets";
+  EXPECT_EQ(free.gradient_scale, 0.2);
+  EXPECT_EQ(free.finite, 1.0);
+  EXPECT_EQ(free.stop, 0.0);
+  EXPECT_EQ(free.ready, 1.0);
+  EXPECT_EQ(numbers.decide(cpu, 2.0f).gradient_scale, 0.2);
+  EXPECT_EQ(numbers.decide(cpu, 0.5f).gradient_scale, 0.1);
+  EXPECT_EQ(numbers.decide(cpu, 0.5f).gradient_norm, 1.0) << "before clipping";
+}
+
+TEST(StepDecision, AnyRankStopsAndAllAreReady) {
+  CpuContext cpu(1);
+  const Numbers numbers(cpu);
+  numbers.values.data<double>()[7] = 1.0;
+  EXPECT_EQ(numbers.decide(cpu, 0.0f).stop, 1.0);
+  EXPECT_EQ(numbers.decide(cpu, 0.0f).ready, 1.0);
+  numbers.values.data<double>()[1] = 0.0;
+  EXPECT_EQ(numbers.decide(cpu, 0.0f).ready, 0.0);
+}
+
+TEST(StepDecision, WhatIsNotFiniteUpdatesNothing) {
+  for (const int64_t at : {2, 11}) {
+    for (const double bad : {std::nan(""), std::numeric_limits<double>::infinity()}) {
+      CpuContext cpu(1);
+      const Numbers numbers(cpu);
+      numbers.values.data<double>()[at] = bad;
+      EXPECT_EQ(numbers.decide(cpu, 1.0f).finite, 0.0);
+      const std::vector<ChunkRule> rules = make_rules();
+      Buffers b(cpu, std::ssize(rules), 11), same(cpu, std::ssize(rules), 11);
+      adamw_step(cpu, kStep, rules, b.master, b.exp_avg, b.exp_avg_sq, b.gradient, b.working, numbers.decision);
+      EXPECT_TRUE(testing::same_bits(b.master, same.master));
+      EXPECT_TRUE(testing::same_bits(b.exp_avg, same.exp_avg));
+      EXPECT_TRUE(testing::same_bits(b.working, same.working));
+    }
+  }
+}
+
+TEST(StepDecision, ScalesTheGradientOfTheUpdate) {
+  CpuContext cpu(1);
+  const Numbers numbers(cpu);
+  EXPECT_EQ(numbers.decide(cpu, 0.5f).gradient_scale, 0.1);
+  const std::vector<ChunkRule> rules = make_rules();
+  Buffers told(cpu, std::ssize(rules), 11), decided(cpu, std::ssize(rules), 11);
+  AdamWStep step = kStep;
+  step.gradient_scale = 0.1f;
+  adamw_step(cpu, step, rules, told.master, told.exp_avg, told.exp_avg_sq, told.gradient, told.working);
+  adamw_step(cpu, kStep, rules, decided.master, decided.exp_avg, decided.exp_avg_sq, decided.gradient, decided.working,
+             numbers.decision);
+  EXPECT_TRUE(testing::same_bits(told.master, decided.master));
 }
 
 }  // namespace

@@ -176,6 +176,9 @@ void barrier_arrive(int id, int threads, bool wait, Where where);
 /// A random number for the order of work that is not inside a kernel.
 uint32_t order_number();
 
+/// How often the host has waited for a stream (Stream::synchronize).
+inline int64_t host_waits = 0;
+
 /// The grid of the launch that runs.
 Index3 current_grid_size();
 

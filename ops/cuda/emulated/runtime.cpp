@@ -264,6 +264,7 @@ void Stream::wait(const Event& event) {
 }
 
 void Stream::synchronize() {
+  ++emulated::host_waits;
   if (state_->capture != nullptr) throw emulated::Fault("capture: the host waits for a stream that is captured");
   pump([this] { return state_->queue.empty(); });
 }

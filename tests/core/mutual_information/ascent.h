@@ -59,7 +59,7 @@ class Ascent {
     adam.learning_rate = static_cast<float>(rate * std::min(1.0, left));
     adam.beta2 = 0.999f;
     adam.step = step;
-    optimizer_->step(adam, gradients_);
+    optimizer_->step(adam, gradients_, {}, *alone_);
   }
 
  private:
@@ -69,6 +69,7 @@ class Ascent {
   ParameterStore store_;
   std::optional<ShardedAdamW> optimizer_;
   Tensor gradients_;
+  std::unique_ptr<Communicator> alone_ = make_local_communicator();
 };
 
 /// The bound of scores [N, N], and its gradient downwards, as optimizers want it.

@@ -9,6 +9,7 @@
 #include "dist/nccl_communicator.h"
 #include "dist/world.h"
 #include "ops/base/error.h"
+#include "ops/cuda/signal.h"
 #include "tests/dist/cuda/shared_memory_nccl.h"
 
 namespace tsugi::testing {
@@ -148,6 +149,54 @@ TEST_F(Nccl, TransfersComeAfterTheWorkAndInOrder) {
   EXPECT_EQ(aborted(), 0);
 }
 
+TEST_F(Nccl, OrderedTransfersLetTheHostGoOn) {
+  nccl_faults().delay_seconds = 0.02 * rank();
+  const auto next = static_cast<size_t>((rank() + 1) % size());
+  // Copies what has come on the stream of the work, without the host's waiting for it.
+  const auto used = [&](Communicator& nccl, bool ordered) {
+    const Exchange e = exchange(nccl);
+    const cuda::Buffer copy = upload(Bytes(e.in[next].bytes(), 0));
+    if (ordered) e.pending->order();
+    work_.copy(copy.data(), e.in[next].data(), copy.bytes());
+    e.pending->wait();
+    EXPECT_EQ(e.pending->stalled_seconds() > 0.0, ordered);
+    return read(copy);
+  };
+  const NcclConnection connection = connect();
+  bool wrong = false;
+  for (int i = 0; i < 8; ++i) {
+    const Bytes expected = message(static_cast<int>(next), rank(), length(static_cast<int>(next), rank()));
+    EXPECT_EQ(used(*connection.communicator, true), expected);
+    wrong |= used(*connection.communicator, false) != expected;
+  }
+  EXPECT_TRUE(wrong) << "without its event the work reads what has not come yet";
+}
+
+TEST_F(Nccl, TheTimeLimitDoesNotCountWhatIsComputedBefore) {
+  const NcclConnection connection = connect();
+  const Exchange e = exchange(*connection.communicator);
+  const auto over = std::chrono::steady_clock::now() + std::chrono::duration<double>(1.5 * kLimit);
+  cuda::enqueue_when(work_, [&] { return std::chrono::steady_clock::now() > over; });
+  e.pending->order();
+  e.pending->wait();
+  EXPECT_GE(std::chrono::steady_clock::now(), over);
+  expect_arrived(e);
+}
+
+TEST_F(Nccl, ARankThatHangsWhileTheHostHasGoneOn) {
+  if (rank() == 1) nccl_faults().stop_in_group = 1;
+  const NcclConnection connection = connect();
+  const Exchange e = exchange(*connection.communicator);
+  e.pending->order();
+  try {
+    e.pending->wait();
+    ADD_FAILURE() << "nothing failed";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kPeerLost);
+    EXPECT_THAT(error.what(), HasSubstr("exchange #1 over NCCL did not finish within 1 s"));
+  }
+}
+
 TEST(NcclLibrary, IsFoundOrSaysWhyNot) {
   std::string why;
   const NcclTable* const nccl = load_nccl(why);
@@ -218,9 +267,7 @@ TEST_F(Nccl, ACallThatIsRefused) {
 
 TEST_F(Nccl, WhatIsLeftUnderWayIsGivenUp) {
   const NcclConnection connection = connect();
-  {
-    const Exchange left = exchange(*connection.communicator);
-  }
+  { const Exchange left = exchange(*connection.communicator); }
   EXPECT_THAT(failure(*connection.communicator), HasSubstr("exchange #1 over NCCL was given up"));
   EXPECT_EQ(aborted(), 1);
 }

@@ -15,6 +15,8 @@ void use_order(int) {}
 
 bool on_emulator() { return false; }
 
+int64_t host_waits() { return 0; }
+
 }  // namespace tsugi::testing
 
 namespace {

@@ -10,4 +10,6 @@ void use_order(int order) { emulated::options().seed = static_cast<uint64_t>(ord
 
 bool on_emulator() { return true; }
 
+int64_t host_waits() { return emulated::host_waits; }
+
 }  // namespace tsugi::testing

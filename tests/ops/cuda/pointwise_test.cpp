@@ -156,8 +156,8 @@ TEST(CudaAdamW, EqualsTheReferenceAndTouchesNothingElse) {
         .gradient_scale = step.gradient_scale};
     const DeviceVector<cuda::DeviceAdamWStep> dstep(std::vector{scalars});
     Stream stream;
-    cuda::adamw_step(stream, dstep.data(), o.table.data(), 3, dw.floats(), dm.floats(), dv.floats(), dg.floats(), type,
-                     working.data());
+    cuda::adamw_step(stream, dstep.data(), nullptr, o.table.data(), 3, dw.floats(), dm.floats(), dv.floats(),
+                     dg.floats(), type, working.data());
     for (size_t i = 0; i < w.size(); ++i) {
       if (!o.changes(i)) continue;
       const auto& rule = o.rules[i / cuda::kAdamWChunk];
@@ -191,25 +191,104 @@ TEST(CudaAdamW, NormsOfChunksAndClipping) {
     if (o.changes(i)) expected[i / cuda::kAdamWChunk] += g[i] * g[i];
   }
   EXPECT_LE(max_difference(sums.read(stream), expected), 1e-12 * max_abs(expected));
-
-  const double length = std::sqrt(std::accumulate(expected.begin(), expected.end(), 0.0));
-  const auto scale_with = [&](double multiplier, double limit) {
-    const DeviceVector<cuda::DeviceAdamWStep> step(std::vector<cuda::DeviceAdamWStep>(1));
-    cuda::scale_gradients(stream, sums.data(), 3, multiplier, limit, step.data(), norm.data());
-    EXPECT_NEAR(norm.read(stream)[0], multiplier * length, 1e-9 * length);
-    return static_cast<double>(step.read(stream)[0].gradient_scale);
-  };
-  EXPECT_NEAR(scale_with(0.25, 0.0), 0.25, 1e-7);
-  EXPECT_NEAR(scale_with(0.25, 1e9), 0.25, 1e-7);
-  EXPECT_NEAR(scale_with(0.25, 1.0), 1.0 / length, 1e-7);
 }
 
-TEST(CudaAdamW, ANormThatIsNotFiniteReachesTheScale) {
-  const DeviceVector<double> sums(std::vector<double>{1.0, std::nan("")}), norm(1);
-  const DeviceVector<cuda::DeviceAdamWStep> step(std::vector<cuda::DeviceAdamWStep>(1));
-  Stream stream;
-  cuda::scale_gradients(stream, sums.data(), 2, 1.0, 1.0, step.data(), norm.data());
-  EXPECT_TRUE(std::isnan(step.read(stream)[0].gradient_scale));
+/// Numbers at random places of a larger buffer.
+struct StepNumbers {
+  StepNumbers(int64_t ranks, int64_t leaves, int64_t chunks)
+      : rank_places(static_cast<size_t>(ranks)), leaf_places(static_cast<size_t>(leaves)) {
+    const int64_t total = 2 * ranks + 2 * leaves + chunks;
+    values.resize(static_cast<size_t>(total));
+    int32_t at = 0;
+    for (int32_t& place : rank_places) {
+      place = at;
+      values[static_cast<size_t>(at) + 1] = 1.0;
+      at += 2;
+    }
+    // Every leaf is followed by some chunks.
+    for (int64_t leaf = 0; leaf < leaves; ++leaf) {
+      leaf_places[static_cast<size_t>(leaf)] = at;
+      values[static_cast<size_t>(at)] = 1.5 + static_cast<double>(leaf % 7);
+      values[static_cast<size_t>(at) + 1] = static_cast<double>(leaf % 3);
+      at += 2;
+      const int64_t end = chunks * (leaf + 1) / leaves;
+      while (std::ssize(chunk_places) < end) {
+        values[static_cast<size_t>(at)] = 1.0 / static_cast<double>(3 + at);
+        chunk_places.push_back(at++);
+      }
+    }
+    std::reverse(chunk_places.begin(), chunk_places.end());
+  }
+  StepDecision expected(float clip_norm) const {
+    return reference::decide_step(values, rank_places, leaf_places, chunk_places, clip_norm);
+  }
+  StepDecision actual(float clip_norm) const {
+    std::vector<int32_t> places = rank_places;
+    places.insert(places.end(), leaf_places.begin(), leaf_places.end());
+    places.insert(places.end(), chunk_places.begin(), chunk_places.end());
+    const DeviceVector<double> numbers(values);
+    const DeviceVector<int32_t> at(places);
+    const DeviceVector<StepDecision> decision(1);
+    Stream stream;
+    cuda::decide_step(stream, numbers.data(), at.data(), std::ssize(rank_places), std::ssize(leaf_places),
+                      std::ssize(chunk_places), static_cast<double>(clip_norm), decision.data());
+    return decision.read(stream)[0];
+  }
+  std::vector<double> values;
+  std::vector<int32_t> rank_places, leaf_places, chunk_places;
+};
+
+void expect_near(const StepDecision& actual, const StepDecision& expected) {
+  EXPECT_NEAR(actual.loss, expected.loss, 1e-12);
+  EXPECT_EQ(actual.targets, expected.targets);
+  EXPECT_NEAR(actual.gradient_norm, expected.gradient_norm, 1e-12);
+  EXPECT_NEAR(actual.gradient_scale, expected.gradient_scale, 1e-12);
+  EXPECT_EQ(actual.finite, expected.finite);
+  EXPECT_EQ(actual.stop, expected.stop);
+  EXPECT_EQ(actual.ready, expected.ready);
+}
+
+TEST(CudaStepDecision, IsTheReferences) {
+  for (const auto& [ranks, leaves, chunks] : {std::array<int64_t, 3>{1, 1, 1}, {2, 5, 37}, {3, 1030, 2500}}) {
+    const StepNumbers numbers(ranks, leaves, chunks);
+    for (const float clip_norm : {0.0f, 1e-3f, 1e6f})
+      expect_near(numbers.actual(clip_norm), numbers.expected(clip_norm));
+  }
+}
+
+TEST(CudaStepDecision, KnowsSignalsAndWhatIsNotFinite) {
+  StepNumbers numbers(3, 4, 5);
+  numbers.values[2] = 1.0;  // rank 1 is asked to stop
+  numbers.values[5] = 0.0;  // rank 2 is not ready
+  expect_near(numbers.actual(1.0f), numbers.expected(1.0f));
+  for (const double bad : {std::nan(""), std::numeric_limits<double>::infinity()}) {
+    for (const int32_t at : {numbers.leaf_places[1], numbers.chunk_places[3]}) {
+      StepNumbers broken(3, 4, 5);
+      broken.values[static_cast<size_t>(at)] = bad;
+      EXPECT_EQ(broken.actual(1.0f).finite, 0.0);
+      EXPECT_EQ(broken.expected(1.0f).finite, 0.0);
+    }
+  }
+}
+
+TEST(CudaAdamW, DoesAsTheDecisionSays) {
+  const Optimizer o;
+  std::vector<double> g = random_values(o.kElements, 4), w = random_values(o.kElements, 5);
+  std::vector<double> zeros(g.size(), 0.0);
+  const auto after = [&](float scale, const StepDecision* decision) {
+    const DeviceArray dg(g, DType::kF32), dw(w, DType::kF32), m(zeros, DType::kF32), v(zeros, DType::kF32);
+    const DeviceVector<cuda::DeviceAdamWStep> step(
+        std::vector{cuda::DeviceAdamWStep{.learning_rate = 0.1, .gradient_scale = scale}});
+    const DeviceVector<StepDecision> decided(std::vector{decision == nullptr ? StepDecision() : *decision});
+    Stream stream;
+    cuda::adamw_step(stream, step.data(), decision == nullptr ? nullptr : decided.data(), o.table.data(), 3,
+                     dw.floats(), m.floats(), v.floats(), dg.floats(), DType::kF32, nullptr);
+    return dw.read(stream);
+  };
+  StepDecision decision{.gradient_scale = 0.25};
+  EXPECT_EQ(after(7.0f, &decision), after(0.25f, nullptr));
+  decision.finite = 0.0;
+  EXPECT_EQ(after(7.0f, &decision), w);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -21,6 +22,9 @@ int order_count();
 void use_order(int order);
 /// Whether kernels run in the emulator, which also sees bugs that happen to do no harm.
 bool on_emulator();
+
+/// How often the host has waited for a stream; on a device nobody counts.
+int64_t host_waits();
 
 /// Runs `work` under several orders of execution.
 template <class F>

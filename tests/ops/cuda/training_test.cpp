@@ -453,8 +453,8 @@ Losses train_on_cuda(bool with_graph, CudaBackend::Forget forget = CudaBackend::
     backend.main.fill(gradient.data(), 0, initial.size() * sizeof(float));
     backend.main.fill(backend.loss.data(), 0, sizeof(cuda::DeviceLossSum));
     model.run();
-    cuda::adamw_step(backend.main, scalars.data(), table.data(), std::ssize(rules), master.floats(), m.floats(),
-                     v.floats(), gradient.floats(), DType::kBF16, working.data());
+    cuda::adamw_step(backend.main, scalars.data(), nullptr, table.data(), std::ssize(rules), master.floats(),
+                     m.floats(), v.floats(), gradient.floats(), DType::kBF16, working.data());
   };
   cuda::Graph graph;
   if (with_graph) {
