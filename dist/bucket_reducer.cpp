@@ -198,9 +198,8 @@ Tensor BucketReducer::begin_leaf() {
   const size_t slot = impl.counter.nodes().size();
   const Tensor& gradients = impl.slots[slot];
   impl.leaf_additions.clear();
-  impl.counter.push({impl.range.begin + impl.next_leaf, 1}, [&](int left, int right) {
-    impl.leaf_additions.push_back({left, right});
-  });
+  impl.counter.push({impl.range.begin + impl.next_leaf, 1},
+                    [&](int left, int right) { impl.leaf_additions.push_back({left, right}); });
   ++impl.next_leaf;
   impl.leaf_open = true;
   fill_zero(impl.context, gradients);

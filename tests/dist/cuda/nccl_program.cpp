@@ -267,7 +267,9 @@ TEST_F(Nccl, ACallThatIsRefused) {
 
 TEST_F(Nccl, WhatIsLeftUnderWayIsGivenUp) {
   const NcclConnection connection = connect();
-  { const Exchange left = exchange(*connection.communicator); }
+  {
+    const Exchange left = exchange(*connection.communicator);
+  }
   EXPECT_THAT(failure(*connection.communicator), HasSubstr("exchange #1 over NCCL was given up"));
   EXPECT_EQ(aborted(), 1);
 }
