@@ -59,7 +59,7 @@ class Ascent {
     adam.learning_rate = static_cast<float>(rate * std::min(1.0, left));
     adam.beta2 = 0.999f;
     adam.step = step;
-    optimizer_->step(adam, gradients_, {}, *alone_);
+    for (const auto& gather : optimizer_->step(adam, gradients_, {}, *alone_)) gather->wait();
   }
 
  private:
