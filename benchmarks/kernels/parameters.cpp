@@ -104,6 +104,18 @@ void adamw(Maker& maker, int64_t chunks, bool update) {
   maker.result(working, count, kType);
 }
 
+/// One rank, one micro-batch.
+void decide(Maker& maker, int64_t chunks) {
+  std::vector<double> numbers(static_cast<size_t>(4 + chunks), 1.0);
+  std::vector<int32_t> places{0, 2};
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) places.push_back(static_cast<int32_t>(4 + chunk));
+  const auto* const values = maker.upload(numbers);
+  const auto* const at = maker.upload(places);
+  auto* const decision = static_cast<StepDecision*>(maker.empty(sizeof(StepDecision) / sizeof(double), DType::kF64));
+  maker.work.run = [=](cuda::Stream& stream) { cuda::decide_step(stream, values, at, 1, 1, chunks, 1.0, decision); };
+  maker.result(decision, sizeof(StepDecision) / sizeof(double), DType::kF64);
+}
+
 }  // namespace
 
 void add_parameter_cases(bool tiny, std::vector<Case>& cases) {
@@ -148,6 +160,8 @@ void add_parameter_cases(bool tiny, std::vector<Case>& cases) {
   cases.push_back({"adamw", state, 0.0, 30.0 * parameters, false, [=](Maker& maker) { adamw(maker, chunks, true); }});
   cases.push_back(
       {"gradient_norm", state, 0.0, 4.0 * parameters, false, [=](Maker& maker) { adamw(maker, chunks, false); }});
+  cases.push_back({"decide_step", state, 0.0, 12.0 * static_cast<double>(chunks), false,
+                   [=](Maker& maker) { decide(maker, chunks); }});
 }
 
 std::vector<Case> all_cases(bool tiny) {

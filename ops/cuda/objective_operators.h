@@ -39,6 +39,9 @@ class ObjectiveOperators final : public DeviceObjectives {
                         const Tensor& d_wholes) override;
   void part_bound_part_gradient(const Context& context, const PartScores& problem, const Tensor& facts,
                                 int64_t first_part, const Tensor& d_parts) override;
+  void score_rows(const Context& context, ScoreBound kind, const Tensor& scores, const Tensor& facts) override;
+  void score_slopes(const Context& context, ScoreBound kind, const Tensor& scores, const Tensor& levels,
+                    const Tensor& d_scores) override;
 
  private:
   /// Zeroed room for a DeviceRowSums (ops/cross_entropy/row_losses_cuda.h), and what it holds.

@@ -26,7 +26,7 @@ struct ScoreAverage {
 
 /// The bound, in nats. scores f32 [N, N], N ≥ 2. `d_scores` f32 [N, N], where defined, receives its gradient, to be
 /// followed upwards. `average`, for kDonskerVaradhan alone, takes in the batch first, then scales the gradient.
-/// Exponentials and sums in double, row after row. Not built for CUDA: refused by name.
+/// Exponentials and sums in double, row after row. A device computes the rows, and the host waits for them.
 double score_bound(const Context& context, ScoreBound kind, const Tensor& scores, const Tensor& d_scores,
                    ScoreAverage* average = nullptr);
 

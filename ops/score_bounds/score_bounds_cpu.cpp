@@ -11,120 +11,70 @@ namespace {
 double softplus(double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); }
 double logistic(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 
-/// A square matrix of scores, its rows in parallel.
-struct ScoreRows {
-  const Context* context;
-  const Tensor* scores;
-  const Tensor* d_scores;
-  const Tensor* sums;
-  int64_t n;
-
-  double at(int64_t i, int64_t j) const { return static_cast<double>(scores->data<float>()[i * n + j]); }
-  double diagonal_mean() const {
-    double sum = 0.0;
-    for (int64_t i = 0; i < n; ++i) sum += at(i, i);
-    return sum / static_cast<double>(n);
-  }
-  /// Σ over the rows, in order, of Σ_j f(i, j).
-  template <class F>
-  double sum(F&& f) const {
-    context->pool().for_each(n, [&](int64_t i, int) {
-      double row = 0.0;
-      for (int64_t j = 0; j < n; ++j) row += f(i, j);
-      sums->data<double>()[i] = row;
-    });
-    double total = 0.0;
-    for (int64_t i = 0; i < n; ++i) total += sums->data<double>()[i];
-    return total;
-  }
-  /// d_scores(i, j) = f(i, j), if it is wanted.
-  template <class F>
-  void differentiate(F&& f) const {
-    if (!d_scores->defined()) return;
-    context->pool().for_each(n, [&](int64_t i, int) {
-      for (int64_t j = 0; j < n; ++j) d_scores->data<float>()[i * n + j] = static_cast<float>(f(i, j));
-    });
-  }
-};
-
-double donsker_varadhan(const ScoreRows& rows, ScoreAverage* average) {
-  const auto n = static_cast<double>(rows.n);
+/// ln Σ exp of the scores of a row, without the one at `without` (-1: of all).
+double log_sum(std::span<const float> row, int64_t without) {
   double top = -std::numeric_limits<double>::infinity();
-  for (int64_t i = 0; i < rows.n; ++i) {
-    for (int64_t j = 0; j < rows.n; ++j) top = i == j ? top : std::max(top, rows.at(i, j));
-  }
-  const double sum = rows.sum([&](int64_t i, int64_t j) { return i == j ? 0.0 : std::exp(rows.at(i, j) - top); });
-  const double pairs = n * (n - 1.0);
-  const double log_mean = std::log(sum / pairs) + top;
-  double divisor = log_mean;
-  if (average != nullptr) {
-    if (average->steps++ == 0) {
-      average->log_mean = log_mean;
-    } else {  // ln(decay·e^old + (1 - decay)·e^new), from the larger of the two
-      const double larger = std::max(average->log_mean, log_mean);
-      average->log_mean = larger + std::log(average->decay * std::exp(average->log_mean - larger) +
-                                            (1.0 - average->decay) * std::exp(log_mean - larger));
+  const auto each = [&](auto&& visit) {
+    for (int64_t j = 0; j < std::ssize(row); ++j) {
+      if (j != without) visit(static_cast<double>(row[static_cast<size_t>(j)]));
     }
-    divisor = average->log_mean;
-  }
-  rows.differentiate(
-      [&](int64_t i, int64_t j) { return i == j ? 1.0 / n : -std::exp(rows.at(i, j) - divisor) / pairs; });
-  return rows.diagonal_mean() - log_mean;
-}
-
-double nwj(const ScoreRows& rows) {
-  const auto n = static_cast<double>(rows.n);
-  const double pairs = n * (n - 1.0);
-  rows.differentiate([&](int64_t i, int64_t j) { return i == j ? 1.0 / n : -std::exp(rows.at(i, j) - 1.0) / pairs; });
-  const double sum = rows.sum([&](int64_t i, int64_t j) { return i == j ? 0.0 : std::exp(rows.at(i, j) - 1.0); });
-  return rows.diagonal_mean() - sum / pairs;
-}
-
-double jsd(const ScoreRows& rows) {
-  const auto n = static_cast<double>(rows.n);
-  const double pairs = n * (n - 1.0);
-  rows.differentiate(
-      [&](int64_t i, int64_t j) { return i == j ? logistic(-rows.at(i, j)) / n : -logistic(rows.at(i, j)) / pairs; });
-  return rows.sum([&](int64_t i, int64_t j) {
-    const double score = rows.at(i, j);
-    return i == j ? (std::numbers::ln2 - softplus(-score)) / n : (std::numbers::ln2 - softplus(score)) / pairs;
-  });
-}
-
-double info_nce_bound(const ScoreRows& rows) {
-  const auto n = static_cast<double>(rows.n);
-  const auto log_sum = [&](int64_t i) {
-    double top = rows.at(i, 0);
-    for (int64_t j = 1; j < rows.n; ++j) top = std::max(top, rows.at(i, j));
-    double sum = 0.0;
-    for (int64_t j = 0; j < rows.n; ++j) sum += std::exp(rows.at(i, j) - top);
-    return std::log(sum) + top;
   };
-  rows.context->pool().for_each(rows.n, [&](int64_t i, int) { rows.sums->data<double>()[i] = log_sum(i); });
-  const double* const log_sums = rows.sums->data<double>();
-  rows.differentiate(
-      [&](int64_t i, int64_t j) { return ((i == j ? 1.0 : 0.0) - std::exp(rows.at(i, j) - log_sums[i])) / n; });
-  double bound = std::log(n);
-  for (int64_t i = 0; i < rows.n; ++i) bound += (rows.at(i, i) - log_sums[i]) / n;
-  return bound;
+  each([&](double score) { top = std::max(top, score); });
+  double sum = 0.0;
+  each([&](double score) { sum += std::exp(score - top); });
+  return std::log(sum) + top;
+}
+
+ScoreRow facts_of(ScoreBound kind, std::span<const float> row, int64_t own) {
+  const auto score = static_cast<double>(row[static_cast<size_t>(own)]);
+  const auto sum = [&](auto&& f) {
+    double total = 0.0;
+    for (int64_t j = 0; j < std::ssize(row); ++j) {
+      if (j != own) total += f(static_cast<double>(row[static_cast<size_t>(j)]));
+    }
+    return total;
+  };
+  switch (kind) {
+    case ScoreBound::kDonskerVaradhan:
+      return {log_sum(row, own), score};
+    case ScoreBound::kNwj:
+      return {sum([](double s) { return std::exp(s - 1.0); }), score};
+    case ScoreBound::kJsd:
+      return {sum([](double s) { return softplus(s) - std::numbers::ln2; }), std::numbers::ln2 - softplus(-score)};
+    case ScoreBound::kInfoNce:
+      return {log_sum(row, -1), score};
+  }
+  LOG(FATAL) << "no bound " << static_cast<int>(kind);
+}
+
+double slope(ScoreBound kind, double score, bool own, double level, double n) {
+  const double pairs = n * (n - 1.0);
+  if (kind == ScoreBound::kJsd) return own ? logistic(-score) / n : -logistic(score) / pairs;
+  if (kind == ScoreBound::kInfoNce) return ((own ? 1.0 : 0.0) - std::exp(score - level)) / n;
+  return own ? 1.0 / n : -std::exp(score - level) / pairs;
 }
 
 }  // namespace
 
-double score_bound(const Context& context, ScoreBound kind, const Tensor& scores, const Tensor& d_scores,
-                   ScoreAverage* average, const Tensor& row_sums) {
-  const ScoreRows rows{&context, &scores, &d_scores, &row_sums, scores.shape()[0]};
-  switch (kind) {
-    case ScoreBound::kDonskerVaradhan:
-      return donsker_varadhan(rows, average);
-    case ScoreBound::kNwj:
-      return nwj(rows);
-    case ScoreBound::kJsd:
-      return jsd(rows);
-    case ScoreBound::kInfoNce:
-      return info_nce_bound(rows);
-  }
-  LOG(FATAL) << "no bound " << static_cast<int>(kind);
+void score_rows(const Context& context, ScoreBound kind, const Tensor& scores, const Tensor& facts) {
+  const int64_t n = scores.shape()[0];
+  context.pool().for_each(n, [&](int64_t i, int) {
+    const ScoreRow row = facts_of(kind, {scores.data<float>() + i * n, static_cast<size_t>(n)}, i);
+    facts.data<double>()[2 * i] = row.others;
+    facts.data<double>()[2 * i + 1] = row.own;
+  });
+}
+
+void score_slopes(const Context& context, ScoreBound kind, const Tensor& scores, const Tensor& levels,
+                  const Tensor& d_scores) {
+  const int64_t n = scores.shape()[0];
+  context.pool().for_each(n, [&](int64_t i, int) {
+    for (int64_t j = 0; j < n; ++j) {
+      const auto score = static_cast<double>(scores.data<float>()[i * n + j]);
+      d_scores.data<float>()[i * n + j] =
+          static_cast<float>(slope(kind, score, i == j, levels.data<double>()[i], static_cast<double>(n)));
+    }
+  });
 }
 
 }  // namespace tsugi::cpu

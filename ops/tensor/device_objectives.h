@@ -8,6 +8,7 @@
 namespace tsugi {
 
 class Context;
+enum class ScoreBound;
 struct HiddenTokens;
 struct InfoNce;
 struct InfoNceSum;
@@ -52,6 +53,11 @@ class DeviceObjectives {
                                 const Tensor& d_wholes) = 0;
   virtual void part_bound_part_gradient(const Context& context, const PartScores& problem, const Tensor& facts,
                                         int64_t first_part, const Tensor& d_parts) = 0;
+
+  /// The two parts of score_bound() (ops/score_bounds/score_bounds_internal.h).
+  virtual void score_rows(const Context& context, ScoreBound kind, const Tensor& scores, const Tensor& facts) = 0;
+  virtual void score_slopes(const Context& context, ScoreBound kind, const Tensor& scores, const Tensor& levels,
+                            const Tensor& d_scores) = 0;
 };
 
 }  // namespace tsugi

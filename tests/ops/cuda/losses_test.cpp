@@ -5,6 +5,7 @@
 #include "ops/logit_scale/logit_scale.h"
 #include "ops/moving_average/moving_average.h"
 #include "ops/normalize_rows/normalize_rows.h"
+#include "ops/score_bounds/score_bounds.h"
 #include "ops/squared_error/squared_error.h"
 #include "tests/ops/cuda/context.h"
 #include "tests/ops/cuda/low_precision.h"
@@ -155,6 +156,45 @@ TEST_F(CudaLosses, MovingAveragesEqualTheCpu) {
                 0x1p-24 * testing::max_abs(testing::to_doubles(k)))
           << "but where one of them fuses products and sums";
     }
+  }
+}
+
+TEST_F(CudaLosses, BoundsOfScoresMatchTheReference) {
+  for (const ScoreBound kind :
+       {ScoreBound::kDonskerVaradhan, ScoreBound::kNwj, ScoreBound::kJsd, ScoreBound::kInfoNce}) {
+    for (const int64_t n : {2, 3, 65, 300}) {
+      std::vector<double> values = random_values(n * n, 5, 3.0);
+      const Tensor scores = cuda().upload(values, {n, n}, DType::kF32);
+      std::vector<double> expected(values.size());
+      const double bound = reference::score_bound(kind, n, values, expected);
+      std::vector<double> bounds;
+      testing::for_seeds([&] {
+        const Tensor d_scores = empty({n, n}, DType::kF32);
+        bounds.push_back(score_bound(cuda().context, kind, scores, d_scores));
+        EXPECT_EQ(score_bound(cuda().context, kind, scores, {}), bounds.back());
+        EXPECT_LE(testing::max_difference(cuda().read(d_scores), expected), 1e-6 * testing::max_abs(expected));
+      });
+      for (const double one : bounds) EXPECT_EQ(one, bounds.front());
+      EXPECT_NEAR(bounds.front(), bound, 1e-12 * (1.0 + std::abs(bound)));
+    }
+  }
+}
+
+TEST_F(CudaLosses, TheBoundOfScoresKeepsItsMovingAverage) {
+  std::vector<double> values = random_values(36, 5, 3.0);
+  testing::CpuContext cpu(1);
+  ScoreAverage here, there;
+  for (int step = 0; step < 3; ++step) {
+    for (double& value : values) value += 0.5;
+    std::vector<double> same = values;
+    const Tensor d_here = cpu.context.empty({6, 6}, DType::kF32), d_there = empty({6, 6}, DType::kF32);
+    const double on_cpu = score_bound(cpu, ScoreBound::kDonskerVaradhan,
+                                      testing::to_tensor(cpu, same, {6, 6}, DType::kF32), d_here, &here);
+    const double on_device = score_bound(cuda().context, ScoreBound::kDonskerVaradhan,
+                                         cuda().upload(values, {6, 6}, DType::kF32), d_there, &there);
+    EXPECT_NEAR(on_device, on_cpu, 1e-12);
+    EXPECT_NEAR(there.log_mean, here.log_mean, 1e-12);
+    EXPECT_LE(testing::max_difference(cuda().read(d_there), testing::to_doubles(d_here)), 1e-7);
   }
 }
 
