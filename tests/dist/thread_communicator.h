@@ -65,6 +65,8 @@ class ThreadCommunicator : public PointToPointCommunicator {
         for (const auto& offer : sent) {
           mailboxes.changed.wait(lock, [&] { return offer->taken; });
         }
+        receives.clear();
+        sent.clear();
       }
       Mailboxes& mailboxes;
       int rank;
