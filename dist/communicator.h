@@ -21,7 +21,8 @@ struct Transfer {
 class Pending {
  public:
   virtual ~Pending() = default;
-  /// Blocks (without burning a core) until done; a second call returns at once. Throws Error(kPeerLost) when the communicator failed or timed out.
+  /// Blocks (without burning a core) until done; a second call returns at once. Throws Error(kPeerLost) when the
+  /// communicator failed or timed out.
   virtual void wait() = 0;
   /// For memory of a device: work that is issued to its stream from now on runs after it, and the host goes on. wait()
   /// must still follow, and throws what went wrong; until then nobody may simply wait for the device. Elsewhere:

@@ -119,10 +119,6 @@ int bench_step(World& world, const BenchOptions& options) {
     }
     validate_run_of(options.config, config);
     chosen = choose_device(config.compute(), world);
-    if (options.profile && chosen.operators != nullptr) {
-      throw Error(ExitCode::kUsage, "--profile is for the CPU: on " + chosen.description + " operators only queue work",
-                  "--set compute.device=CPU, or Nsight Systems");
-    }
   });
   ThreadPool pool(world.threads(), world.cpus());
   RandomTokensLm objective(config);
@@ -136,7 +132,7 @@ int bench_step(World& world, const BenchOptions& options) {
   for (int i = 0; i < options.warm_up; ++i) step(i);
   const int64_t peak = resident_bytes("VmHWM:");
   std::optional<Profile> profile;
-  if (options.profile) profile.emplace();
+  if (options.profile) profile.emplace(chosen.operators.get());
   std::vector<double> seconds;
   for (int i = 0; i < options.steps; ++i) seconds.push_back(step(options.warm_up + i));
   double all = 0.0;

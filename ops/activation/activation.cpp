@@ -23,9 +23,9 @@ void check_gated(const Tensor& gate_up, const Tensor& half) {
 
 void activation_forward(const Context& context, Activation activation, const Tensor& x, const Tensor& out) {
   check_alike(x, out);
+  const ProfiledOperator work(context, "activation", 0, {&x, &out});
   if (DeviceOperators* device = context.operators()) return device->activation_forward(context, activation, x, out);
   if (context.meta()) return;
-  const ProfiledOperator work("activation", 0, {&x, &out});
   cpu::activation_forward(context, activation, x, out);
 }
 
@@ -33,19 +33,19 @@ void activation_backward(const Context& context, Activation activation, const Te
                          const Tensor& d_out, const Tensor& d_pre) {
   check_alike(pre_activation, d_out);
   check_alike(pre_activation, d_pre);
+  const ProfiledOperator work(context, "activation backward", 0, {&pre_activation, &d_out, &d_pre});
   if (DeviceOperators* device = context.operators())
     return device->activation_backward(context, activation, pre_activation, d_out, d_pre);
   if (context.meta()) return;
-  const ProfiledOperator work("activation backward", 0, {&pre_activation, &d_out, &d_pre});
   cpu::activation_backward(context, activation, pre_activation, d_out, d_pre);
 }
 
 void gated_activation_forward(const Context& context, Activation activation, const Tensor& gate_up, const Tensor& out) {
   check_gated(gate_up, out);
+  const ProfiledOperator work(context, "gated activation", 0, {&gate_up, &out});
   if (DeviceOperators* device = context.operators())
     return device->gated_activation_forward(context, activation, gate_up, out);
   if (context.meta()) return;
-  const ProfiledOperator work("gated activation", 0, {&gate_up, &out});
   cpu::gated_activation_forward(context, activation, gate_up, out);
 }
 
@@ -53,10 +53,10 @@ void gated_activation_backward(const Context& context, Activation activation, co
                                const Tensor& d_out, const Tensor& d_gate_up) {
   check_gated(gate_up, d_out);
   check_alike(gate_up, d_gate_up);
+  const ProfiledOperator work(context, "gated activation backward", 0, {&gate_up, &d_out, &d_gate_up});
   if (DeviceOperators* device = context.operators())
     return device->gated_activation_backward(context, activation, gate_up, d_out, d_gate_up);
   if (context.meta()) return;
-  const ProfiledOperator work("gated activation backward", 0, {&gate_up, &d_out, &d_gate_up});
   cpu::gated_activation_backward(context, activation, gate_up, d_out, d_gate_up);
 }
 

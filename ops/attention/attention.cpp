@@ -67,6 +67,7 @@ double flops(const AttentionShape& shape, double per_pair) {
 void attention_forward(const Context& context, const AttentionShape& shape, const HeadsView& q, const HeadsView& k,
                        const HeadsView& v, const Dropout& dropout, const Tensor& out, const Tensor& log_sum_exp) {
   check_shapes(context, shape, dropout, out, log_sum_exp, {q, k, v});
+  const ProfiledOperator work(context, "attention", flops(shape, 4.0), {&out, &out, &out, &out});
   if (DeviceOperators* device = context.operators()) {
     return device->attention_forward(context, shape, q, k, v, dropout, out, log_sum_exp);
   }
@@ -76,7 +77,6 @@ void attention_forward(const Context& context, const AttentionShape& shape, cons
     workspace = context.empty({shape.batch * shape.heads, chunks, shape.head_dim + 2}, DType::kF32);
   }
   if (context.meta()) return;
-  const ProfiledOperator work("attention", flops(shape, 4.0), {&out, &out, &out, &out});
   cpu::attention_forward(context, shape, q, k, v, dropout, out, log_sum_exp, workspace);
 }
 
@@ -93,6 +93,8 @@ void attention_backward(const Context& context, const AttentionShape& shape, con
     CHECK(d_relative_bias.shape() == shape.relative_bias.shape()) << d_relative_bias.shape().to_string();
     CHECK(d_relative_bias.dtype() == DType::kF32) << name_of(d_relative_bias.dtype());
   }
+  const ProfiledOperator work(context, "attention backward", flops(shape, 10.0),
+                              {&out, &d_out, &out, &out, &out, &out, &out, &out});
   if (DeviceOperators* device = context.operators()) {
     return device->attention_backward(context, shape, q, k, v, dropout, out, log_sum_exp, d_out, dq, dk, dv,
                                       d_relative_bias);
@@ -103,8 +105,6 @@ void attention_backward(const Context& context, const AttentionShape& shape, con
     workspace = context.empty({shape.batch * shape.heads * tiles, cpu::bias_width(shape)}, DType::kF32);
   }
   if (context.meta()) return;
-  const ProfiledOperator work("attention backward", flops(shape, 10.0),
-                              {&out, &d_out, &out, &out, &out, &out, &out, &out});
   cpu::attention_backward(context, shape, q, k, v, dropout, out, log_sum_exp, d_out, dq, dk, dv, d_relative_bias,
                           workspace);
 }

@@ -80,7 +80,7 @@ struct Call {
     matmul(here, hidden, weight, chunk_logits, product);
     const Tensor d_chunk = d_logits.defined() ? rows_of(d_logits, 0, count) : Tensor();
     if (!here.meta()) {
-      const ProfiledOperator work("cross-entropy", 0, {&chunk_logits, &chunk_logits, &d_chunk});
+      const ProfiledOperator work(here, "cross-entropy", 0, {&chunk_logits, &chunk_logits, &d_chunk});
       cpu::softmax_cross_entropy(here, chunk_logits, targets, vocabulary, options, losses, extras, d_chunk);
     }
     if (d_hidden.defined()) matmul(here, d_chunk, weight, d_hidden);
@@ -183,6 +183,7 @@ LossSum linear_cross_entropy(const Context& context, const Tensor& hidden, const
   check_shapes(hidden, weight, targets, vocabulary, row_loss, d_hidden, d_weight);
   check_options(options, weight);
   if (DeviceOperators* device = context.operators()) {
+    const ProfiledOperator work(context, "cross-entropy", 0, {});
     return device->linear_cross_entropy(context, hidden, weight, targets, vocabulary, row_loss, d_hidden, d_weight,
                                         options);
   }

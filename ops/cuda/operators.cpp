@@ -6,6 +6,7 @@
 #include "ops/base/error.h"
 #include "ops/cuda/gemm.h"
 #include "ops/cuda/profile_ranges.h"
+#include "ops/cuda/timer.h"
 
 namespace tsugi::cuda {
 namespace {
@@ -20,6 +21,17 @@ struct BufferStorage : Storage {
     device = kind;
   }
   B buffer;
+};
+
+class StreamStopwatch : public Stopwatch {
+ public:
+  explicit StreamStopwatch(Stream& stream) : stream_(stream) { timer_.start(stream_); }
+  void stop() override { timer_.stop(stream_); }
+  double seconds() const override { return timer_.seconds(); }
+
+ private:
+  Stream& stream_;
+  Timer timer_;
 };
 
 }  // namespace
@@ -77,6 +89,8 @@ void Operators::synchronize() {
   stream().synchronize();
   staged_ = 0;
 }
+
+std::unique_ptr<Stopwatch> Operators::start_stopwatch() { return std::make_unique<StreamStopwatch>(stream()); }
 
 std::string Operators::choose_algorithms(const std::string& table, const std::string& origin) {
   const ProductTimes on_device = [this](const ProductShape& shape, std::span<const ProductAlgorithm> algorithms) {

@@ -14,6 +14,7 @@
 #include "ops/cuda/product_table.h"
 #include "ops/cuda/runtime.h"
 #include "ops/tensor/context.h"
+#include "ops/tensor/profile.h"
 #include "ops/tensor/work_recorder.h"
 
 namespace tsugi::cuda {
@@ -44,6 +45,7 @@ class Operators final : public DeviceOperators {
   void copy_to_host(void* to, const void* from, size_t bytes) override;
   void copy(void* to, const void* from, size_t bytes) override;
   void synchronize() override;
+  std::unique_ptr<Stopwatch> start_stopwatch() override;
 
   void leave_loss_in(const Tensor& slot) override;
 

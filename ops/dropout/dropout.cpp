@@ -12,9 +12,9 @@ void apply_dropout(const Context& context, const Dropout& dropout, const Tensor&
   CHECK(out.dtype() == x.dtype()) << name_of(out.dtype());
   CHECK(out.shape() == x.shape()) << out.shape().to_string();
   CHECK_LE(x.elements() / x.shape()[0], int64_t{1} << 34) << "one stream has 2^34 words";
+  const ProfiledOperator work(context, "dropout", 0, {&x, &out});
   if (DeviceOperators* device = context.operators()) return device->apply_dropout(context, dropout, x, out);
   if (context.meta()) return;
-  const ProfiledOperator work("dropout", 0, {&x, &out});
   cpu::apply_dropout(context, dropout, x, out);
 }
 

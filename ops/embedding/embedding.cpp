@@ -34,11 +34,11 @@ void embedding_forward(const Context& context, const Tensor& tokens, const Tenso
   CHECK(token_table.dtype() == out.dtype());
   if (position_table.defined()) CHECK(position_table.dtype() == out.dtype());
   CHECK(out.dtype() == DType::kF32 || out.dtype() == DType::kBF16);
+  const ProfiledOperator work(context, "embedding", 0, {&tokens, &out, &out});
   if (DeviceOperators* device = context.operators()) {
     return device->embedding_forward(context, tokens, token_table, position_table, first_position, dropout, out);
   }
   if (context.meta()) return;
-  const ProfiledOperator work("embedding", 0, {&tokens, &out, &out});
   cpu::embedding_forward(context, tokens, token_table, position_table, first_position, dropout, out);
 }
 
@@ -48,13 +48,13 @@ void embedding_backward(const Context& context, const Tensor& tokens, const Drop
   CHECK(d_token_table.dtype() == DType::kF32);
   if (d_position_table.defined()) CHECK(d_position_table.dtype() == DType::kF32);
   CHECK(d_out.dtype() == DType::kF32 || d_out.dtype() == DType::kBF16);
+  const ProfiledOperator work(context, "embedding backward", 0, {&tokens, &d_out, &d_out, &d_out});
   if (DeviceOperators* device = context.operators()) {
     return device->embedding_backward(context, tokens, dropout, d_out, d_token_table, d_position_table);
   }
   const Tensor starts = context.empty({d_token_table.shape()[0] + 1}, DType::kI32);
   const Tensor order = context.empty({tokens.elements()}, DType::kI32);
   if (context.meta()) return;
-  const ProfiledOperator work("embedding backward", 0, {&tokens, &d_out, &d_out, &d_out});
   cpu::embedding_backward(context, tokens, dropout, d_out, d_token_table, d_position_table, starts, order);
 }
 

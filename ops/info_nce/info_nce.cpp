@@ -47,6 +47,7 @@ InfoNceSum info_nce(const Context& context, const InfoNce& problem, const Tensor
   const int64_t keys = problem.keys.shape()[0];
   if (d_queries.defined()) CHECK(d_queries.shape() == problem.queries.shape() && d_queries.dtype() == DType::kF32);
   if (DeviceOperators* device = context.operators()) {
+    const ProfiledOperator work(context, "InfoNCE", 0, {});
     return device->objectives().info_nce(context, problem, log_sums, d_queries);
   }
   const int64_t chunk_rows = cross_entropy_chunk_rows(rows, keys);
@@ -56,7 +57,7 @@ InfoNceSum info_nce(const Context& context, const InfoNce& problem, const Tensor
   for_each_score_chunk(context, problem.queries, problem.keys, [&](int64_t begin, const Tensor& chunk) {
     const int64_t count = chunk.shape()[0];
     if (!context.meta()) {
-      const ProfiledOperator work("InfoNCE", 0, {&chunk, &chunk});
+      const ProfiledOperator work(context, "InfoNCE", 0, {&chunk, &chunk});
       cpu::info_nce_rows(context, problem, begin, d_queries.defined(), chunk, losses, nearest, log_sums);
     }
     if (d_queries.defined()) matmul(context, chunk, problem.keys, matrix_rows(d_queries, begin, count));
@@ -77,12 +78,13 @@ void info_nce_key_gradient(const Context& context, const InfoNce& problem, const
   CHECK(d_keys.shape().rank() == 2 && d_keys.shape()[1] == problem.keys.shape()[1] && d_keys.dtype() == DType::kF32);
   CHECK(first_key >= 0 && first_key + keys <= problem.keys.shape()[0]) << first_key << " + " << keys;
   if (DeviceOperators* device = context.operators()) {
+    const ProfiledOperator work(context, "InfoNCE", 0, {});
     return device->objectives().info_nce_key_gradient(context, problem, log_sums, first_key, d_keys);
   }
   for_each_score_chunk(context, matrix_rows(problem.keys, first_key, keys), problem.queries,
                        [&](int64_t begin, const Tensor& chunk) {
                          if (!context.meta()) {
-                           const ProfiledOperator work("InfoNCE", 0, {&chunk, &chunk});
+                           const ProfiledOperator work(context, "InfoNCE", 0, {&chunk, &chunk});
                            cpu::info_nce_columns(context, problem, first_key + begin, log_sums, chunk);
                          }
                          matmul(context, chunk, problem.queries, matrix_rows(d_keys, begin, chunk.shape()[0]));

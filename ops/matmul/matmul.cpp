@@ -66,22 +66,21 @@ void on_cpu(const Context& context, const Sizes& s, const Tiling& tiling, const 
 void matmul(const Context& context, const Tensor& a, const Tensor& b, const Tensor& out, const MatmulOptions& options) {
   const Sizes s = check(a, b, out, options);
   if (s.m == 0 || s.n == 0) return;
+  const double flops = 2.0 * static_cast<double>(s.m) * static_cast<double>(s.n) * static_cast<double>(s.k);
+  const ProfiledOperator work(context, options.accumulate ? "matmul, weight gradient" : "matmul", flops,
+                              {&a, &b, &out});
   if (DeviceOperators* device = context.operators()) return device->matmul(context, a, b, out, options);
   const Tiling tiling = matmul_tiling(s.m, s.n, s.k);
   Tensor partial;
   const int64_t partials = cpu::partial_sums_of(s.m, s.k, options.transpose_a, options.transpose_b, tiling);
   if (partials > 0) partial = context.empty({partials, s.m, s.n}, DType::kF32);
   if (context.meta()) return;
-  {
-    const double flops = 2.0 * static_cast<double>(s.m) * static_cast<double>(s.n) * static_cast<double>(s.k);
-    const ProfiledOperator work(options.accumulate ? "matmul, weight gradient" : "matmul", flops, {&a, &b, &out});
-    if (a.dtype() == DType::kF32) {
-      on_cpu<float, float>(context, s, tiling, partial, a, b, out, options);
-    } else if (out.dtype() == DType::kF32) {
-      on_cpu<bf16, float>(context, s, tiling, partial, a, b, out, options);
-    } else {
-      on_cpu<bf16, bf16>(context, s, tiling, partial, a, b, out, options);
-    }
+  if (a.dtype() == DType::kF32) {
+    on_cpu<float, float>(context, s, tiling, partial, a, b, out, options);
+  } else if (out.dtype() == DType::kF32) {
+    on_cpu<bf16, float>(context, s, tiling, partial, a, b, out, options);
+  } else {
+    on_cpu<bf16, bf16>(context, s, tiling, partial, a, b, out, options);
   }
   if (options.gelu_backward.defined()) {
     activation_backward(context, Activation::kGelu, options.gelu_backward, out, out);

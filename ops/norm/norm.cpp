@@ -55,12 +55,12 @@ void residual_layer_norm_forward(const Context& context, const Tensor& x, const 
   CHECK(beta.dtype() == x.dtype());
   CHECK_EQ(beta.elements(), x.shape()[2]);
   check_outputs(x, branch, residual, normed);
+  const ProfiledOperator work(context, "layer norm", 0, {&x, &branch, &residual, &normed});
   if (DeviceOperators* device = context.operators()) {
     return device->residual_norm_forward(context, x, branch, dropout, gamma, beta, epsilon, residual, normed, mean,
                                          rstd);
   }
   if (context.meta()) return;
-  const ProfiledOperator work("layer norm", 0, {&x, &branch, &residual, &normed});
   cpu::residual_layer_norm_forward(context, x, branch, dropout, gamma, beta, epsilon, residual, normed, mean, rstd);
 }
 
@@ -70,6 +70,7 @@ void residual_layer_norm_backward(const Context& context, const Tensor& residual
                                   const Tensor& d_branch, const Tensor& d_gamma, const Tensor& d_beta) {
   check_shapes(residual, gamma, {mean, rstd});
   check_gradients(residual, d_normed, dropout, d_residual, d_branch, {d_gamma, d_beta});
+  const ProfiledOperator work(context, "layer norm backward", 0, {&residual, &d_normed, &d_residual, &d_branch});
   if (DeviceOperators* device = context.operators()) {
     return device->residual_norm_backward(context, residual, gamma, mean, rstd, d_normed, dropout, has_d_residual,
                                           d_residual, d_branch, d_gamma, d_beta);
@@ -78,7 +79,6 @@ void residual_layer_norm_backward(const Context& context, const Tensor& residual
   const int64_t chunks = (residual.shape().rows() + cpu::kNormRows - 1) / cpu::kNormRows;
   const Tensor partial = context.empty({chunks, 2, width}, DType::kF32);
   if (context.meta()) return;
-  const ProfiledOperator work("layer norm backward", 0, {&residual, &d_normed, &d_residual, &d_branch});
   cpu::residual_layer_norm_backward(context, residual, gamma, mean, rstd, d_normed, dropout, has_d_residual, d_residual,
                                     d_branch, partial, d_gamma, d_beta);
 }
@@ -88,12 +88,12 @@ void residual_rms_norm_forward(const Context& context, const Tensor& x, const Te
                                const Tensor& rstd) {
   check_shapes(x, gamma, {rstd});
   check_outputs(x, branch, residual, normed);
+  const ProfiledOperator work(context, "RMS norm", 0, {&x, &branch, &residual, &normed});
   if (DeviceOperators* device = context.operators()) {
     return device->residual_norm_forward(context, x, branch, dropout, gamma, Tensor(), epsilon, residual, normed,
                                          Tensor(), rstd);
   }
   if (context.meta()) return;
-  const ProfiledOperator work("RMS norm", 0, {&x, &branch, &residual, &normed});
   cpu::residual_rms_norm_forward(context, x, branch, dropout, gamma, epsilon, residual, normed, rstd);
 }
 
@@ -102,6 +102,7 @@ void residual_rms_norm_backward(const Context& context, const Tensor& residual, 
                                 const Tensor& d_residual, const Tensor& d_branch, const Tensor& d_gamma) {
   check_shapes(residual, gamma, {rstd});
   check_gradients(residual, d_normed, dropout, d_residual, d_branch, {d_gamma});
+  const ProfiledOperator work(context, "RMS norm backward", 0, {&residual, &d_normed, &d_residual, &d_branch});
   if (DeviceOperators* device = context.operators()) {
     return device->residual_norm_backward(context, residual, gamma, Tensor(), rstd, d_normed, dropout, has_d_residual,
                                           d_residual, d_branch, d_gamma, Tensor());
@@ -109,7 +110,6 @@ void residual_rms_norm_backward(const Context& context, const Tensor& residual, 
   const int64_t chunks = (residual.shape().rows() + cpu::kNormRows - 1) / cpu::kNormRows;
   const Tensor partial = context.empty({chunks, residual.shape()[2]}, DType::kF32);
   if (context.meta()) return;
-  const ProfiledOperator work("RMS norm backward", 0, {&residual, &d_normed, &d_residual, &d_branch});
   cpu::residual_rms_norm_backward(context, residual, gamma, rstd, d_normed, dropout, has_d_residual, d_residual,
                                   d_branch, partial, d_gamma);
 }

@@ -39,6 +39,8 @@ void adamw_step(const Context& context, const AdamWStep& step, std::span<const C
   CHECK_GE(step.step, 1) << "the first update is step 1";
   if (decision.defined()) check_decision(decision);
   check_rules(chunks);
+  const ProfiledOperator work(context, "AdamW", 0,
+                              {&master, &master, &exp_avg, &exp_avg, &exp_avg_sq, &exp_avg_sq, &gradient, &working});
   if (DeviceOperators* device = context.operators()) {
     return device->adamw_step(context, step, chunks, master, exp_avg, exp_avg_sq, gradient, working, decision);
   }
@@ -50,8 +52,6 @@ void adamw_step(const Context& context, const AdamWStep& step, std::span<const C
     if (read.finite == 0.0) return;
     decided.gradient_scale = static_cast<float>(read.gradient_scale);
   }
-  const ProfiledOperator work("AdamW", 0,
-                              {&master, &master, &exp_avg, &exp_avg, &exp_avg_sq, &exp_avg_sq, &gradient, &working});
   cpu::adamw_step(context, decided, chunks, master, exp_avg, exp_avg_sq, gradient, working);
 }
 
@@ -61,11 +61,11 @@ void chunk_square_sums(const Context& context, std::span<const ChunkRule> chunks
   CHECK(sums.dtype() == DType::kF64);
   CHECK_EQ(sums.elements(), std::ssize(chunks));
   check_rules(chunks);
+  const ProfiledOperator work(context, "gradient norm", 0, {&buffer});
   if (DeviceOperators* device = context.operators()) {
     return device->chunk_square_sums(context, chunks, buffer, sums);
   }
   if (context.meta()) return;
-  const ProfiledOperator work("gradient norm", 0, {&buffer});
   cpu::chunk_square_sums(context, chunks, buffer, {sums.data<double>(), chunks.size()});
 }
 
@@ -75,6 +75,7 @@ void decide_step(const Context& context, const Tensor& numbers, const StepNumber
   CHECK(places.places.dtype() == DType::kI32);
   CHECK_EQ(places.places.elements(), places.ranks + places.leaves + places.chunks);
   check_decision(decision);
+  const ProfiledOperator work(context, "decision", 0, {&numbers});
   if (DeviceOperators* device = context.operators()) {
     return device->decide_step(context, numbers, places, clip_norm, decision);
   }

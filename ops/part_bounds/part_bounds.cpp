@@ -33,6 +33,7 @@ InfoNceSum part_bound(const Context& context, const PartScores& problem, const T
   check_parts(problem, facts);
   if (d_wholes.defined()) CHECK(d_wholes.shape() == problem.wholes.shape() && d_wholes.dtype() == DType::kF32);
   if (DeviceOperators* device = context.operators()) {
+    const ProfiledOperator work(context, "part bounds", 0, {});
     return device->objectives().part_bound(context, problem, facts, d_wholes);
   }
   const int64_t chunk_rows = cross_entropy_chunk_rows(problem.wholes.shape()[0], problem.parts.shape()[0]);
@@ -42,7 +43,7 @@ InfoNceSum part_bound(const Context& context, const PartScores& problem, const T
   for_each_score_chunk(context, problem.wholes, problem.parts, [&](int64_t begin, const Tensor& chunk) {
     const int64_t count = chunk.shape()[0];
     if (!context.meta()) {
-      const ProfiledOperator work("part bounds", 0, {&chunk, &chunk});
+      const ProfiledOperator work(context, "part bounds", 0, {&chunk, &chunk});
       cpu::part_rows(context, problem, begin, d_wholes.defined(), chunk, losses, nearest, facts);
     }
     if (d_wholes.defined()) matmul(context, chunk, problem.parts, matrix_rows(d_wholes, begin, count));
@@ -64,12 +65,13 @@ void part_bound_part_gradient(const Context& context, const PartScores& problem,
   CHECK(d_parts.dtype() == DType::kF32);
   CHECK(first_part >= 0 && first_part + parts <= problem.parts.shape()[0]) << first_part << " + " << parts;
   if (DeviceOperators* device = context.operators()) {
+    const ProfiledOperator work(context, "part bounds", 0, {});
     return device->objectives().part_bound_part_gradient(context, problem, facts, first_part, d_parts);
   }
   for_each_score_chunk(context, matrix_rows(problem.parts, first_part, parts), problem.wholes,
                        [&](int64_t begin, const Tensor& chunk) {
                          if (!context.meta()) {
-                           const ProfiledOperator work("part bounds", 0, {&chunk, &chunk});
+                           const ProfiledOperator work(context, "part bounds", 0, {&chunk, &chunk});
                            cpu::part_columns(context, problem, first_part + begin, facts, chunk);
                          }
                          matmul(context, chunk, problem.wholes, matrix_rows(d_parts, begin, chunk.shape()[0]));

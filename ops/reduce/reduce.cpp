@@ -19,11 +19,11 @@ void column_sum(const Context& context, const Tensor& x, const Tensor& out) {
   CHECK(out.dtype() == DType::kF32);
   CHECK_EQ(out.elements(), columns);
   if (rows == 0 || columns == 0) return;
+  const ProfiledOperator work(context, "bias gradient", 0, {&x});
   if (DeviceOperators* device = context.operators()) return device->column_sum(context, x, out);
   const int64_t chunks = (rows + cpu::kColumnSumRows - 1) / cpu::kColumnSumRows;
   const Tensor partial = context.empty({chunks, columns}, DType::kF32);
   if (context.meta()) return;
-  const ProfiledOperator work("bias gradient", 0, {&x});
   cpu::column_sum(context, x, partial, out);
 }
 
@@ -31,25 +31,25 @@ void add_in_place(const Context& context, const Tensor& a, const Tensor& b) {
   CHECK(is_compute_type(a)) << name_of(a.dtype());
   CHECK(a.dtype() == b.dtype());
   CHECK_EQ(a.elements(), b.elements());
+  const ProfiledOperator work(context, "add", 0, {&a, &a, &b});
   if (DeviceOperators* device = context.operators()) return device->add_in_place(context, a, b);
   if (context.meta()) return;
-  const ProfiledOperator work("add", 0, {&a, &a, &b});
   cpu::add_in_place(context, a, b);
 }
 
 void fill_zero(const Context& context, const Tensor& x) {
+  const ProfiledOperator work(context, "zero", 0, {&x});
   if (DeviceOperators* device = context.operators()) return device->fill_zero(context, x);
   if (context.meta()) return;
-  const ProfiledOperator work("zero", 0, {&x});
   cpu::fill_zero(context, x);
 }
 
 void convert(const Context& context, const Tensor& from, const Tensor& to) {
   CHECK(is_compute_type(from) && is_compute_type(to)) << name_of(from.dtype()) << " to " << name_of(to.dtype());
   CHECK_EQ(from.elements(), to.elements());
+  const ProfiledOperator work(context, "convert", 0, {&from, &to});
   if (DeviceOperators* device = context.operators()) return device->convert(context, from, to);
   if (context.meta()) return;
-  const ProfiledOperator work("convert", 0, {&from, &to});
   cpu::convert(context, from, to);
 }
 

@@ -63,9 +63,9 @@ void rotary_forward(const Context& context, const Rotary& rotary, const Tensor& 
   CHECK_GE(to.shape()[2], rotary.heads() * rotary.head_dim);
   check_rstd(rotary, from, rstd);
   CHECK(context.meta() || !rotary.has_norm() || to.raw() != from.raw()) << "backward needs what came before the norm";
+  const ProfiledOperator work(context, "rotary", 0, {&from, &to});
   if (DeviceOperators* device = context.operators()) return device->rotary_forward(context, rotary, from, to, rstd);
   if (context.meta()) return;
-  const ProfiledOperator work("rotary", 0, {&from, &to});
   cpu::rotary_forward(context, rotary, from, to, rstd);
 }
 
@@ -81,6 +81,7 @@ void rotary_backward(const Context& context, const Rotary& rotary, const Tensor&
       CHECK_EQ(d_gamma.elements(), rotary.head_dim);
     }
   }
+  const ProfiledOperator work(context, "rotary backward", 0, {&from, &gradient});
   if (DeviceOperators* device = context.operators()) {
     return device->rotary_backward(context, rotary, from, rstd, gradient, d_query_gamma, d_key_gamma);
   }
@@ -90,7 +91,6 @@ void rotary_backward(const Context& context, const Rotary& rotary, const Tensor&
     partial = context.empty({chunks, 2, rotary.head_dim}, DType::kF32);
   }
   if (context.meta()) return;
-  const ProfiledOperator work("rotary backward", 0, {&from, &gradient});
   cpu::rotary_backward(context, rotary, from, rstd, gradient, partial, d_query_gamma, d_key_gamma);
 }
 

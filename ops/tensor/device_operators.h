@@ -18,6 +18,7 @@ namespace tsugi {
 
 class Context;
 class DeviceObjectives;
+class Stopwatch;
 struct AdamWStep;
 struct AttentionShape;
 struct ChunkRule;
@@ -52,6 +53,8 @@ class DeviceOperators {
   /// Between addresses of the device, in the order of the calls.
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
   virtual void synchronize() = 0;
+  /// Begins after the work queued so far. May not outlive the operators.
+  virtual std::unique_ptr<Stopwatch> start_stopwatch() = 0;
 
   /// The next cross-entropy leaves its sum and count in `slot` (f64 [2], of the device), and what the host is given are
   /// zeros, for which it need not wait. Undefined: as ever again; the one must have been formed.

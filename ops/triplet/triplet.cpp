@@ -27,6 +27,7 @@ InfoNceSum triplet(const Context& context, const Triplets& problem, const Tensor
   const InfoNce& pairs = problem.pairs;
   if (d_queries.defined()) CHECK(d_queries.shape() == pairs.queries.shape() && d_queries.dtype() == DType::kF32);
   if (DeviceOperators* device = context.operators()) {
+    const ProfiledOperator work(context, "triplets", 0, {});
     return device->objectives().triplet(context, problem, facts, d_queries);
   }
   const int64_t chunk_rows = cross_entropy_chunk_rows(pairs.queries.shape()[0], pairs.keys.shape()[0]);
@@ -36,7 +37,7 @@ InfoNceSum triplet(const Context& context, const Triplets& problem, const Tensor
   for_each_score_chunk(context, pairs.queries, pairs.keys, [&](int64_t begin, const Tensor& chunk) {
     const int64_t count = chunk.shape()[0];
     if (!context.meta()) {
-      const ProfiledOperator work("triplets", 0, {&chunk, &chunk});
+      const ProfiledOperator work(context, "triplets", 0, {&chunk, &chunk});
       cpu::triplet_rows(context, problem, begin, d_queries.defined(), chunk, losses, nearest, facts);
     }
     if (d_queries.defined()) matmul(context, chunk, pairs.keys, matrix_rows(d_queries, begin, count));
@@ -58,12 +59,13 @@ void triplet_key_gradient(const Context& context, const Triplets& problem, const
   CHECK(d_keys.shape().rank() == 2 && d_keys.shape()[1] == pairs.keys.shape()[1] && d_keys.dtype() == DType::kF32);
   CHECK(first_key >= 0 && first_key + keys <= pairs.keys.shape()[0]) << first_key << " + " << keys;
   if (DeviceOperators* device = context.operators()) {
+    const ProfiledOperator work(context, "triplets", 0, {});
     return device->objectives().triplet_key_gradient(context, problem, facts, first_key, d_keys);
   }
   for_each_score_chunk(context, matrix_rows(pairs.keys, first_key, keys), pairs.queries,
                        [&](int64_t begin, const Tensor& chunk) {
                          if (!context.meta()) {
-                           const ProfiledOperator work("triplets", 0, {&chunk, &chunk});
+                           const ProfiledOperator work(context, "triplets", 0, {&chunk, &chunk});
                            cpu::triplet_columns(context, problem, first_key + begin, facts, chunk);
                          }
                          matmul(context, chunk, pairs.queries, matrix_rows(d_keys, begin, chunk.shape()[0]));
