@@ -1,7 +1,8 @@
 // How fast is each kernel on this device, and does it give the same bits in every run?
-//   benchmark_kernels [--tiny] [--kernel TEXT] [--repeats N] [--once] [--out FILE.jsonl]
+//   benchmark_kernels [--tiny] [--kernel TEXT] [--repeats N] [--once] [--list] [--out FILE.jsonl]
 // One JSON object per line and case, as it ends: kernel, shape, median time of a run with a cold cache, FLOPs, bytes,
-// and the fraction of the ceiling: of the largest product's rate measured here, or of the copy's.
+// and the fraction of the ceiling: of the largest product's rate measured here, or of the copy's. --list: FLOPs and
+// bytes alone (benchmark_kernels_emulated also where there is no device).
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
@@ -26,6 +27,7 @@ struct Options {
   std::string kernel;  ///< part of the names to run; empty: all
   int repeats = 25;
   bool once = false;
+  bool list = false;  ///< only what the work is
   std::string out;
 };
 
@@ -88,13 +90,19 @@ struct Ceilings {
   double flops = 0.0, bytes = 0.0;
 };
 
-std::string to_json(const Case& c, const Times& times, bool same, const Ceilings& ceilings) {
+/// The beginning of its line.
+std::string name_and_shape(const Case& c) {
   std::string text = "{\"kernel\": \"" + c.kernel + "\", \"shape\": {";
   for (const auto& [name, value] : c.shape) {
     if (!text.ends_with('{')) text += ", ";
     text += "\"" + name + "\": " + std::to_string(value);
   }
-  text += "}, \"microseconds\": " + number(1e6 * times.median) + ", \"least\": " + number(1e6 * times.least) +
+  return text + "}";
+}
+
+std::string to_json(const Case& c, const Times& times, bool same, const Ceilings& ceilings) {
+  std::string text = name_and_shape(c);
+  text += ", \"microseconds\": " + number(1e6 * times.median) + ", \"least\": " + number(1e6 * times.least) +
           ", \"greatest\": " + number(1e6 * times.greatest);
   if (c.flops > 0.0)
     text += ", \"flops\": " + number(c.flops) + ", \"tflops\": " + number(1e-12 * c.flops / times.median);
@@ -102,6 +110,15 @@ std::string to_json(const Case& c, const Times& times, bool same, const Ceilings
   const double ceiling = c.matrix ? ceilings.flops : ceilings.bytes;
   if (ceiling > 0.0) text += ", \"fraction\": " + number((c.matrix ? c.flops : c.bytes) / times.median / ceiling);
   return text + ", \"same_bits\": " + (same ? "true" : "false") + "}";
+}
+
+int list(const Options& options) {
+  for (const Case& c : benchmarks::all_cases(options.tiny)) {
+    if (c.kernel.find(options.kernel) == std::string::npos) continue;
+    std::cout << name_and_shape(c) << ", \"flops\": " << number(c.flops) << ", \"bytes\": " << number(c.bytes)
+              << ", \"matrix\": " << (c.matrix ? "true" : "false") << "}\n";
+  }
+  return 0;
 }
 
 int run(const Options& options) {
@@ -164,6 +181,8 @@ int main(int argc, char** argv) {
       options.tiny = true;
     } else if (argument == "--once") {
       options.once = true;
+    } else if (argument == "--list") {
+      options.list = true;
     } else if (argument == "--kernel" && i + 1 < argc) {
       options.kernel = argv[++i];
     } else if (argument == "--repeats" && i + 1 < argc) {
@@ -171,12 +190,13 @@ int main(int argc, char** argv) {
     } else if (argument == "--out" && i + 1 < argc) {
       options.out = argv[++i];
     } else {
-      std::cerr << "usage: benchmark_kernels [--tiny] [--kernel TEXT] [--repeats N] [--once] [--out FILE.jsonl]\n";
+      std::cerr
+          << "usage: benchmark_kernels [--tiny] [--kernel TEXT] [--repeats N] [--once] [--list] [--out FILE.jsonl]\n";
       return 2;
     }
   }
   try {
-    return run(options);
+    return options.list ? list(options) : run(options);
   } catch (const Error& error) {
     std::cerr << "benchmark_kernels: " << error.what() << "\n";
     return static_cast<int>(error.code());
