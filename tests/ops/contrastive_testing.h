@@ -18,7 +18,7 @@ inline std::vector<double> lcg_values(uint64_t seed, int64_t count) {
 }
 
 inline Tensor integers(const Context& context, const std::vector<int32_t>& values) {
-  const Tensor tensor = context.empty({static_cast<int64_t>(values.size())}, DType::kI32);
+  Tensor tensor = context.empty({static_cast<int64_t>(values.size())}, DType::kI32);
   std::copy(values.begin(), values.end(), tensor.data<int32_t>());
   return tensor;
 }

@@ -3,6 +3,7 @@
 // compared with those of all ranks.
 //   mpirun -np 2 cuda_ranks_program TOKENS.bin
 #include <cstring>
+#include <exception>
 #include <iostream>
 
 #include "core/config/config.h"
@@ -95,12 +96,10 @@ std::string train(Communicator& communicator, const std::string& what, const std
   return result.append(static_cast<const char*>(weights.raw()), weights.bytes());
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  if (argc != 2) return 2;
+/// 0 where all ranks give the bits of one.
+int compare(const std::string& file) {
   World world({.timeout_seconds = 60});
-  const std::string path = std::string(argv[1]) + "." + std::to_string(world.rank());
+  const std::string path = file + "." + std::to_string(world.rank());
   {
     TokenFileWriter writer(path, kVocabulary);
     std::vector<int32_t> tokens;
@@ -121,4 +120,15 @@ int main(int argc, char** argv) {
   }
   world.communicator().barrier();
   return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return argc == 2 ? compare(argv[1]) : 2;
+  } catch (const std::exception& error) {
+    std::cerr << error.what() << '\n';
+    return 1;
+  }
 }
