@@ -1,6 +1,5 @@
 #include "core/train/engine.h"
 
-#include <cmath>
 #include <cstring>
 
 #include "core/checkpoint/parameter_ranges.h"

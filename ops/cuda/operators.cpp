@@ -1,7 +1,6 @@
 #include "ops/cuda/operators.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "ops/base/error.h"
 #include "ops/cuda/gemm.h"
@@ -10,8 +9,6 @@
 
 namespace tsugi::cuda {
 namespace {
-
-constexpr size_t kStagingBytes = size_t{16} << 20;
 
 template <class B>
 struct BufferStorage : Storage {
@@ -61,20 +58,7 @@ std::shared_ptr<Storage> Operators::allocate_host(size_t bytes) {
 
 void Operators::copy_to_device(void* to, const void* from, size_t bytes) {
   CHECK(!recording_) << "recorded work cannot copy from the host";
-  auto* target = static_cast<std::byte*>(to);
-  const auto* source = static_cast<const std::byte*>(from);
-  if (staging_.data() == nullptr) staging_ = HostBuffer(kStagingBytes);
-  while (bytes > 0) {
-    if (staged_ == staging_.bytes()) synchronize();
-    const size_t piece = std::min(bytes, staging_.bytes() - staged_);
-    std::byte* const stage = static_cast<std::byte*>(staging_.data()) + staged_;
-    std::memcpy(stage, source, piece);
-    stream().copy(target, stage, piece);
-    staged_ = std::min(staging_.bytes(), staged_ + aligned(piece));
-    target += piece;
-    source += piece;
-    bytes -= piece;
-  }
+  uploads_.copy(stream(), to, from, bytes);
 }
 
 void Operators::copy_to_host(void* to, const void* from, size_t bytes) {
@@ -87,7 +71,7 @@ void Operators::copy(void* to, const void* from, size_t bytes) { stream().copy(t
 void Operators::synchronize() {
   CHECK(!recording_) << "recorded work cannot be waited for";
   stream().synchronize();
-  staged_ = 0;
+  uploads_.all_read();
 }
 
 std::unique_ptr<Stopwatch> Operators::start_stopwatch() { return std::make_unique<StreamStopwatch>(stream()); }

@@ -13,13 +13,13 @@
 #include "ops/cuda/objective_operators.h"
 #include "ops/cuda/product_table.h"
 #include "ops/cuda/runtime.h"
+#include "ops/cuda/upload_ring.h"
+#include "ops/optimizer_step/optimizer_step_cuda.h"
 #include "ops/tensor/context.h"
 #include "ops/tensor/profile.h"
 #include "ops/tensor/work_recorder.h"
 
 namespace tsugi::cuda {
-
-struct DeviceChunkRule;
 
 /// The address of a device tensor's elements; null if undefined.
 template <class T>
@@ -149,12 +149,12 @@ class Operators final : public DeviceOperators {
   ProductTable products_;
   ProductTimes product_times_;
   std::optional<Stream> stream_;
-  HostBuffer staging_;
-  size_t staged_ = 0;  ///< of it, bytes that copies under way may still read
+  UploadRing uploads_;
   std::map<std::pair<const ChunkRule*, size_t>, Rules> rules_;
   Buffer adamw_;
-  Tensor loss_slot_;     ///< undefined: the host is told
-  int losses_left_ = 0;  ///< in it
+  std::optional<DeviceAdamWStep> adamw_step_;  ///< what lies there
+  Tensor loss_slot_;                           ///< undefined: the host is told
+  int losses_left_ = 0;                        ///< in it
   bool recording_ = false;
   const uint64_t* recorded_sample_at_ = nullptr;  ///< of begin_recording()
   uint64_t recorded_sample_ = 0;

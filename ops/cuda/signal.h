@@ -20,6 +20,8 @@ class Signal {
   void record(Stream& stream);
   /// All work before the point is over. Does not wait; true if nothing was recorded.
   bool done() const;
+  /// Until then; where nothing was recorded not at all.
+  void wait() const;
 
  private:
   std::unique_ptr<SignalState> state_;

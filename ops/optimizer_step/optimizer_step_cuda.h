@@ -29,6 +29,8 @@ struct DeviceAdamWStep {
   float epsilon = 1e-8f;
   float correction2_sqrt = 1.0f;  ///< √(1-β₂ᵗ)
   float gradient_scale = 1.0f;
+
+  bool operator==(const DeviceAdamWStep&) const = default;
 };
 
 /// One AdamW update of `count` chunks of 4096 elements. `working` receives the rounded master in `working_type`; null:

@@ -42,7 +42,10 @@ void Operators::adamw_step(const Context& context, const AdamWStep& step, std::s
                                 .gradient_scale = step.gradient_scale};
   const DeviceChunkRule* const rules = rules_of(chunks);
   auto* const device = static_cast<DeviceAdamWStep*>(keep(adamw_, sizeof(scalars)));
-  copy_to_device(device, &scalars, sizeof(scalars));
+  if (adamw_step_ != scalars) {  // every bucket of a step comes with the same
+    copy_to_device(device, &scalars, sizeof(scalars));
+    adamw_step_ = scalars;
+  }
   const bool apart = working.raw() != master.raw();
   cuda::adamw_step(stream(), device, pointer<StepDecision>(decision), rules, std::ssize(chunks), pointer<float>(master),
                    pointer<float>(exp_avg), pointer<float>(exp_avg_sq), pointer<float>(gradient), working.dtype(),

@@ -199,6 +199,11 @@ bool Signal::done() const {
   return ticket == nullptr || ticket->done;
 }
 
+void Signal::wait() const {
+  ++emulated::host_waits;
+  pump([ticket = state_->ticket] { return ticket == nullptr || ticket->done; });
+}
+
 void* handle_of(Stream& stream) { return &stream; }
 
 void enqueue_when(Stream& stream, std::function<bool()> poll) {

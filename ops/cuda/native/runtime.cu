@@ -146,6 +146,8 @@ bool Signal::done() const {
   return true;
 }
 
+void Signal::wait() const { check(cudaEventSynchronize(state_->event), "work on the device"); }
+
 void* handle_of(Stream& stream) { return native(stream); }
 
 Graph::Graph() : state_(std::make_unique<GraphState>()) {}

@@ -10,6 +10,7 @@
 #include "dist/world.h"
 #include "ops/base/error.h"
 #include "ops/cuda/signal.h"
+#include "ops/cuda/upload_ring.h"
 #include "tests/dist/cuda/shared_memory_nccl.h"
 
 namespace tsugi::testing {
@@ -194,6 +195,24 @@ TEST_F(Nccl, ARankThatHangsWhileTheHostHasGoneOn) {
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::kPeerLost);
     EXPECT_THAT(error.what(), HasSubstr("exchange #1 over NCCL did not finish within 1 s"));
+  }
+}
+
+TEST_F(Nccl, UploadsDoNotWaitForARankThatHangs) {
+  if (rank() == 1) nccl_faults().stop_in_group = 1;
+  const NcclConnection connection = connect();
+  cuda::UploadRing uploads;
+  const Bytes much = message(rank(), rank(), cuda::UploadRing::kSegments * cuda::UploadRing::kSegmentBytes);
+  const cuda::Buffer to(much.size());
+  uploads.copy(work_, to.data(), much.data(), much.size());  // no byte of the ring is left
+  const Exchange e = exchange(*connection.communicator);
+  e.pending->order();
+  for (int i = 0; i < 100; ++i) uploads.copy(work_, to.data(), much.data(), 48);
+  try {
+    e.pending->wait();
+    ADD_FAILURE() << "nothing failed";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kPeerLost);
   }
 }
 
