@@ -1,9 +1,12 @@
 // What do messages between ranks cost?
-//   mpirun -np 2 benchmark_communicator [--json]
+//   mpirun -np 2 benchmark_communicator [--json] [--over_mpi]
+// --over_mpi: ranks of a host use MPI, as those of several hosts do, instead of reading each other's memory.
 // Bandwidth of an exchange in which every rank sends every other one some megabytes, latency of a small all_gather,
-// and the processor time that the communication thread takes from the compute threads while it waits.
+// and the processor time that waiting takes.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <cstring>
 #include <ctime>
 #include <string>
 #include <string_view>
@@ -11,6 +14,7 @@
 #include <vector>
 
 #include "dist/world.h"
+#include "ops/tensor/memory.h"
 
 namespace {
 
@@ -25,11 +29,14 @@ double processor_seconds() {
 /// Bytes per second that each rank sends (and as many that it receives).
 double exchange_bandwidth(tsugi::Communicator& group, size_t bytes, int in_flight, int rounds) {
   const auto peers = static_cast<size_t>(group.size() - 1);
-  std::vector<char> out(bytes * peers * static_cast<size_t>(in_flight), 'o');
-  std::vector<char> in(out.size(), 'i');
+  const size_t total = bytes * peers * static_cast<size_t>(in_flight);
+  tsugi::HeapMemory heap;
+  const std::shared_ptr<tsugi::Storage> out = heap.allocate(total), in = heap.allocate(total);
+  std::memset(out->data, 'o', total);
+  std::memset(in->data, 'i', total);
   double start = 0.0;
   for (int round = 0; round <= rounds; ++round) {
-    if (round == 1) {  // the first one touches the pages
+    if (round == 1) {
       group.barrier();
       start = now();
     }
@@ -40,15 +47,15 @@ double exchange_bandwidth(tsugi::Communicator& group, size_t bytes, int in_fligh
       std::vector<tsugi::Transfer> receives;
       for (int peer = 0; peer < group.size(); ++peer) {
         if (peer == group.rank()) continue;
-        sends.push_back({peer, out.data() + offset, bytes});
-        receives.push_back({peer, in.data() + offset, bytes});
+        sends.push_back({peer, out->data + offset, bytes});
+        receives.push_back({peer, in->data + offset, bytes});
         offset += bytes;
       }
       pending.push_back(group.exchange(sends, receives));
     }
     for (const auto& exchange : pending) exchange->wait();
   }
-  return static_cast<double>(out.size()) * rounds / (now() - start);
+  return static_cast<double>(total) * rounds / (now() - start);
 }
 
 double small_all_gather_seconds(tsugi::Communicator& group, int rounds) {
@@ -71,11 +78,12 @@ double cost_of_waiting(tsugi::Communicator& group, double seconds) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const bool json = argc > 1 && std::string_view(argv[1]) == "--json";
-  tsugi::World world({});
+  const auto has = [&](std::string_view flag) { return std::find(argv + 1, argv + argc, flag) != argv + argc; };
+  const bool json = has("--json");
+  tsugi::World world({.host_memory = !has("--over_mpi")});
   tsugi::Communicator& group = world.communicator();
   if (group.size() < 2) {
-    std::fprintf(stderr, "usage: mpirun -np 2 %s [--json]\n", argv[0]);
+    std::fprintf(stderr, "usage: mpirun -np 2 %s [--json] [--over_mpi]\n", argv[0]);
     return 2;
   }
   const double waiting = cost_of_waiting(group, 2.0);

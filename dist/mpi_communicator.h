@@ -9,11 +9,14 @@
 
 namespace tsugi {
 
+class HostMessages;
 class MpiThread;
 
 struct MpiOptions {
   double timeout_seconds = 600;              ///< see WorldOptions
   size_t largest_message = size_t{1} << 18;  ///< bytes, at most 2³¹ - 1; longer transfers are cut
+  bool host_memory = true;                   ///< see WorldOptions
+  int emulated_hosts = 0;                    ///< see WorldOptions
 };
 
 /// All ranks of MPI_COMM_WORLD. One per process.
@@ -32,6 +35,8 @@ class MpiCommunicator : public PointToPointCommunicator {
   int local_rank() const { return local_rank_; }
   int local_size() const { return local_size_; }
   int host_leader() const { return host_leader_; }
+  /// Ranks of this host read each other's memory.
+  bool host_memory() const { return host_ != nullptr; }
 
   /// Where the communication thread may run.
   void allow_cpus(const std::vector<int>& cpus);
@@ -42,7 +47,8 @@ class MpiCommunicator : public PointToPointCommunicator {
   std::unique_ptr<Pending> post(CollectiveId id, std::vector<Transfer> sends, std::vector<Transfer> receives) override;
 
  private:
-  std::shared_ptr<MpiThread> thread_;
+  std::shared_ptr<MpiThread> thread_;   // holds the seats that host_ uses
+  std::shared_ptr<HostMessages> host_;  // null: all goes over MPI
   int exceptions_;
   int rank_ = 0;
   int size_ = 1;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <set>
 
+#include "dist/lost_peer.h"
+
 namespace tsugi {
 namespace {
 
@@ -11,12 +13,6 @@ constexpr uint64_t kTags = 32768;
 
 // Messages up to this many bytes leave their sender at once, whether they are taken or not: Open MPI's limit in memory.
 constexpr size_t kSentAtOnce = 4096;
-
-std::string list_of_ranks(const std::set<int>& ranks) {
-  std::string text;
-  for (const int rank : ranks) text += (text.empty() ? "rank " : " and rank ") + std::to_string(rank);
-  return text;
-}
 
 }  // namespace
 
@@ -99,10 +95,7 @@ std::string MpiMessages::missing() const {
   for (size_t i = 0; i < requests_.size(); ++i) {
     if (requests_[i] != MPI_REQUEST_NULL) (messages_[i].receive ? from : to).insert(messages_[i].peer);
   }
-  std::string text;
-  if (!from.empty()) text = "data from " + list_of_ranks(from);
-  if (!to.empty()) text += (text.empty() ? "" : ", and ") + list_of_ranks(to) + " to take ours";
-  return text;
+  return missing_ranks(from, to);
 }
 
 }  // namespace tsugi

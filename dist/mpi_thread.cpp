@@ -6,12 +6,14 @@
 
 #include <algorithm>
 #include <chrono>
+#include <memory>
 #include <new>
+#include <random>
 #include <utility>
 
 #include "dist/affinity.h"
+#include "dist/lost_peer.h"
 #include "ops/base/blocked_signals.h"
-#include "ops/base/error.h"
 
 namespace tsugi {
 namespace {
@@ -43,13 +45,6 @@ Clock::duration seconds(double value) {
   return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(std::min(value, 1e9)));
 }
 
-std::string in_seconds(double value) {
-  std::string text = std::to_string(value);
-  text.erase(text.find_last_not_of('0') + 1);
-  if (text.back() == '.') text.pop_back();
-  return text + " s";
-}
-
 }  // namespace
 
 MpiPlace MpiThread::start() {
@@ -58,8 +53,8 @@ MpiPlace MpiThread::start() {
     thread_ = std::thread([self = shared_from_this()] { self->run(); });
   }
   Lock lock(mutex_);
-  if (!changed_.wait_for(lock, seconds(timeout_seconds_), [&] { return initialised_ || !failure_.empty(); })) {
-    failure_ = "MPI_Init did not finish within " + in_seconds(timeout_seconds_);
+  if (!changed_.wait_for(lock, seconds(options_.timeout_seconds), [&] { return initialised_ || !failure_.empty(); })) {
+    failure_ = "MPI_Init did not finish within " + in_seconds(options_.timeout_seconds);
   }
   if (!failure_.empty()) {
     thread_.detach();
@@ -73,7 +68,8 @@ void MpiThread::stop(bool finalize) {
   stop_ = true;
   finalize_ = finalize;
   bell_->ring();
-  changed_.wait_for(lock, finalize ? seconds(timeout_seconds_) : Clock::duration(kPatience), [&] { return left_; });
+  changed_.wait_for(lock, finalize ? seconds(options_.timeout_seconds) : Clock::duration(kPatience),
+                    [&] { return left_; });
   if (!left_) {
     thread_.detach();  // MPI does not return; the process is about to end
     return;
@@ -95,8 +91,8 @@ std::shared_ptr<MpiOperation> MpiThread::post(MpiMessages messages) {
 void MpiThread::wait(MpiOperation& operation) {
   Lock lock(mutex_);
   const auto over = [&] { return operation.done || !failure_.empty(); };
-  if (!changed_.wait_for(lock, seconds(timeout_seconds_), over)) {
-    give_up(lock, operation, "did not finish within " + in_seconds(timeout_seconds_));
+  if (!changed_.wait_for(lock, seconds(options_.timeout_seconds), over)) {
+    give_up(lock, operation, "did not finish within " + in_seconds(options_.timeout_seconds));
   }
   if (!operation.done) throw_failure();
 }
@@ -116,11 +112,7 @@ void MpiThread::give_up(Lock& lock, const MpiOperation& operation, const std::st
   }
 }
 
-void MpiThread::throw_failure() const {
-  throw Error(ExitCode::kPeerLost,
-              "rank " + std::to_string(place_.rank) + " of " + std::to_string(place_.size) + ": " + failure_,
-              "a peer hangs or is lost: see its log. If ranks are only slow, raise the timeout of collectives");
-}
+void MpiThread::throw_failure() const { throw_lost_peer(place_.rank, place_.size, failure_); }
 
 void MpiThread::allow_cpus(std::vector<int> cpus) {
   Lock lock(mutex_);
@@ -165,11 +157,16 @@ void MpiThread::initialise() {
   // The launchers' variables for the local rank are missing or wrong below srun and nested launchers.
   MPI_Comm host = MPI_COMM_NULL;
   check_mpi(MPI_Comm_split_type(group_, MPI_COMM_TYPE_SHARED, place.rank, MPI_INFO_NULL, &host), "MPI_Comm_split_type");
+  if (options_.emulated_hosts > 0) {
+    MPI_Comm real = host;
+    check_mpi(MPI_Comm_split(real, place.rank % options_.emulated_hosts, place.rank, &host), "MPI_Comm_split");
+    check_mpi(MPI_Comm_free(&real), "MPI_Comm_free");
+  }
   check_mpi(MPI_Comm_rank(host, &place.local_rank), "MPI_Comm_rank");
   check_mpi(MPI_Comm_size(host, &place.local_size), "MPI_Comm_size");
   place.host_leader = place.rank;
   check_mpi(MPI_Bcast(&place.host_leader, 1, MPI_INT, 0, host), "MPI_Bcast");
-  hang_bells(host, place);
+  take_seats(host, place);
   check_mpi(MPI_Comm_free(&host), "MPI_Comm_free");
 
   Lock lock(mutex_);
@@ -178,24 +175,36 @@ void MpiThread::initialise() {
   changed_.notify_all();
 }
 
-void MpiThread::hang_bells(MPI_Comm host, const MpiPlace& place) {
-  bells_.assign(static_cast<size_t>(place.size), nullptr);
-  Doorbell* mine = nullptr;
+void MpiThread::take_seats(MPI_Comm host, MpiPlace& place) {
+  place.seats.assign(static_cast<size_t>(place.size), nullptr);
+  place.local_ranks.assign(static_cast<size_t>(place.size), -1);
   if (place.local_size == 1) return;
-  check_mpi(MPI_Win_allocate_shared(sizeof(Doorbell), 1, MPI_INFO_NULL, host, static_cast<void*>(&mine), &shared_),
+  void* memory = nullptr;
+  check_mpi(MPI_Win_allocate_shared(static_cast<MPI_Aint>(HostSeat::bytes(place.local_size)), 1, MPI_INFO_NULL, host,
+                                    static_cast<void*>(&memory), &shared_),
             "MPI_Win_allocate_shared");
-  new (mine) Doorbell;
-  std::vector<int> ranks(static_cast<size_t>(place.local_size));  // a barrier as well: all bells hang
+  auto* const mine = new (memory) HostSeat;
+  std::uninitialized_default_construct_n(mine->mailboxes(), place.local_size);
+  proof_ = std::random_device()();
+  mine->process = getpid();
+  mine->proof = proof_;
+  mine->proof_at = &proof_;
+  prctl(PR_SET_PTRACER, getppid());  // where Yama restricts it, the other processes of the launcher may read ours
+  std::vector<int> ranks(static_cast<size_t>(place.local_size));  // a barrier as well: all have taken theirs
   check_mpi(MPI_Allgather(&place.rank, 1, MPI_INT, ranks.data(), 1, MPI_INT, host), "MPI_Allgather");
   for (int local = 0; local < place.local_size; ++local) {
+    const auto rank = static_cast<size_t>(ranks[static_cast<size_t>(local)]);
     MPI_Aint bytes = 0;
     int unit = 0;
-    Doorbell* bell = nullptr;
-    check_mpi(MPI_Win_shared_query(shared_, local, &bytes, &unit, static_cast<void*>(&bell)), "MPI_Win_shared_query");
-    bells_[static_cast<size_t>(ranks[static_cast<size_t>(local)])] = bell;
+    check_mpi(MPI_Win_shared_query(shared_, local, &bytes, &unit, static_cast<void*>(&place.seats[rank])),
+              "MPI_Win_shared_query");
+    place.local_ranks[rank] = local;
   }
+  int readable = can_read_all(place.seats) ? 1 : 0;
+  check_mpi(MPI_Allreduce(MPI_IN_PLACE, &readable, 1, MPI_INT, MPI_MIN, host), "MPI_Allreduce");
+  place.readable = readable == 1;
   const Lock lock(mutex_);
-  bell_ = mine;
+  bell_ = &mine->thread_bell;
 }
 
 void MpiThread::serve() {
@@ -260,7 +269,7 @@ void MpiThread::serve() {
 
 void MpiThread::knock(const MpiOperation& operation) {
   for (const int peer : operation.peers) {
-    if (Doorbell* bell = bells_[static_cast<size_t>(peer)]) bell->knock();
+    if (HostSeat* seat = place_.seats[static_cast<size_t>(peer)]) seat->thread_bell.knock();
   }
 }
 
@@ -268,8 +277,8 @@ void MpiThread::start(const std::shared_ptr<MpiOperation>& operation) {
   active_.push_back(operation);
   operation->peers = operation->messages.peers();
   operation->on_host = std::all_of(operation->peers.begin(), operation->peers.end(),
-                                   [&](int peer) { return bells_[static_cast<size_t>(peer)] != nullptr; });
-  operation->messages.start(group_, largest_message_, [&] { knock(*operation); });
+                                   [&](int peer) { return place_.seats[static_cast<size_t>(peer)] != nullptr; });
+  operation->messages.start(group_, options_.largest_message, [&] { knock(*operation); });
   last_progress_ = Clock::now();
   paused_ = false;
 }

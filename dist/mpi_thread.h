@@ -13,7 +13,8 @@
 #include <thread>
 #include <vector>
 
-#include "dist/doorbell.h"
+#include "dist/host_messages.h"
+#include "dist/mpi_communicator.h"
 #include "dist/mpi_messages.h"
 
 namespace tsugi {
@@ -24,7 +25,10 @@ struct MpiPlace {
   int size = 1;
   int local_rank = 0;
   int local_size = 1;
-  int host_leader = 0;  ///< the lowest rank on this host
+  int host_leader = 0;           ///< the lowest rank on this host
+  std::vector<HostSeat*> seats;  ///< by rank; null: on another host, or nobody else is on this one
+  std::vector<int> local_ranks;  ///< by rank; -1 where there is no seat
+  bool readable = false;         ///< the ranks of this host may read each other's memory
 };
 
 /// A collective in the hands of the thread.
@@ -39,8 +43,7 @@ struct MpiOperation {
 /// Shared by the communicator and the thread: the thread may outlive the communicator when MPI does not return.
 class MpiThread : public std::enable_shared_from_this<MpiThread> {
  public:
-  MpiThread(double timeout_seconds, size_t largest_message)
-      : timeout_seconds_(timeout_seconds), largest_message_(largest_message) {}
+  explicit MpiThread(const MpiOptions& options) : options_(options) {}
 
   /// Starts the thread and waits until MPI is initialised.
   MpiPlace start();
@@ -63,8 +66,8 @@ class MpiThread : public std::enable_shared_from_this<MpiThread> {
   void initialise();
   void serve();
   void finalise();
-  /// Lays out the bells of the ranks of this host in memory that they share.
-  void hang_bells(MPI_Comm host, const MpiPlace& place);
+  /// Lays out the seats of the ranks of this host in memory that they share.
+  void take_seats(MPI_Comm host, MpiPlace& place);
   void start(const std::shared_ptr<MpiOperation>& operation);
   /// Tests the active operations until a message has completed or the bell has rung after `rings`.
   void work(uint32_t rings);
@@ -74,15 +77,14 @@ class MpiThread : public std::enable_shared_from_this<MpiThread> {
   void give_up(Lock& lock, const MpiOperation& operation, const std::string& what);
   [[noreturn]] void throw_failure() const;
 
-  const double timeout_seconds_;
-  const size_t largest_message_;
+  const MpiOptions options_;
   MpiPlace place_;  // written before initialised_
 
   // Used by the thread alone.
   using Clock = std::chrono::steady_clock;
   MPI_Comm group_ = MPI_COMM_NULL;
-  MPI_Win shared_ = MPI_WIN_NULL;  // the bells
-  std::vector<Doorbell*> bells_;   // by rank; nullptr: on another host
+  MPI_Win shared_ = MPI_WIN_NULL;  // the seats
+  uint64_t proof_ = 0;             // that others can read this memory
   std::vector<std::shared_ptr<MpiOperation>> active_;
   Clock::time_point last_progress_;
   bool paused_ = false;        // since the last progress

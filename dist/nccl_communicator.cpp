@@ -9,6 +9,7 @@
 #include <limits>
 #include <thread>
 
+#include "dist/lost_peer.h"
 #include "dist/point_to_point.h"
 #include "ops/base/error.h"
 #include "ops/cuda/signal.h"
@@ -30,12 +31,6 @@ bool poll_until(double seconds, F&& done) {
     pause = std::min(pause * 2, std::chrono::microseconds(200));
   }
   return true;
-}
-
-std::string in_seconds(double seconds) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%g s", seconds);
-  return text;
 }
 
 std::string version_of(int code) {

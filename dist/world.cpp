@@ -31,8 +31,10 @@ struct World::Impl {
   void join_mpi(const WorldOptions& options, const Launch& launch) {
     if (launch.undo_binding) allow_cpus_of_launcher();
     const std::vector<int> allowed = allowed_cpus();
-    auto joined = std::make_unique<MpiCommunicator>(
-        MpiOptions{.timeout_seconds = options.timeout_seconds, .largest_message = options.largest_message});
+    auto joined = std::make_unique<MpiCommunicator>(MpiOptions{.timeout_seconds = options.timeout_seconds,
+                                                               .largest_message = options.largest_message,
+                                                               .host_memory = options.host_memory,
+                                                               .emulated_hosts = options.emulated_hosts});
     allow_cpus(allowed);  // MPI_Init may bind a process that its own launcher did not start
     if (launch.expected_ranks > 0 && launch.expected_ranks != joined->size()) {
       throw Error(ExitCode::kUsage,
@@ -84,6 +86,7 @@ int World::size() const { return impl_->communicator->size(); }
 int World::local_rank() const { return impl_->mpi == nullptr ? 0 : impl_->mpi->local_rank(); }
 int World::local_size() const { return impl_->mpi == nullptr ? 1 : impl_->mpi->local_size(); }
 const std::string& World::host() const { return impl_->host; }
+bool World::host_memory() const { return impl_->mpi != nullptr && impl_->mpi->host_memory(); }
 int World::threads() const { return impl_->threads; }
 const std::vector<int>& World::cpus() const { return impl_->share.cpus; }
 
@@ -92,7 +95,10 @@ std::string World::describe() const {
   const std::vector<int>& pinned = cpus();
   return "rank " + of(rank(), size()) + " on " + host() + " (local " + of(local_rank(), local_size()) + "), " +
          std::to_string(threads()) + (threads() == 1 ? " thread" : " threads") +
-         (pinned.empty() ? ", not pinned" : (pinned.size() == 1 ? " on CPU " : " on CPUs ") + describe_cpus(pinned));
+         (pinned.empty() ? ", not pinned" : (pinned.size() == 1 ? " on CPU " : " on CPUs ") + describe_cpus(pinned)) +
+         (local_size() == 1 ? ""
+          : host_memory()   ? ", the host's ranks by memory"
+                            : ", the host's ranks over MPI");
 }
 
 Communicator& World::communicator() { return *impl_->communicator; }

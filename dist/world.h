@@ -15,6 +15,8 @@ struct WorldOptions {
   int threads = 0;                           ///< compute threads per rank; 0: this rank's share of the CPUs
   double timeout_seconds = 600;              ///< waiting longer than this for a collective means that a peer is lost
   size_t largest_message = size_t{1} << 18;  ///< bytes; longer transfers are cut, so that their progress shows
+  bool host_memory = true;  ///< ranks of a host read each other's memory where the system lets them; else all use MPI
+  int emulated_hosts = 0;   ///< for tests: ranks that differ by a multiple of it count as a host; 0: as MPI says
 };
 
 /// Joins the ranks that mpirun or srun started (or is a world of one without MPI when there is no launcher), and pins
@@ -39,11 +41,13 @@ class World {
   int local_rank() const;
   int local_size() const;
   const std::string& host() const;
+  /// Whether the ranks of this host read each other's memory.
+  bool host_memory() const;
   int threads() const;
   /// CPUs of this rank, in the order in which threads should be pinned to them; empty when not pinned (no launcher,
   /// more ranks than CPUs, or CPUs that the launcher gave to several ranks in part).
   const std::vector<int>& cpus() const;
-  /// One line for the log: "rank 1 of 2 on host (local 1 of 2), 1 thread on CPU 1".
+  /// One line for the log: "rank 1 of 2 on host (local 1 of 2), 1 thread on CPU 1, the host's ranks by memory".
   std::string describe() const;
 
   Communicator& communicator();

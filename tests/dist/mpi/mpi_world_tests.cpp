@@ -1,10 +1,13 @@
 // The world and its communicator over real MPI: run by mpirun with several numbers of ranks.
 //
 // Every rank runs all tests, so a test makes the same collective calls on every rank whatever it finds. Flags beside
-// those of GoogleTest: --largest_message=BYTES.
+// those of GoogleTest: --over_mpi (ranks of a host do not read each other's memory), --two_hosts (emulated: even ranks
+// and odd ones), --largest_message=BYTES.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <cstdlib>
@@ -30,6 +33,8 @@ using testing::same_bits;
 using testing::tree_sum;
 
 World* world = nullptr;
+bool may_read_memory = true;
+int hosts = 1;
 
 Communicator& group() { return world->communicator(); }
 
@@ -166,7 +171,22 @@ TEST(Mpi, WaitingBurnsLittle) {
   if (group().rank() == group().size() - 1) std::cout << "processor time of a wait of 1 s: " << burnt << " s\n";
 }
 
+TEST(World, RanksOfAHostReadEachOthersMemory) {
+  uint64_t probe = 1, seen = 0;
+  const iovec local{&seen, sizeof(seen)}, remote{&probe, sizeof(probe)};
+  if (process_vm_readv(getpid(), &local, 1, &remote, 1, 0) != sizeof(probe)) {
+    GTEST_SKIP() << "this system lets no process read another one's memory";
+  }
+  EXPECT_EQ(world->host_memory(), may_read_memory && world->local_size() > 1);
+  const std::string way = world->local_size() == 1 ? "" : world->host_memory() ? "by memory" : "over MPI";
+  EXPECT_THAT(world->describe(), HasSubstr(way.empty() ? "" : ", the host's ranks " + way));
+}
+
 TEST(World, EveryRankHasItsOwnCpus) {
+  if (hosts > 1) {
+    EXPECT_EQ(world->local_size(), (group().size() + 1 - group().rank() % 2) / 2);
+    return;  // emulated hosts have the same CPUs
+  }
   const std::vector<int> now = allowed_cpus();
   EXPECT_GE(world->threads(), 1);
   EXPECT_LT(world->local_rank(), world->local_size());
@@ -206,7 +226,11 @@ int main(int argc, char** argv) {
   const std::string flag = "--largest_message=";
   for (int i = 1; i < argc; ++i) {
     if (std::string(argv[i]).starts_with(flag)) options.largest_message = std::stoul(argv[i] + flag.size());
+    if (std::string(argv[i]) == "--over_mpi") options.host_memory = false;
+    if (std::string(argv[i]) == "--two_hosts") options.emulated_hosts = 2;
   }
+  tsugi::may_read_memory = options.host_memory;
+  tsugi::hosts = std::max(options.emulated_hosts, 1);
   tsugi::World joined(options);
   tsugi::world = &joined;
   std::cout << joined.describe() << std::endl;
