@@ -6,6 +6,7 @@
 
 #include "core/config/config.h"
 #include "core/train/engine.h"
+#include "core/train/memory_plan.h"
 #include "launch/planned_lm.h"
 
 namespace tsugi {
@@ -18,6 +19,36 @@ constexpr const char* kOneBlock = R"(
   batch { micro_batch: 2 micro_batches: 2 }
   optimizer { learning_rate: 1e-3 }
 )";
+
+/// Bytes beyond which what the program takes is a small part of a run, and a small block stands for its own.
+constexpr int64_t kMost = int64_t{256} << 20;
+
+int64_t planned_bytes(const RunConfig& config) {
+  ThreadPool pool(1);
+  PlanningMemory memory;
+  const Device meta{.meta = true};
+  const RandomTokensLm objective(config);
+  ParameterStore store;
+  const Transformer model(config.model(), store);
+  store.allocate(Context(meta, pool, memory), compute_type(config));
+  return plan_memory(meta, store, model, objective, config, 1, 0).total();
+}
+
+/// The run with a single block, of which it takes the shapes of its products; where that is no small language model,
+/// one that is.
+RunConfig block_like(const RunConfig& run) {
+  RunConfig small;
+  parse_config(kOneBlock, "a model of one block", {}, small);
+  *small.mutable_numerics() = run.numerics();
+  validate_run(small);
+  if (!run.objective().has_causal_lm() || run.model().vocabulary() == 0) return small;
+  RunConfig like = small;
+  *like.mutable_model() = run.model();
+  like.mutable_model()->set_layers(1);
+  *like.mutable_batch() = run.batch();
+  like.mutable_batch()->set_micro_batches(2);
+  return planned_bytes(like) <= kMost ? like : small;
+}
 
 }  // namespace
 
@@ -32,18 +63,13 @@ int64_t resident_bytes(const std::string& which) {
   return 0;
 }
 
-int64_t measure_program_bytes(ThreadPool& pool, NumericsConfig::Compute compute) {
+int64_t measure_program_bytes(ThreadPool& pool, const RunConfig& run) {
   {
-    RunConfig config;
-    parse_config(kOneBlock, "a model of one block", {}, config);
-    config.mutable_numerics()->set_compute(compute);
-    validate_run(config);
+    const RunConfig config = block_like(run);
     const std::unique_ptr<Communicator> alone = make_local_communicator();
     RandomTokensLm objective(config);
     Engine engine(pool, *alone, config, objective, {});
-    for (int64_t step = 0; step < 2; ++step) {
-      engine.step(step + 1, static_cast<uint64_t>(step * engine.samples_per_step()), 1e-3f);
-    }
+    engine.step(1, 0, 1e-3f);
   }
   ::malloc_trim(0);
   return resident_bytes("VmRSS:");

@@ -13,9 +13,10 @@ namespace tsugi {
 /// had ("VmHWM:"). 0 where the system does not say.
 int64_t resident_bytes(const std::string& which);
 
-/// What this process has once it has trained on this machine's CPUs: trains a model of one block (some milliseconds, of
-/// the same compute type, below a MiB) and lets go of it. What stays are the pages of the program and of its libraries
-/// that training touches, compiled products, the threads. Before anything large is allocated.
-int64_t measure_program_bytes(ThreadPool& pool, NumericsConfig::Compute compute);
+/// What this process has once it has trained on this machine's CPUs: trains one block and lets go of it. What stays are
+/// the pages of the program and of its libraries that training touches, compiled products, the threads. The block is
+/// one of `run` (validated) where that is a language model of which one block takes at most 256 MiB, or else one that
+/// takes less than one and computes in the same type. Before anything large is allocated.
+int64_t measure_program_bytes(ThreadPool& pool, const RunConfig& run);
 
 }  // namespace tsugi

@@ -122,7 +122,7 @@ int bench_step(World& world, const BenchOptions& options) {
   });
   ThreadPool pool(world.threads(), world.cpus());
   RandomTokensLm objective(config);
-  const int64_t program = measure_program_bytes(pool, config.numerics().compute());
+  const int64_t program = measure_program_bytes(pool, config);
   Engine engine(pool, communicator, config, objective, {}, chosen.device());
   const auto step = [&](int64_t index) {
     const double start = now();

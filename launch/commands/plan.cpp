@@ -52,7 +52,7 @@ int plan(const PlanOptions& options) {
   const ChosenDevice chosen = device_to_plan(config.compute());
   ThreadPool pool(1);
   // Of a host whose work is done by a device nothing is known here.
-  const int64_t program = chosen.operators == nullptr ? measure_program_bytes(pool, config.numerics().compute()) : 0;
+  const int64_t program = chosen.operators == nullptr ? measure_program_bytes(pool, config) : 0;
   std::vector<TrainingData::Share> shares;
   std::string data;
   // The vocabulary may be that of the data; proportions and packing need to know it.

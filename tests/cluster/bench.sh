@@ -19,6 +19,13 @@ done
 planned=$("$TSUGI" plan --config "$recipe" --set model.vocabulary=65 --json | grep -oE '"palm":[0-9.e+]+' | head -n 1 | cut -d: -f2)
 [ "$(grep -oE '"palm":[0-9.e+]+' "$WORK/result" | cut -d: -f2)" = "$planned" ] || fail "FLOPs per token differ from the plan's"
 
+# A small model, of whose process the program itself is a good part: what is planned, and what the program takes.
+"$TSUGI" bench step --config "$recipe" --set model.width=64 model.context=1024 model.vocabulary=4096 batch.micro_batch=2 \
+  batch.micro_batches=2 --steps 1 --warm-up 2 --json > "$WORK/result" || fail "bench step of a small model"
+awk -v planned="$(field planned_bytes)" -v program="$(field program_resident_bytes)" -v peak="$(field peak_resident_bytes)" \
+  'BEGIN { print "planned", planned, "program", program, "peak", peak; p = planned + program; exit !(peak > 0.95 * p && peak < 1.05 * p) }' ||
+  fail "the process takes something else"
+
 ranks 2 "$TSUGI" bench step --config "$recipe" --set model.vocabulary=65 batch.micro_batches=2 \
   --steps 2 --warm-up 1 --json > "$WORK/result" || fail "on two ranks"
 [ "$(field ranks)" = 2 ] || fail "it ran on $(field ranks) ranks"
