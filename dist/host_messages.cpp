@@ -129,7 +129,8 @@ bool HostMessages::take(int rank, Peer& peer) {
 
 bool HostMessages::serve() {
   bool any = false;
-  for (size_t rank = 0; rank < peers_.size(); ++rank) {
+  for (size_t i = 1; i < peers_.size(); ++i) {  // each begins with its neighbour: not all read the same memory at once
+    const size_t rank = (static_cast<size_t>(rank_) + i) % peers_.size();
     Peer& peer = peers_[rank];
     if (peer.seat == nullptr) continue;
     const bool published = publish(peer);
