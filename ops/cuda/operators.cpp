@@ -58,7 +58,8 @@ std::shared_ptr<Storage> Operators::allocate_host(size_t bytes) {
 
 void Operators::copy_to_device(void* to, const void* from, size_t bytes) {
   CHECK(!recording_) << "recorded work cannot copy from the host";
-  uploads_.copy(stream(), to, from, bytes);
+  if (!uploads_) uploads_.emplace();
+  uploads_->copy(stream(), to, from, bytes);
 }
 
 void Operators::copy_to_host(void* to, const void* from, size_t bytes) {
@@ -71,7 +72,7 @@ void Operators::copy(void* to, const void* from, size_t bytes) { stream().copy(t
 void Operators::synchronize() {
   CHECK(!recording_) << "recorded work cannot be waited for";
   stream().synchronize();
-  uploads_.all_read();
+  if (uploads_) uploads_->all_read();
 }
 
 std::unique_ptr<Stopwatch> Operators::start_stopwatch() { return std::make_unique<StreamStopwatch>(stream()); }

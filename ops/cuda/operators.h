@@ -120,7 +120,7 @@ class Operators final : public DeviceOperators {
                    const Tensor& decision) override;
   DeviceObjectives& objectives() override { return objectives_; }
 
-  /// Made when work is first queued: a plan needs no device.
+  /// Made when work is first queued, as is whatever else needs a device: a plan does not.
   Stream& stream();
 
   /// What a DeviceLossSum on the device holds, which the host waits for; or zeros, see leave_loss_in().
@@ -149,7 +149,7 @@ class Operators final : public DeviceOperators {
   ProductTable products_;
   ProductTimes product_times_;
   std::optional<Stream> stream_;
-  UploadRing uploads_;
+  std::optional<UploadRing> uploads_;
   std::map<std::pair<const ChunkRule*, size_t>, Rules> rules_;
   Buffer adamw_;
   std::optional<DeviceAdamWStep> adamw_step_;  ///< what lies there

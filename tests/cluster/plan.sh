@@ -52,4 +52,11 @@ for family in GPT2 "LLAMA key_heads: 1"; do  # grouped queries, rotary tables, a
   awk -v p="$process" -v m="$peak" 'BEGIN { print "planned process", p, "measured", m; exit !(m > 0.95 * p && m < 1.05 * p) }' ||
     fail "the planned process is off"
 done
+# A plan for a device needs none.
+if "$TSUGI" plan --config "$recipe" --set model.vocabulary=50257 compute.device=CUDA --json > "$WORK/plan" 2> "$WORK/said"; then
+  grep -q '"device":"CUDA"' "$WORK/plan" || fail "the plan is of another device"
+  [ "$(number total)" -gt 1000000000 ] || fail "GPT-2 124M needs $(number total) bytes of a device"
+else
+  grep -q "built without CUDA" "$WORK/said" || fail "no plan for a device: $(cat "$WORK/said")"
+fi
 echo "plans are exact and free"
