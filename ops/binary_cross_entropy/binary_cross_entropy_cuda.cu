@@ -1,6 +1,7 @@
 #include "ops/binary_cross_entropy/binary_cross_entropy_cuda.h"
 #include "ops/cuda/device.cuh"
 #include "ops/cuda/elementwise.cuh"
+#include "ops/cuda/logistic.cuh"
 
 namespace tsugi::cuda {
 namespace {
@@ -20,9 +21,8 @@ struct YesOrNo {
     double slope = 0.0;
     if (target == 0 || target == 1) {
       const auto score = static_cast<double>(dev::to_float(dev::load(x + i)));
-      const double e = dev::exp(score > 0.0 ? -score : score);
-      loss = (score > 0.0 ? score : 0.0) + dev::log1p(e) - target * score;
-      slope = weight * ((score > 0.0 ? 1.0 : e) / (1.0 + e) - target);
+      loss = softplus(score) - target * score;
+      slope = weight * (logistic(score) - target);
     }
     dev::store(losses + i, loss);
     if (d_x != nullptr) dev::store(d_x + i, dev::round_to<T>(static_cast<float>(slope)));

@@ -1,5 +1,6 @@
 #include "ops/cuda/device.cuh"
 #include "ops/cuda/elementwise.cuh"
+#include "ops/cuda/logistic.cuh"
 #include "ops/part_bounds/part_bounds_cuda.h"
 
 namespace tsugi::cuda {
@@ -14,12 +15,6 @@ struct RowShared {
   dev::BlockScratch<double> doubles;
 };
 
-TSUGI_DEVICE double softplus(double x) { return (x > 0.0 ? x : 0.0) + dev::log1p(dev::exp(x > 0.0 ? -x : x)); }
-TSUGI_DEVICE float sigmoid(float x) {
-  const float e = dev::exp(x > 0.0f ? -x : x);
-  return (x > 0.0f ? 1.0f : e) / (1.0f + e);
-}
-
 TSUGI_DEVICE float score_of(const DeviceParts& problem, float product) {
   const float t = problem.scale * product;
   return problem.clip > 0.0f ? problem.clip * dev::tanh(t / problem.clip) : t;
@@ -32,10 +27,10 @@ TSUGI_DEVICE float slope_of(const DeviceParts& problem, float product, bool own,
   const float own_share = 1.0f / static_cast<float>(problem.parts_of_each);
   float d = 0.0f;
   if (problem.info_nce) {
-    d = own ? -own_share * sigmoid(static_cast<float>(log_others) - s) : dev::exp(s + static_cast<float>(log_inverse));
+    d = own ? -own_share * logistic(static_cast<float>(log_others) - s) : dev::exp(s + static_cast<float>(log_inverse));
   } else {
     const float other_share = 1.0f / static_cast<float>(problem.parts - problem.parts_of_each);
-    d = own ? -own_share * sigmoid(-s) : other_share * sigmoid(s);
+    d = own ? -own_share * logistic(-s) : other_share * logistic(s);
   }
   if (problem.clip > 0.0f) d *= 1.0f - (s / problem.clip) * (s / problem.clip);
   const float penalty_slope = 2.0f * problem.penalty / static_cast<float>(problem.parts);

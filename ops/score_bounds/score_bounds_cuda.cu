@@ -1,5 +1,6 @@
 #include "ops/cuda/device.cuh"
 #include "ops/cuda/elementwise.cuh"
+#include "ops/cuda/logistic.cuh"
 #include "ops/score_bounds/score_bounds_cuda.h"
 
 namespace tsugi::cuda {
@@ -12,12 +13,6 @@ struct RowShared {
   dev::BlockScratch<float> floats;
   dev::BlockScratch<double> doubles;
 };
-
-TSUGI_DEVICE double softplus_of(double x) { return (x > 0.0 ? x : 0.0) + dev::log1p(dev::exp(x > 0.0 ? -x : x)); }
-TSUGI_DEVICE double logistic_of(double x) {
-  const double e = dev::exp(x > 0.0 ? -x : x);
-  return (x > 0.0 ? 1.0 : e) / (1.0 + e);
-}
 
 /// A block per row.
 TSUGI_KERNEL(kThreads, 4)
@@ -39,7 +34,7 @@ row_facts(DeviceScoreBound kind, const float* scores, int64_t n, double* facts) 
     if (!counts(j)) continue;
     const auto score = static_cast<double>(dev::load(x + j));
     if (kind == DeviceScoreBound::kJsd) {
-      sum += softplus_of(score) - kLn2;
+      sum += softplus(score) - kLn2;
     } else {
       sum += dev::exp(score - (logarithm ? static_cast<double>(top) : 1.0));
     }
@@ -48,7 +43,7 @@ row_facts(DeviceScoreBound kind, const float* scores, int64_t n, double* facts) 
   if (dev::thread_index() != 0) return;
   const auto own = static_cast<double>(dev::load(x + row));
   dev::store(facts + 2 * row, logarithm ? dev::log(sum) + static_cast<double>(top) : sum);
-  dev::store(facts + 2 * row + 1, kind == DeviceScoreBound::kJsd ? kLn2 - softplus_of(-own) : own);
+  dev::store(facts + 2 * row + 1, kind == DeviceScoreBound::kJsd ? kLn2 - softplus(-own) : own);
 }
 
 struct ScoreSlope {
@@ -68,7 +63,7 @@ struct ScoreSlope {
     const auto score = static_cast<double>(dev::load(scores + i));
     double slope = 0.0;
     if (kind == DeviceScoreBound::kJsd) {
-      slope = own ? logistic_of(-score) / rows : -logistic_of(score) / pairs;
+      slope = own ? logistic(-score) / rows : -logistic(score) / pairs;
     } else {
       const double likelihood = dev::exp(score - dev::load(levels + row));
       if (kind == DeviceScoreBound::kInfoNce) {

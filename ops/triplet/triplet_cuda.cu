@@ -1,5 +1,6 @@
 #include "ops/cuda/device.cuh"
 #include "ops/cuda/elementwise.cuh"
+#include "ops/cuda/logistic.cuh"
 #include "ops/triplet/triplet_cuda.h"
 
 namespace tsugi::cuda {
@@ -24,9 +25,8 @@ struct Term {
 TSUGI_DEVICE Term term_of(const DeviceTriplets& problem, double x) {
   Term term;
   if (problem.logistic) {
-    const double e = dev::exp(x > 0.0 ? -x : x);
-    term.loss = (x > 0.0 ? x : 0.0) + dev::log1p(e);
-    term.slope = (x > 0.0 ? 1.0 : e) / (1.0 + e);
+    term.loss = softplus(x);
+    term.slope = logistic(x);
   } else if (static_cast<double>(problem.margin) + x > 0.0) {
     term.loss = static_cast<double>(problem.margin) + x;
     term.slope = 1.0;
