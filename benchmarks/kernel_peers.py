@@ -6,11 +6,12 @@ Usage: benchmarks/kernel_peers.py --cases kernels.jsonl --out peers.jsonl [--dev
 
 --cases is what benchmark_kernels wrote: shapes, FLOPs, bytes and our times come from it. A row per case and peer is
 written as it ends: peer, median microseconds of a run with a cold cache, and `ours`: the peer's time over our time (above
-1 we are faster). Peers: scaled_dot_product_attention by backend (flash also with deterministic algorithms), eager
+1 we are faster). Cases that FILE has already are left alone. Peers: scaled_dot_product_attention by backend (backward also with deterministic algorithms), eager
 operators, and the same through torch.compile. After --seconds nothing new is begun. --device cpu only shows that it runs.
 """
-import argparse, json, statistics, time
+import argparse, json, os, statistics, time
 import torch
+import torch._dynamo, torch._functorch.config
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -68,6 +69,7 @@ def attention(device, s, backward):
     if backward:
         backends.append(("flash deterministic", SDPBackend.FLASH_ATTENTION, True))
         backends.append(("cudnn deterministic", SDPBackend.CUDNN_ATTENTION, True))
+        backends.append(("efficient deterministic", SDPBackend.EFFICIENT_ATTENTION, True))
     if not device.cuda:
         backends = [("math", SDPBackend.MATH, False)]
     for name, backend, deterministic in backends:
@@ -79,6 +81,18 @@ def attention(device, s, backward):
             torch.use_deterministic_algorithms(deterministic)
             return backward_of(forward, (q, k, v)) if backward else forward
         yield name, make
+
+
+def decoding(device, s):
+    if s["f32"]:
+        return
+    q = device.random(s["batch"], s["heads"], 1, s["head_dim"])
+    k, v = (device.random(s["batch"], s["tokens"], s["key_heads"], s["head_dim"]).transpose(1, 2) for _ in range(2))
+    for name, backend in (("flash", SDPBackend.FLASH_ATTENTION), ("cudnn", SDPBackend.CUDNN_ATTENTION)) if device.cuda else (("math", SDPBackend.MATH),):
+        def forward():
+            with sdpa_kernel(backend):
+                return F.scaled_dot_product_attention(q, k, v, enable_gqa=s["key_heads"] != s["heads"])
+        yield name, lambda: forward
 
 
 def eager_and_compiled(function, inputs, backward):
@@ -188,7 +202,7 @@ def copy(device, s):
 
 
 def peers(device, kernel, s):
-    backward = kernel.endswith("_backward")
+    backward = "_backward" in kernel
     if kernel.startswith("attention_"):
         return attention(device, s, backward)
     if kernel.startswith("product"):
@@ -201,7 +215,8 @@ def peers(device, kernel, s):
         return rotary(device, s, backward)
     if kernel.startswith("embedding_"):
         return embedding(device, s, backward)
-    by_name = dict(cross_entropy=cross_entropy, adamw=adamw, gradient_norm=gradient_norm, column_sum=column_sum, copy=copy)
+    by_name = dict(cross_entropy=cross_entropy, adamw=adamw, gradient_norm=gradient_norm, column_sum=column_sum, copy=copy,
+                   decode_attention=decoding)
     return by_name[kernel](device, s) if kernel in by_name else []
 
 
@@ -217,12 +232,18 @@ def main():
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.exit(2, "kernel_peers.py: PyTorch sees no device; --device cpu shows that the script runs\n")
     torch._dynamo.config.cache_size_limit = 256
+    torch._functorch.config.donated_buffer = False  # backward runs again and again on what one forward kept
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a fill is no part of the peer's work
     start = time.monotonic()
     device = Device(arguments.device)
     cases = [json.loads(line) for line in open(arguments.cases)]
-    cases = [case for case in cases if "kernel" in case and arguments.kernel in case["kernel"]]
+    cases = [case for case in cases if "microseconds" in case and arguments.kernel in case["kernel"]]
+    earlier = [json.loads(line) for line in open(arguments.out)] if os.path.exists(arguments.out) else []
+    if earlier and "left_out" not in earlier[-1]:  # the last case was cut: again
+        earlier = [row for row in earlier if row.get("shape") != earlier[-1].get("shape")]
+    cases = [c for c in cases if not any(row.get("kernel") == c["kernel"] and row.get("shape") == c["shape"] for row in earlier)]
     left_out = []
-    with open(arguments.out, "w") as file:
+    with open(arguments.out, "a") as file:
         def say(row):
             file.write(json.dumps(row) + "\n")
             file.flush()

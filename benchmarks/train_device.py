@@ -3,12 +3,15 @@
 
 Usage: benchmarks/train_device.py speed  --tsugi TSUGI --out FILE.jsonl [--shapes gpt2_124m,…] [--peak TFLOPS] [--ceiling TFLOPS]
        benchmarks/train_device.py curves --tsugi TSUGI --out FILE.jsonl [--steps 200]
-       --device cpu --tiny: shows that it runs where there is no device.
+       --seconds N: nothing is begun after that. --device cpu --tiny: shows that it runs where there is no device.
+Rows that FILE has without an error are not measured again.
 
 speed: the same model, batch and optimizer (AdamW, clipping, f32 master weights and gradients, products in bf16) by `tsugi
-pretrain` and by PyTorch (torch.compile, scaled_dot_product_attention, fused AdamW), in turn. A row is the median of the
-timed steps. FLOPs per token are those of `tsugi plan`, in both conventions; MFU is against --peak (989: the datasheet of
-H100 and H200) and, where given, the rate of products measured on the device (--ceiling).
+bench step` (the trainer's steps on random tokens) and by PyTorch (torch.compile, scaled_dot_product_attention, fused
+AdamW; from 40 layers on each block is compiled by itself). A row is the median
+of the timed steps. FLOPs per token are those of `tsugi plan`, in both conventions; MFU is against --peak (989: the datasheet
+of H100 and H200) and, where given, the rate of products measured on the device (--ceiling). peak_bytes is what nvidia-smi
+saw in use on the device, for both.
 curves: a small model learns text on the device in bf16 and on the CPU in bf16 and fp32; the device may be at most twice as
 far from fp32 as the CPU's bf16 is.
 """
@@ -33,30 +36,24 @@ def model_text(s):
     return text
 
 
-def tsugi(arguments, s, folder, attention):
-    import numpy
-    tokens = os.path.join(folder, "tokens.bin")
-    limit = min(s["vocabulary"], 65536)
-    numpy.random.default_rng(0).integers(0, limit, 40 * s["rows"] * s["sequence"], dtype=numpy.uint16).tofile(tokens)
-    config = os.path.join(folder, "config.textproto")
-    with open(config, "w") as file:
-        file.write(f"""steps: {s['steps'] + WARM_UP}
+def config_text(arguments, s, attention):
+    return f"""steps: {s['steps'] + WARM_UP}
 model {{ {model_text(s)} }}
-data {{ train: "{tokens}" }}
+data {{ train: "none" }}
 batch {{ micro_batch: {s['rows']} micro_batches: {s['micro_batches']} }}
 optimizer {{ learning_rate: 3e-4 }}
 numerics {{ compute: BF16 }}
-checkpoint {{ every_steps: 0 }}
-evaluation {{ every_steps: 0 }}
 compute {{ device: {'CUDA' if arguments.device == 'cuda' else 'CPU'} attention: {attention} }}
-""")
-    plan = json.loads(run([arguments.tsugi, "plan", "--config", config, "--json"]))
-    summary = json.loads(run([arguments.tsugi, "pretrain", "--config", config, "--out", os.path.join(folder, "run"), "--json"]))
-    lines = [json.loads(line) for line in open(os.path.join(folder, "run", "metrics.jsonl"))]
-    seconds = [line["seconds"] for line in lines if "seconds" in line]
-    losses = [line["loss"] for line in lines if "loss" in line]
-    return statistics.median(seconds[WARM_UP:]), dict(plan_bytes=plan["bytes_per_rank"]["total"], mfu_said=summary["mfu"],
-                                                     losses=losses[:2] + losses[-1:]), plan
+"""
+
+
+def tsugi(arguments, s, attention, command, *options):
+    """What `tsugi COMMAND --config … --json` says of a shape."""
+    with tempfile.NamedTemporaryFile("w", suffix=".textproto") as file:
+        file.write(config_text(arguments, s, attention))
+        file.flush()
+        return json.loads(run([arguments.tsugi, *command, "--config", file.name, "--json", *options],
+                              timeout=max(10.0, arguments.seconds - time.monotonic())))
 
 
 def run(command, **options):
@@ -134,7 +131,12 @@ def pytorch(arguments, s):
     device = arguments.device
     model = plain_model(s, device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
-    step_model = torch.compile(model)
+    if s["layers"] < 40:
+        step_model = torch.compile(model)
+    else:
+        step_model = model
+        for block in model.blocks:
+            block.compile()
     ids = torch.randint(0, min(s["vocabulary"], 65536), (s["rows"], s["sequence"] + 1), device=device)
     synchronize = torch.cuda.synchronize if device == "cuda" else lambda: None
 
@@ -154,8 +156,8 @@ def pytorch(arguments, s):
         step()
         synchronize()
         seconds.append(time.perf_counter() - start)
-    peak = torch.cuda.max_memory_allocated() if device == "cuda" else None
-    return statistics.median(seconds[WARM_UP:]), dict(peak_bytes=peak, torch=torch.__version__)
+    return statistics.median(seconds[WARM_UP:]), dict(compiled="whole" if s["layers"] < 40 else "blocks",
+                                                     torch=torch.__version__)
 
 
 class PeakMemory(threading.Thread):
@@ -179,50 +181,57 @@ def speed(arguments, say):
     for name in ["tiny"] if arguments.tiny else arguments.shapes.split(","):
         s = SHAPES[name]
         tokens = s["rows"] * s["micro_batches"] * s["sequence"]
-        flops = None
-        for attention in ("MMA", "PING_PONG") if arguments.device == "cuda" else ("MMA",):
-            with tempfile.TemporaryDirectory() as folder:
-                memory = PeakMemory()
-                memory.start()
-                row = dict(shape=name, contender="tsugi", attention=attention, tokens_per_step=tokens,
-                           **{k: v for k, v in s.items() if k != "padded"})
-                plan = None
-                try:
-                    seconds, more, plan = tsugi(arguments, s, folder, attention)
-                    memory.ended.set()
-                    row.update(more, peak_bytes=memory.most)
-                    flops = plan["flops_per_token"]
-                except Exception as error:
-                    row["error"] = str(error)
-                say(rated(row, seconds if plan else None, tokens, flops, arguments))
-        # In a process of its own: its memory is free again afterwards.
-        row = dict(shape=name, contender="torch compile", tokens_per_step=tokens)
-        try:
-            out = run([sys.executable, __file__, "torch", "--device", arguments.device, "--shapes", name, "--out", "-"],
-                      timeout=arguments.torch_seconds)
-            result = json.loads(out.strip().splitlines()[-1])
-            row.update(result["more"])
-            say(rated(row, result["seconds"], tokens, flops, arguments))
-        except Exception as error:
-            row["error"] = str(error)[-600:]
+        plan = tsugi(arguments, s, "MMA", ["plan"])
+        flops = plan["flops_per_token"]
+
+        def measured(row, contender):
+            """Says the row, with what the contender returns: seconds of a step, and more."""
+            if arguments.has(row):
+                return
+            if time.monotonic() > arguments.seconds:
+                row["error"] = "no time was left"
+                return say(row)
+            memory = PeakMemory()
+            memory.start()
+            try:
+                seconds, more = contender()
+                row.update(more, tokens_per_step=tokens, peak_bytes=memory.most, **{k: v for k, v in s.items() if k != "padded"})
+                rated(row, seconds, tokens, flops, arguments)
+            except Exception as error:
+                row["error"] = str(error)[-600:]
+            memory.ended.set()
             say(row)
+
+        for attention in ("MMA", "WGMMA", "PING_PONG") if arguments.device == "cuda" else ("MMA",):
+            if attention == "WGMMA" and name != "gpt2_124m":
+                continue
+            def ours():
+                result = tsugi(arguments, s, attention, ["bench", "step"], "--warm-up", str(WARM_UP), "--steps", str(s["steps"]))
+                return result["seconds_per_step"], dict(plan_bytes=plan["bytes_per_rank"]["total"], mfu_said=result["mfu_palm"])
+            measured(dict(shape=name, contender="tsugi", attention=attention), ours)
+
+        def theirs():  # in a process of its own: its memory is free again afterwards
+            out = run([sys.executable, __file__, "torch", "--device", arguments.device, "--shapes", name, "--out", "-"],
+                      timeout=max(10.0, arguments.seconds - time.monotonic()),
+                      env=dict(os.environ, PYTORCH_CUDA_ALLOC_CONF="expandable_segments:True"))
+            result = json.loads(out.strip().splitlines()[-1])
+            return result["seconds"], result["more"]
+        measured(dict(shape=name, contender="torch compile"), theirs)
 
 
 def rated(row, seconds, tokens, flops, arguments):
-    if seconds is None:
-        return row
     row.update(seconds_per_step=seconds, tokens_per_second=round(tokens / seconds, 1))
-    if flops:
-        for convention in ("palm", "causal"):
-            rate = tokens / seconds * flops[convention]
-            row[f"mfu_{convention}"] = round(rate / (1e12 * arguments.peak), 4)
-            if arguments.ceiling:
-                row[f"of_ceiling_{convention}"] = round(rate / (1e12 * arguments.ceiling), 4)
-    return row
+    for convention in ("palm", "causal"):
+        rate = tokens / seconds * flops[convention]
+        row[f"mfu_{convention}"] = round(rate / (1e12 * arguments.peak), 4)
+        if arguments.ceiling:
+            row[f"of_ceiling_{convention}"] = round(rate / (1e12 * arguments.ceiling), 4)
 
 
 def curves(arguments, say):
     steps = 20 if arguments.tiny else arguments.steps
+    if arguments.has(dict(steps=steps)):
+        return
     with tempfile.TemporaryDirectory() as folder:
         os.makedirs(os.path.join(folder, "text"))
         for i in range(40):
@@ -260,19 +269,22 @@ def main():
     parser.add_argument("what", choices=("speed", "curves", "torch"))
     parser.add_argument("--tsugi")
     parser.add_argument("--out", required=True)
-    parser.add_argument("--shapes", default="gpt2_124m,llama_1b,gpt2_355m,gpt2_1558m")
+    parser.add_argument("--shapes", default="gpt2_124m,llama_1b")
     parser.add_argument("--peak", type=float, default=989.0, help="TFLOP/s of the datasheet")
     parser.add_argument("--ceiling", type=float, default=0.0, help="TFLOP/s of products measured here")
     parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--torch-seconds", type=float, default=180)
+    parser.add_argument("--seconds", type=float, default=3600)
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--tiny", action="store_true")
     arguments = parser.parse_args()
+    arguments.seconds += time.monotonic()
     if arguments.what == "torch":
         seconds, more = pytorch(arguments, SHAPES[arguments.shapes])
         print(json.dumps(dict(seconds=seconds, more=more)))
         return
-    with open(arguments.out, "w") as file:
+    earlier = [json.loads(line) for line in open(arguments.out)] if os.path.exists(arguments.out) else []
+    arguments.has = lambda row: any("error" not in e and row.items() <= e.items() for e in earlier)
+    with open(arguments.out, "a") as file:
         def say(row):
             file.write(json.dumps(row) + "\n")
             file.flush()

@@ -10,7 +10,8 @@ usage: launch/bundle.sh --out PATH [--build DIR] [--programs "NAME …"]
 Copies programs and every shared library that they need, but glibc, CUDA and NCCL, and Open MPI with its mpirun.
   --out PATH        a folder that does not exist yet, or FILE.tar.gz
   --build DIR       where they were built (build/release)
-  --programs NAMES  default: tsugi, and what there is of device_tests, benchmark_kernels and benchmark_communicator
+  --programs NAMES  default: tsugi, and what there is of device_tests, benchmark_kernels and benchmark_communicator;
+                    as .tar.gz less than 40 MB
 
 In the bundle, bin/NAME starts a program; it may lie anywhere, and bin/mpirun starts ranks of it:
   tar xzf tsugi.tar.gz && tsugi/bin/mpirun -np 2 tsugi/bin/tsugi pretrain …
@@ -122,7 +123,7 @@ needed_version GLIBCXX > "$root/lib/c++/version"
 } | tee "$root/manifest"
 
 if [[ $out == *.tar.gz ]]; then
-  tar -C "$work" -cf - tsugi | gzip > "$out.partial"
+  tar -C "$work" -cf - tsugi | gzip -9 > "$out.partial"
   mv "$out.partial" "$out"
 else
   mv "$root" "$out"

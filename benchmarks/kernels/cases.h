@@ -22,8 +22,13 @@ struct Work {
   std::function<void(cuda::Stream&)> run;
   /// Brings what run() changes to where it was; may be empty.
   std::function<void(cuda::Stream&)> reset;
+  struct Result {
+    const void* data;
+    size_t bytes;
+    DType type;
+  };
   /// What run() writes, for comparing runs.
-  std::vector<std::pair<const void*, size_t>> results;
+  std::vector<Result> results;
   std::vector<std::shared_ptr<cuda::Buffer>> buffers;
 };
 

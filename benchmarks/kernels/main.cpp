@@ -1,31 +1,39 @@
 // How fast is each kernel on this device, and does it give the same bits in every run?
-//   benchmark_kernels [--tiny] [--kernel TEXT] [--repeats N] [--once] [--list] [--out FILE.jsonl]
+//   benchmark_kernels [--tiny] [--kernel TEXT] [--repeats N] [--compared N] [--once] [--list] [--out FILE.jsonl]
 // One JSON object per line and case, as it ends: kernel, shape, median time of a run with a cold cache, FLOPs, bytes,
-// and the fraction of the ceiling: of the largest product's rate measured here, or of the copy's. --list: FLOPs and
-// bytes alone (benchmark_kernels_emulated also where there is no device).
+// and the fraction of the ceiling: of the largest product's rate measured here, or of the copy's; whether --compared
+// runs gave the same bits, and how far other kernels of attention are from MMA's result. Cases that FILE has are not
+// run again; exit code 3: a fault of the device ended the program, and another one may go on behind that case.
+// --list: FLOPs and bytes alone (benchmark_kernels_emulated also where there is no device).
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
-#include <fstream>
+#include <cstdlib>
 #include <iostream>
+#include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "benchmarks/kernels/cases.h"
+#include "benchmarks/kernels/runs.h"
+#include "benchmarks/row_file.h"
 #include "ops/base/error.h"
 #include "ops/cuda/gemm.h"
-#include "ops/cuda/timer.h"
 
 namespace {
 
 using namespace tsugi;
 using benchmarks::Case;
 using benchmarks::Maker;
-using benchmarks::Work;
+using benchmarks::Outcome;
+using benchmarks::Times;
 
 struct Options {
   bool tiny = false;
   std::string kernel;  ///< part of the names to run; empty: all
   int repeats = 25;
+  int compared = 100;  ///< runs whose bits are compared
   bool once = false;
   bool list = false;  ///< only what the work is
   std::string out;
@@ -33,51 +41,8 @@ struct Options {
 
 /// Larger than any L2 cache, so that writing it empties the cache, and takes the host's launches off the critical path.
 constexpr size_t kScrubBytes = size_t{512} << 20;
-/// Of every result, at most as much is compared between runs.
-constexpr size_t kComparedBytes = size_t{64} << 20;
-constexpr int kComparedRuns = 3;
-
-struct Times {
-  double median = 0.0, least = 0.0, greatest = 0.0;
-};
-
-Times measure(cuda::Stream& stream, const Work& work, const cuda::Buffer& scrub, int repeats) {
-  cuda::Timer timer;
-  std::vector<double> seconds;
-  for (int i = 0; i < repeats + 2; ++i) {
-    stream.fill(scrub.data(), static_cast<unsigned char>(i), scrub.bytes());
-    timer.start(stream);
-    work.run(stream);
-    timer.stop(stream);
-    stream.synchronize();
-    if (i >= 2) seconds.push_back(timer.seconds());
-  }
-  std::sort(seconds.begin(), seconds.end());
-  return {seconds[seconds.size() / 2], seconds.front(), seconds.back()};
-}
-
-/// FNV-1a over the words of all results.
-uint64_t hash_of_results(cuda::Stream& stream, const Work& work) {
-  uint64_t hash = 14695981039346656037u;
-  std::vector<uint32_t> host;
-  for (const auto& [data, bytes] : work.results) {
-    host.assign((std::min(bytes, kComparedBytes) + 3) / 4, 0);
-    stream.copy(host.data(), data, std::min(bytes, kComparedBytes));
-    stream.synchronize();
-    for (const uint32_t word : host) hash = (hash ^ word) * 1099511628211u;
-  }
-  return hash;
-}
-
-bool same_bits(cuda::Stream& stream, const Work& work) {
-  std::vector<uint64_t> hashes;
-  for (int run = 0; run < kComparedRuns; ++run) {
-    if (work.reset) work.reset(stream);
-    work.run(stream);
-    hashes.push_back(hash_of_results(stream, work));
-  }
-  return std::count(hashes.begin(), hashes.end(), hashes[0]) == std::ssize(hashes);
-}
+constexpr unsigned kSecondsOfACase = 60;
+constexpr int kFault = 3;
 
 std::string number(double value) {
   char text[32];
@@ -88,6 +53,11 @@ std::string number(double value) {
 /// What the ceilings are, as far as they were measured: FLOP/s and B/s.
 struct Ceilings {
   double flops = 0.0, bytes = 0.0;
+
+  void learn(const Case& c, double seconds) {
+    if (c.kernel == "copy") bytes = c.bytes / seconds;
+    if (c.kernel == "product: square") flops = c.flops / seconds;
+  }
 };
 
 /// The beginning of its line.
@@ -100,17 +70,48 @@ std::string name_and_shape(const Case& c) {
   return text + "}";
 }
 
-std::string to_json(const Case& c, const Times& times, bool same, const Ceilings& ceilings) {
-  std::string text = name_and_shape(c);
-  text += ", \"microseconds\": " + number(1e6 * times.median) + ", \"least\": " + number(1e6 * times.least) +
-          ", \"greatest\": " + number(1e6 * times.greatest);
+/// The rest of its line.
+std::string to_json(const Case& c, const Times& times, const Outcome& outcome, const Ceilings& ceilings) {
+  std::string text = ", \"microseconds\": " + number(1e6 * times.median) + ", \"least\": " + number(1e6 * times.least) +
+                     ", \"greatest\": " + number(1e6 * times.greatest);
   if (c.flops > 0.0)
     text += ", \"flops\": " + number(c.flops) + ", \"tflops\": " + number(1e-12 * c.flops / times.median);
   text += ", \"bytes\": " + number(c.bytes) + ", \"gigabytes_per_second\": " + number(1e-9 * c.bytes / times.median);
   const double ceiling = c.matrix ? ceilings.flops : ceilings.bytes;
   if (ceiling > 0.0) text += ", \"fraction\": " + number((c.matrix ? c.flops : c.bytes) / times.median / ceiling);
-  return text + ", \"same_bits\": " + (same ? "true" : "false") + "}";
+  return text + ", \"same_bits\": " + (outcome.same_bits ? "true" : "false");
 }
+
+/// The results of attention's MMA kernel at the shape that was run last, for the kernels that do the same.
+class Reference {
+ public:
+  /// The relative difference of these from those, if there are some; else keeps them.
+  std::optional<double> differs(const Case& c, const benchmarks::Work& work, Outcome outcome) {
+    const std::string name = base(c.kernel);
+    if (name != c.kernel) {
+      if (name != name_ || c.shape != shape_) return std::nullopt;
+      return benchmarks::difference(work, outcome, outcome_);
+    }
+    if (name.starts_with("attention_")) {
+      name_ = name;
+      shape_ = c.shape;
+      outcome_ = std::move(outcome);
+    }
+    return std::nullopt;
+  }
+
+ private:
+  static std::string base(std::string name) {
+    for (const std::string_view ending : {"_wgmma", "_ping_pong"}) {
+      if (name.ends_with(ending)) name.resize(name.size() - ending.size());
+    }
+    return name;
+  }
+
+  std::string name_;
+  benchmarks::Shape shape_;
+  Outcome outcome_;
+};
 
 int list(const Options& options) {
   for (const Case& c : benchmarks::all_cases(options.tiny)) {
@@ -121,52 +122,83 @@ int list(const Options& options) {
   return 0;
 }
 
+/// Runs a case and says its row. Whether its bits were the same every time.
+bool run_case(const Case& c, const Options& options, cuda::Stream& stream, const cuda::Buffer& scrub,
+              Ceilings& ceilings, Reference& reference, std::string& rest) {
+  Maker maker(stream);
+  c.make(maker);
+  if (maker.work.reset) maker.work.reset(stream);
+  if (options.once) {
+    maker.work.run(stream);
+    stream.synchronize();
+    rest = "}";
+    return true;
+  }
+  const Times times = benchmarks::measure(stream, maker.work, scrub, options.repeats);
+  ceilings.learn(c, times.median);
+  Outcome outcome = benchmarks::run_again(stream, maker.work, options.compared);
+  const bool same = outcome.same_bits;
+  rest = to_json(c, times, outcome, ceilings) + ", \"compared\": " + std::to_string(options.compared);
+  if (const auto far = reference.differs(c, maker.work, std::move(outcome))) {
+    rest += ", \"difference\": " + (std::isfinite(*far) ? number(*far) : "null");
+  }
+  rest += "}";
+  return same;
+}
+
+/// The median time in an earlier row, in seconds; 0: it has none.
+double seconds_in(const std::string& row) {
+  const auto json = nlohmann::json::parse(row, nullptr, false);
+  return json.is_object() && json.contains("microseconds") ? 1e-6 * json["microseconds"].get<double>() : 0.0;
+}
+
 int run(const Options& options) {
   std::string why;
   if (cuda::device_count(why) == 0) {
     throw Error(ExitCode::kUsage, "benchmark_kernels needs a device, but " + why);
   }
   cuda::use_device(0);
-  std::ofstream file;
-  if (!options.out.empty()) {
-    file.open(options.out);
-    if (!file) throw Error(ExitCode::kInputOutput, options.out + " cannot be written");
+  RowFile file(options.out, kSecondsOfACase);
+  const std::string header = "{\"device\": " + json_text(cuda::describe_device()) +
+                             ", \"products\": " + std::to_string(cuda::gemm_library_version()) +
+                             ", \"tiny\": " + (options.tiny ? "true" : "false");
+  if (!file.earlier().empty() && file.earlier().front() != header + "}") {
+    throw Error(ExitCode::kUsage, options.out + " has results of another device: " + file.earlier().front());
   }
-  const auto say = [&](const std::string& line) {
-    std::cout << line << std::endl;
-    if (file.is_open()) file << line << std::endl;
-  };
-  say("{\"device\": \"" + cuda::describe_device() + "\", \"products\": " +
-      std::to_string(cuda::gemm_library_version()) + ", \"tiny\": " + (options.tiny ? "true" : "false") + "}");
+  if (file.earlier().empty()) {
+    file.begin(header);
+    file.end("}");
+  }
+  std::cout << header << "}" << std::endl;
   cuda::Stream stream;
   const cuda::Buffer scrub(options.tiny ? 4096 : kScrubBytes);
   Ceilings ceilings;
+  Reference reference;
   int failures = 0;
   for (const Case& c : benchmarks::all_cases(options.tiny)) {
     // The ceilings are always measured; they come before what is compared with them.
-    const bool is_copy = c.kernel == "copy";
-    const bool is_square = c.kernel == "product: square";
-    if ((options.once || (!is_copy && !is_square)) && c.kernel.find(options.kernel) == std::string::npos) continue;
-    try {
-      Maker maker(stream);
-      c.make(maker);
-      if (maker.work.reset) maker.work.reset(stream);
-      if (options.once) {
-        maker.work.run(stream);
-        stream.synchronize();
-        continue;
-      }
-      const Times times = measure(stream, maker.work, scrub, options.repeats);
-      const bool same = same_bits(stream, maker.work);
-      if (is_copy) ceilings.bytes = c.bytes / times.median;
-      if (is_square) ceilings.flops = c.flops / times.median;
-      if (!same) ++failures;
-      say(to_json(c, times, same, ceilings));
-    } catch (const Error& error) {
-      std::cerr << c.kernel << ": " << error.what() << std::endl;
-      ++failures;
-      if (error.code() == ExitCode::kInternal) return 1;  // after a fault on the device nothing runs any more
+    const bool is_ceiling = c.kernel == "copy" || c.kernel == "product: square";
+    if ((options.once || !is_ceiling) && c.kernel.find(options.kernel) == std::string::npos) continue;
+    const std::string beginning = name_and_shape(c);
+    if (file.has(beginning)) {
+      const auto row =
+          std::ranges::find_if(file.earlier(), [&](const auto& line) { return line.starts_with(beginning); });
+      if (is_ceiling && seconds_in(*row) > 0.0) ceilings.learn(c, seconds_in(*row));
+      continue;
     }
+    file.begin(beginning);
+    std::string rest;
+    bool fault = false;
+    try {
+      if (!run_case(c, options, stream, scrub, ceilings, reference, rest)) ++failures;
+    } catch (const Error& error) {
+      rest = ", \"error\": " + json_text(error.what()) + "}";
+      fault = error.code() == ExitCode::kInternal;  // on the device: nothing runs any more
+      ++failures;
+    }
+    file.end(rest);
+    if (!options.once) std::cout << beginning << rest << std::endl;
+    if (fault) std::_Exit(kFault);
   }
   return failures == 0 ? 0 : 1;
 }
@@ -187,11 +219,13 @@ int main(int argc, char** argv) {
       options.kernel = argv[++i];
     } else if (argument == "--repeats" && i + 1 < argc) {
       options.repeats = std::max(1, std::atoi(argv[++i]));
+    } else if (argument == "--compared" && i + 1 < argc) {
+      options.compared = std::max(1, std::atoi(argv[++i]));
     } else if (argument == "--out" && i + 1 < argc) {
       options.out = argv[++i];
     } else {
-      std::cerr
-          << "usage: benchmark_kernels [--tiny] [--kernel TEXT] [--repeats N] [--once] [--list] [--out FILE.jsonl]\n";
+      std::cerr << "usage: benchmark_kernels [--tiny] [--kernel TEXT] [--repeats N] [--compared N] [--once] [--list] "
+                   "[--out FILE.jsonl]\n";
       return 2;
     }
   }

@@ -73,7 +73,7 @@ void Maker::randomize(cuda::Stream& stream, void* data, int64_t count, DType typ
 }
 
 void Maker::result(const void* data, int64_t count, DType type) {
-  work.results.emplace_back(data, static_cast<size_t>(count) * size_of(type));
+  work.results.push_back({data, static_cast<size_t>(count) * size_of(type), type});
 }
 
 }  // namespace tsugi::benchmarks
