@@ -207,7 +207,7 @@ def speed(arguments, say):
                 continue
             def ours():
                 result = tsugi(arguments, s, attention, ["bench", "step"], "--warm-up", str(WARM_UP), "--steps", str(s["steps"]))
-                return result["seconds_per_step"], dict(plan_bytes=plan["bytes_per_rank"]["total"], mfu_said=result["mfu_palm"])
+                return result["seconds_per_step"], dict(plan_bytes=plan["bytes_per_rank"].get("on_device", plan["bytes_per_rank"]["total"]), mfu_said=result["mfu_palm"])
             measured(dict(shape=name, contender="tsugi", attention=attention), ours)
 
         def theirs():  # in a process of its own: its memory is free again afterwards

@@ -9,7 +9,7 @@
 
 namespace tsugi {
 
-/// Bytes of one rank, on the device that computes.
+/// Bytes of one rank, on the device that computes but for the copy.
 struct MemoryPlan {
   int64_t parameters = 0;        ///< working copy, and the table of rotary positions
   int64_t optimizer = 0;         ///< moments, and master weights in bf16
@@ -22,9 +22,8 @@ struct MemoryPlan {
   int64_t objective_state = 0;   ///< what the objective keeps beside the parameters
   /// Of the block in which the three arenas lie, each at its time.
   int64_t arenas() const { return std::max({training_arena, evaluation_arena, feature_arena}); }
-  int64_t total() const {
-    return parameters + optimizer + gradients + arenas() + checkpoint_copy + comparison + objective_state;
-  }
+  int64_t on_device() const { return parameters + optimizer + gradients + arenas() + comparison + objective_state; }
+  int64_t total() const { return on_device() + checkpoint_copy; }
 };
 
 /// Layout of a training micro-batch's activations, from a dry run on the meta device.

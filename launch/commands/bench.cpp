@@ -159,7 +159,7 @@ int bench_step(World& world, const BenchOptions& options) {
                                 {"ranks", world.size()},
                                 {"threads", world.threads()},
                                 {"device", chosen.description},
-                                {"planned_bytes", engine.memory().total() - engine.memory().checkpoint_copy},
+                                {"planned_bytes", engine.memory().on_device()},
                                 {"program_resident_bytes", program},
                                 {"peak_resident_bytes", peak}};
   if (options.profile) result["profile"] = table(operators, roof, all / options.steps, options.steps);

@@ -126,6 +126,10 @@ int plan(const PlanOptions& options) {
                             {"comparison", bytes.comparison},
                             {"objective_state", bytes.objective_state},
                             {"total", bytes.total()}};
+  if (chosen.operators != nullptr) {  // the copy is in pinned memory of the host
+    json["bytes_per_rank"]["on_device"] = bytes.on_device();
+    json["bytes_per_rank"]["on_host"] = bytes.checkpoint_copy;
+  }
   if (program > 0) json["program_bytes"] = program;
   // An adapter's checkpoints hold the adapter alone.
   const int64_t checkpoint = store.trainable_parameters() * 4 * 3;
@@ -146,13 +150,16 @@ int plan(const PlanOptions& options) {
   const std::string process = program == 0 ? ""
                                            : "process           " + bytes_text(bytes.total() + program) + ": " +
                                                  bytes_text(program) + " of it the program itself, measured here\n";
+  const std::string needed = chosen.operators == nullptr ? bytes_text(bytes.total())
+                                                         : bytes_text(bytes.on_device()) + " of the device, " +
+                                                               bytes_text(bytes.checkpoint_copy) + " of its host";
   std::cout << "device            " << chosen.description << "\n"
             << data << "parameters        " << store.parameters() << " (" << parameters.in_products
             << " in matrix products)\n"
             << "trained           " << store.trainable_parameters() << "\n"
             << "tokens            " << tokens << " in " << config.steps() << " steps of " << tokens_per_step << "\n"
             << "FLOPs             " << flops.palm * tokens << " (PaLM), " << flops.causal * tokens << " (causal)\n"
-            << "memory per rank   " << bytes_text(bytes.total()) << " with " << options.ranks << " ranks\n"
+            << "memory per rank   " << needed << " with " << options.ranks << " ranks\n"
             << "  parameters      " << bytes_text(bytes.parameters) << "\n"
             << "  optimizer       " << bytes_text(bytes.optimizer) << "\n"
             << "  gradients       " << bytes_text(bytes.gradients) << "\n"

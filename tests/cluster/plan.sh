@@ -55,7 +55,9 @@ done
 # A plan for a device needs none.
 if "$TSUGI" plan --config "$recipe" --set model.vocabulary=50257 compute.device=CUDA --json > "$WORK/plan" 2> "$WORK/said"; then
   grep -q '"device":"CUDA"' "$WORK/plan" || fail "the plan is of another device"
-  [ "$(number total)" -gt 1000000000 ] || fail "GPT-2 124M needs $(number total) bytes of a device"
+  [ "$(number on_device)" -gt 1000000000 ] || fail "GPT-2 124M needs $(number on_device) bytes of a device"
+  [ "$(number on_host)" = "$(number checkpoint_copy)" ] || fail "the copy of a checkpoint takes $(number on_host) bytes of the host"
+  [ "$(number total)" = $(($(number on_device) + $(number on_host))) ] || fail "the sum is off"
 else
   grep -q "built without CUDA" "$WORK/said" || fail "no plan for a device: $(cat "$WORK/said")"
 fi
