@@ -4,7 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <csignal>
 #include <deque>
+#include <iostream>
+#include <string_view>
 
 #include "dist/nccl_communicator.h"
 #include "dist/world.h"
@@ -296,10 +299,39 @@ TEST_F(Nccl, WhatIsLeftUnderWayIsGivenUp) {
 }  // namespace
 }  // namespace tsugi::testing
 
+namespace {
+
+/// Exchanges without end, in which rank 1 dies with messages under way. The others say what they were told.
+int die(tsugi::World& world) {
+  using namespace tsugi;
+  cuda::Stream work;
+  try {
+    const NcclConnection nccl =
+        connect_nccl(&tsugi::testing::shared_memory_nccl(), "", world.communicator(), work, 2.0);
+    const cuda::Buffer out(size_t{1} << 20), in(out.bytes());
+    for (int i = 1;; ++i) {
+      std::vector<Transfer> sends, receives;
+      for (int peer = 0; peer < world.size(); ++peer) {
+        sends.push_back({peer, static_cast<std::byte*>(out.data()) + 4096 * peer, 4096});
+        receives.push_back({peer, static_cast<std::byte*>(in.data()) + 4096 * peer, 4096});
+      }
+      const auto pending = nccl.communicator->exchange(std::move(sends), std::move(receives));
+      if (i == 3 && world.rank() == 1) std::raise(SIGKILL);
+      pending->wait();
+    }
+  } catch (const Error& error) {
+    std::cerr << "rank " << world.rank() << ": " << error.what() << std::endl;
+    world.abort(static_cast<int>(error.code()));
+  }
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   ::testing::InitGoogleMock(&argc, argv);
   tsugi::World world({.timeout_seconds = 60});
   tsugi::testing::world = &world;
+  if (argc > 1 && std::string_view(argv[1]) == "--die") return die(world);
   const int result = RUN_ALL_TESTS();
   // One verdict: ranks that leave with different codes would be killed on the way.
   return tsugi::all_reduce_max(world.communicator(), result) == 0 ? 0 : 1;
