@@ -146,10 +146,11 @@ attend(Forward p) {
       multiply_accumulators<kBlocks, D>(out[m], scores, s.v[stage]);
     }
   }
-  dev::copy_async_wait<0>();  // the queries, where there was no key
+  // The queries, where there was no key: each thread has waited for its own copies alone.
+  dev::copy_async_wait<0>();
+  dev::sync_threads();
 
   // Results leave through the warp's own rows of the query tile, so that stores to global memory are 16 bytes wide.
-  dev::sync_warp();
   TSUGI_UNROLL
   for (int m = 0; m < M; ++m) {
     TSUGI_UNROLL

@@ -21,6 +21,7 @@ struct Example {
     Dropout dropout = {};
     bool bias = false;  ///< relative_bias
     DType type = DType::kBF16;
+    int64_t blind_queries = 0;  ///< with documents: queries at the start that see nothing
   };
 
   explicit Example(const Options& options) : o(options) {
@@ -38,7 +39,7 @@ struct Example {
       for (int64_t row = 0; row < o.batch * o.query_tokens; ++row) {
         const int64_t query = row % o.query_tokens;
         const auto diagonal = static_cast<int32_t>(query + o.key_tokens - o.query_tokens);
-        first.push_back(query % 31 == 30 ? diagonal + 1 : diagonal / 50 * 50);
+        first.push_back(query % 31 == 30 || query < o.blind_queries ? diagonal + 1 : diagonal / 50 * 50);
         end.push_back(static_cast<int32_t>(o.key_tokens - 5));
       }
       shape.first_key = Tensor::view(first.data(), {o.batch, o.query_tokens}, DType::kI32);

@@ -195,6 +195,23 @@ TEST_P(CudaFmaAttentionOf, NobodySeesGivesZeros) {
   }
 }
 
+TEST_P(CudaFmaAttentionOf, ABlockOfQueriesThatSeeNothingGivesZeros) {
+  Options options = GetParam();
+  options.query_tokens = options.key_tokens = 90;
+  options.documents = true;
+  options.blind_queries = 64;
+  Example e(options);
+  for_seeds([&] {
+    const Results r = run(e);
+    for (size_t i = 0; i < 64; ++i) EXPECT_EQ(r.log_sum_exp[i], std::numeric_limits<double>::infinity()) << i;
+    for (size_t i = 0; i < 64 * 2 * 64; ++i) {
+      ASSERT_EQ(r.out[i], 0.0) << i;
+      ASSERT_EQ(r.dq[i], 0.0) << i;
+    }
+    expect_right(r, e);
+  });
+}
+
 TEST_P(CudaFmaAttentionOf, SaysWhatItCannotDo) {
   const auto message = [&](const Options& options, const Context& context) -> std::string {
     Example e(options);

@@ -346,6 +346,37 @@ TEST(CudaAttentionRanges, AQueryThatSeesNothingGivesZeros) {
   }
 }
 
+// Nothing but the queries is copied for a block of 128 of them (heads of 128: 64) that all see nothing.
+TEST(CudaAttentionRanges, ABlockOfQueriesThatSeeNothingGivesZeros) {
+  for (const AttentionKernel kernel : {AttentionKernel::kMma, AttentionKernel::kWgmma, AttentionKernel::kPingPong}) {
+    if (kernel != AttentionKernel::kMma && !cuda::has_wgmma()) continue;
+    for (const int64_t head_dim : {64, 128}) {
+      SCOPED_TRACE("kernel " + std::to_string(static_cast<int>(kernel)) + ", heads of " + std::to_string(head_dim));
+      Example e({.name = "",
+                 .batch = 1,
+                 .query_tokens = 150,
+                 .key_tokens = 150,
+                 .heads = 1,
+                 .key_heads = 1,
+                 .head_dim = head_dim,
+                 .documents = true,
+                 .blind_queries = 128});
+      const auto zeros = static_cast<size_t>(e.o.blind_queries * head_dim);
+      for_seeds([&] {
+        const Results r = run_kernels(e, 0, kernel);
+        for (size_t i = 0; i < static_cast<size_t>(e.o.blind_queries); ++i) {
+          EXPECT_EQ(r.log_sum_exp[i], std::numeric_limits<double>::infinity()) << i;
+        }
+        for (size_t i = 0; i < zeros; ++i) {
+          ASSERT_EQ(r.out[i], 0.0) << i;
+          ASSERT_EQ(r.dq[i], 0.0) << i;
+        }
+        expect_right(r, e);
+      });
+    }
+  }
+}
+
 TEST(SeededBugs, WrongMaskBound) {
   Example e({.name = "",
              .batch = 1,
