@@ -18,13 +18,22 @@ struct Tile {
 
   TSUGI_DEVICE bf16* at(int row, int chunk) { return data.at(row * D + (chunk ^ (row & 7)) * 8); }
 
-  /// Starts copying rows [0, rows) × [0, head_dim) of a matrix by all threads; the rest of the tile becomes zero.
+  /// Starts copying rows [0, rows) × [0, head_dim) of a matrix by all threads; the rest of the tile becomes zero. A
+  /// thread copies the same chunk of every kStep-th row: kStep is a multiple of 8, so that these chunks lie at one
+  /// distance from each other in the tile, too.
   TSUGI_DEVICE void fetch(const bf16* from, int64_t stride, int rows, int head_dim) {
-    for (int i = dev::thread_index(); i < Rows * kChunks; i += kAttentionThreads) {
-      const int row = i / kChunks;
-      const int chunk = i % kChunks;
-      const bool valid = row < rows && chunk * 8 < head_dim;
-      dev::copy_async_16(at(row, chunk), valid ? from + row * stride + chunk * 8 : from, valid);
+    constexpr int kStep = kAttentionThreads / kChunks;
+    static_assert(kStep % 8 == 0 && Rows % kStep == 0);
+    const int row = dev::thread_index() / kChunks;
+    const int chunk = dev::thread_index() % kChunks;
+    const bool inside = chunk * 8 < head_dim;
+    const bf16* source = from + row * stride + chunk * 8;
+    bf16* const to = at(row, chunk);
+    TSUGI_UNROLL
+    for (int j = 0; j < Rows / kStep; ++j) {
+      const bool valid = inside && row + j * kStep < rows;
+      dev::copy_async_16(to + j * kStep * D, valid ? source : from, valid);
+      source += kStep * stride;
     }
   }
 
