@@ -149,8 +149,8 @@ differentiate_keys(AttentionBackward p) {
       clear(scores);
     }
     clear(d_scores);
-    multiply_transposed<kBlocks>(scores, s.k, warp_row, s.q[stage]);
-    multiply_transposed<kBlocks>(d_scores, s.v, warp_row, s.d_out[stage]);
+    multiply_transposed<1, kBlocks>(&scores, s.k, warp_row, s.q[stage]);
+    multiply_transposed<1, kBlocks>(&d_scores, s.v, warp_row, s.d_out[stage]);
     TSUGI_UNROLL
     for (int n = 0; n < kBlocks; ++n) {
       TSUGI_UNROLL
@@ -173,8 +173,8 @@ differentiate_keys(AttentionBackward p) {
         }
       }
     }
-    multiply_accumulators<kBlocks, D>(dv, scores, s.d_out[stage]);
-    multiply_accumulators<kBlocks, D>(dk, d_scores, s.q[stage]);
+    multiply_accumulators<1, kBlocks, D>(&dv, &scores, s.d_out[stage]);
+    multiply_accumulators<1, kBlocks, D>(&dk, &d_scores, s.q[stage]);
     visit = following;
   }
   dev::copy_async_wait<0>();
@@ -278,8 +278,8 @@ differentiate_queries(AttentionBackward p) {
       clear(scores);
     }
     clear(d_scores);
-    multiply_transposed<kBlocks>(scores, s.q, warp_row, s.k[stage]);
-    multiply_transposed<kBlocks>(d_scores, s.d_out, warp_row, s.v[stage]);
+    multiply_transposed<1, kBlocks>(&scores, s.q, warp_row, s.k[stage]);
+    multiply_transposed<1, kBlocks>(&d_scores, s.d_out, warp_row, s.v[stage]);
     TSUGI_UNROLL
     for (int n = 0; n < kBlocks; ++n) {
       TSUGI_UNROLL
@@ -295,7 +295,7 @@ differentiate_queries(AttentionBackward p) {
     if constexpr (Biased) {
       if (p.bias_sums != nullptr) add_diagonals<kBlocks>(s, d_scores, p.bias_sums_of(batch, head, query0) + key0);
     }
-    multiply_accumulators<kBlocks, D>(dq, d_scores, s.k[stage]);
+    multiply_accumulators<1, kBlocks, D>(&dq, &d_scores, s.k[stage]);
   }
   dev::copy_async_wait<0>();
   store_rows<D>(p.dq, batch, head, query0 + warp_row, shape.query_tokens, shape.head_dim, dq, shape.scale);

@@ -77,25 +77,32 @@ attend(Forward p) {
     dev::sync_threads();  // this tile is there for all, and all have left the other one
     if (key0 + kKeys < end) fetch(key0 + kKeys, stage ^ 1);
     const bool masked = !range.whole(key0, key0 + kKeys);
+    [[maybe_unused]] uint32_t kept[M];
     TSUGI_UNROLL
     for (int m = 0; m < M; ++m) {
-      uint32_t kept = 0;
       if constexpr (Dropping) {
-        kept = kept_elements<kBlocks>(p.dropout, batch, [&](int n, int i) {
+        kept[m] = kept_elements<kBlocks>(p.dropout, batch, [&](int n, int i) {
           const int query = query0 + warp_row + m * 16 + lane / 4 + 8 * (i / 2);
           const int64_t row = static_cast<int64_t>(head) * shape.query_tokens + query;
           return row * shape.key_tokens + key0 + n * 8 + lane % 4 * 2 + i % 2;
         });
       }
-      float scores[kBlocks][4];
+    }
+    float all_scores[M][kBlocks][4];
+    TSUGI_UNROLL
+    for (int m = 0; m < M; ++m) {
       if constexpr (Biased) {
-        begin_with_bias<kBlocks>(scores, shape, head, [&](int n, int i) {
+        begin_with_bias<kBlocks>(all_scores[m], shape, head, [&](int n, int i) {
           return key0 - query0 - warp_row - m * 16 - lane / 4 - 8 * (i / 2) + n * 8 + lane % 4 * 2 + i % 2;
         });
       } else {
-        clear(scores);
+        clear(all_scores[m]);
       }
-      multiply_transposed<kBlocks>(scores, s.q, warp_row + m * 16, s.k[stage]);
+    }
+    multiply_transposed<M, kBlocks>(all_scores, s.q, warp_row, s.k[stage]);
+    TSUGI_UNROLL
+    for (int m = 0; m < M; ++m) {
+      float(&scores)[kBlocks][4] = all_scores[m];
       if (masked) {
         TSUGI_UNROLL
         for (int n = 0; n < kBlocks; ++n) {
@@ -138,13 +145,13 @@ attend(Forward p) {
           for (int n = 0; n < kBlocks; ++n) {
             TSUGI_UNROLL
             for (int i = 2 * h; i < 2 * h + 2; ++i) {
-              scores[n][i] = (kept >> (4 * n + i) & 1u) != 0 ? scores[n][i] * p.dropout.keep_scale : 0.0f;
+              scores[n][i] = (kept[m] >> (4 * n + i) & 1u) != 0 ? scores[n][i] * p.dropout.keep_scale : 0.0f;
             }
           }
         }
       }
-      multiply_accumulators<kBlocks, D>(out[m], scores, s.v[stage]);
     }
+    multiply_accumulators<M, kBlocks, D>(out, all_scores, s.v[stage]);
   }
   // The queries, where there was no key: each thread has waited for its own copies alone.
   dev::copy_async_wait<0>();

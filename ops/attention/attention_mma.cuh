@@ -54,38 +54,52 @@ struct Tile {
   }
 };
 
-/// sums[16, 8·Blocks] += a[rows row … +16, D] · bᵀ, where b holds [8·Blocks, D].
-template <int Blocks, int D, int RowsA, int RowsB>
-TSUGI_DEVICE void multiply_transposed(float (&sums)[Blocks][4], Tile<RowsA, D>& a, int row, Tile<RowsB, D>& b) {
+/// sums[m][16, 8·Blocks] += a[rows row + 16·m … +16, D] · bᵀ, where b holds [8·Blocks, D]; each of b's fragments is
+/// loaded once for all M.
+template <int M, int Blocks, int D, int RowsA, int RowsB>
+TSUGI_DEVICE void multiply_transposed(float (*sums)[Blocks][4], Tile<RowsA, D>& a, int row, Tile<RowsB, D>& b) {
   TSUGI_UNROLL
   for (int k = 0; k < D / 16; ++k) {
-    uint32_t fragment[4];
-    a.load_a(fragment, row, k);
+    uint32_t fragments[M][4];
+    TSUGI_UNROLL
+    for (int m = 0; m < M; ++m) a.load_a(fragments[m], row + m * 16, k);
     TSUGI_UNROLL
     for (int n = 0; n < Blocks; n += 2) {
       uint32_t pair[4];
       b.load_b(pair, n * 8, k);
-      dev::mma_m16n8k16(sums[n], fragment, pair[0], pair[1]);
-      dev::mma_m16n8k16(sums[n + 1], fragment, pair[2], pair[3]);
+      TSUGI_UNROLL
+      for (int m = 0; m < M; ++m) {
+        dev::mma_m16n8k16(sums[m][n], fragments[m], pair[0], pair[1]);
+        dev::mma_m16n8k16(sums[m][n + 1], fragments[m], pair[2], pair[3]);
+      }
     }
   }
 }
 
-/// sums[16, D] += x[16, 8·Blocks] · b[8·Blocks, D]; x are the accumulators of an earlier product, rounded to bf16: the
-/// layout of a result is that of a first operand.
-template <int Blocks, int D, int RowsB>
-TSUGI_DEVICE void multiply_accumulators(float (&sums)[D / 8][4], const float (&x)[Blocks][4], Tile<RowsB, D>& b) {
+/// sums[m][16, D] += x[m][16, 8·Blocks] · b[8·Blocks, D]; x are the accumulators of an earlier product, rounded to
+/// bf16: the layout of a result is that of a first operand.
+template <int M, int Blocks, int D, int RowsB>
+TSUGI_DEVICE void multiply_accumulators(float (*sums)[D / 8][4], const float (*x)[Blocks][4], Tile<RowsB, D>& b) {
   TSUGI_UNROLL
   for (int k = 0; k < Blocks / 2; ++k) {
-    const uint32_t fragment[4] = {dev::pack(x[2 * k][0], x[2 * k][1]), dev::pack(x[2 * k][2], x[2 * k][3]),
-                                  dev::pack(x[2 * k + 1][0], x[2 * k + 1][1]),
-                                  dev::pack(x[2 * k + 1][2], x[2 * k + 1][3])};
+    uint32_t fragments[M][4];
+    TSUGI_UNROLL
+    for (int m = 0; m < M; ++m) {
+      TSUGI_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        const float(&block)[4] = x[m][2 * k + i / 2];
+        fragments[m][i] = dev::pack(block[i % 2 * 2], block[i % 2 * 2 + 1]);
+      }
+    }
     TSUGI_UNROLL
     for (int n = 0; n < D / 16; ++n) {
       uint32_t pair[4];
       b.load_b_transposed(pair, k * 16, n);
-      dev::mma_m16n8k16(sums[2 * n], fragment, pair[0], pair[1]);
-      dev::mma_m16n8k16(sums[2 * n + 1], fragment, pair[2], pair[3]);
+      TSUGI_UNROLL
+      for (int m = 0; m < M; ++m) {
+        dev::mma_m16n8k16(sums[m][2 * n], fragments[m], pair[0], pair[1]);
+        dev::mma_m16n8k16(sums[m][2 * n + 1], fragments[m], pair[2], pair[3]);
+      }
     }
   }
 }
