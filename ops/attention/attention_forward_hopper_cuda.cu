@@ -274,6 +274,7 @@ class Consumer {
         dev::wgmma_wait<1>();
         release(s.k_empty, tiles_);
         soften(tile * kHopperKeys);
+        dev::compute_before_wait(sums_[0] + sums_[1], s.behind[group].at(0));
         dev::wgmma_wait<0>();
         release(s.v_empty, previous);
         shrink_results();

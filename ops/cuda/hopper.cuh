@@ -9,6 +9,9 @@
 //   tma_load(to, map, b, c0, c1, c2, c3)    by one thread: a box at those coordinates, counted on b
 //   tma_store(map, from, c0, c1, c2, c3), tma_store_commit(), tma_store_wait<N>()      by one thread
 //   wgmma_fence(), wgmma_commit(), wgmma_wait<N>()
+//   compute_before_wait(x, word)    x >= 0 or NaN. Nothing happens, but to the compiler a store to `word`, in shared
+//       memory, depends on x: what x is computed from stays before the next wgmma_wait. Without it ptxas moves
+//       arithmetic that needs no product's result below the wait, and nothing runs beside that product.
 //   claim_registers<N>(), release_registers<N>()        by a warpgroup: registers per thread from here on (setmaxnreg)
 //   wgmma<N, TransposedB, Accumulate>(d, a, b)      by a warpgroup: d[64, N] += a[64, 16] · b, fp32 += bf16 · bf16;
 //       without Accumulate, =

@@ -13,6 +13,11 @@ TSUGI_DEVICE void mbarrier_arrive(uint64_t* barrier) {
   asm volatile("{\n.reg .b64 state;\nmbarrier.arrive.shared::cta.b64 state, [%0];\n}" ::"r"(shared_address(barrier))
                : "memory");
 }
+TSUGI_DEVICE void compute_before_wait(float x, const void* word) {
+  asm volatile("{\n.reg .pred never;\nsetp.lt.f32 never, %0, 0f00000000;\n@never st.shared.f32 [%1], %0;\n}" ::"f"(x),
+               "r"(shared_address(word))
+               : "memory");
+}
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 

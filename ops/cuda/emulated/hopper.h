@@ -36,6 +36,10 @@ void wgmma_wait(Where where = Where::current()) {
   wgmma_wait_at_most(Groups, where);
 }
 
+inline void compute_before_wait(float x, const void*, Where where = Where::current()) {
+  if (x < 0.0f) emulated::fault("compute_before_wait: " + std::to_string(x) + " would be stored", where);
+}
+
 /// The instruction with its registers; `a_registers` is null when `a` is a descriptor.
 void issue_wgmma(int n, bool transposed_b, bool accumulate, float* d, const uint32_t* a_registers, uint64_t a,
                  uint64_t b, Where where);
