@@ -132,18 +132,22 @@ differentiate_queries_hopper(AttentionBackward p, TSUGI_GRID_CONSTANT dev::Tenso
       start_transposed<kKeys, D>(d_scores, s.d_out[group], s.v[stage]);
       dev::wgmma_commit();
       dev::wgmma_wait<1>();
-      const bool masked = !own.whole(key0, key0 + kKeys);
       TSUGI_UNROLL
-      for (int h = 0; h < 2; ++h) {
-        // Relative to the first key of this lane.
-        const int begin = rows[h].keys.first - key0 - lane % 4 * 2;
-        const int end = rows[h].keys.end - key0 - lane % 4 * 2;
+      for (int i = 0; i < kKeys / 2; ++i) {
+        scores[i] = dev::exp2(dev::fma(scores[i], scale_log2, -rows[i / 2 % 2].log2_sum));
+      }
+      if (!own.whole(key0, key0 + kKeys)) {
         TSUGI_UNROLL
-        for (int i = 0; i < kKeys / 4; ++i) {
-          const int at = i / 2 * 4 + 2 * h + i % 2;
-          const int key = at / 4 * 8 + at % 2;
-          const float probability = dev::exp2(dev::fma(scores[at], scale_log2, -rows[h].log2_sum));
-          scores[at] = masked && (key < begin || key >= end) ? 0.0f : probability;
+        for (int h = 0; h < 2; ++h) {
+          // Relative to the first key of this lane.
+          const int begin = rows[h].keys.first - key0 - lane % 4 * 2;
+          const int end = rows[h].keys.end - key0 - lane % 4 * 2;
+          TSUGI_UNROLL
+          for (int i = 0; i < kKeys / 4; ++i) {
+            const int at = i / 2 * 4 + 2 * h + i % 2;
+            const int key = at / 4 * 8 + at % 2;
+            if (key < begin || key >= end) scores[at] = 0.0f;
+          }
         }
       }
       dev::wgmma_wait<0>();
