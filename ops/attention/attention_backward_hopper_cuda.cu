@@ -280,7 +280,6 @@ differentiate_keys_hopper(AttentionBackward p, TSUGI_GRID_CONSTANT dev::TensorMa
       start_transposed<kHopperVisited, D>(d_scores, s.v[group], s.d_out[stage]);
       dev::wgmma_commit();
       dev::wgmma_wait<1>();
-      const bool masked = !range.whole(key0, key0 + kGroupRows);
       TSUGI_UNROLL
       for (int n = 0; n < kHopperVisited / 8; ++n) {
         const int column = n * 8 + lane % 4 * 2;
@@ -289,13 +288,18 @@ differentiate_keys_hopper(AttentionBackward p, TSUGI_GRID_CONSTANT dev::TensorMa
         for (int i = 0; i < 4; ++i) {
           scores[4 * n + i] = dev::exp2(dev::fma(scores[4 * n + i], scale_log2, -log2_sums[i % 2]));
         }
-        if (!masked) continue;
-        const dev::Vector<int, 2> first = s.first_keys[stage].template load<2>(column);
-        const dev::Vector<int, 2> end = s.end_keys[stage].template load<2>(column);
+      }
+      if (!range.whole(key0, key0 + kGroupRows)) {
         TSUGI_UNROLL
-        for (int i = 0; i < 4; ++i) {
-          const int own = key + 8 * (i / 2);
-          if (own < first[i % 2] || own >= end[i % 2]) scores[4 * n + i] = 0.0f;
+        for (int n = 0; n < kHopperVisited / 8; ++n) {
+          const int column = n * 8 + lane % 4 * 2;
+          const dev::Vector<int, 2> first = s.first_keys[stage].template load<2>(column);
+          const dev::Vector<int, 2> end = s.end_keys[stage].template load<2>(column);
+          TSUGI_UNROLL
+          for (int i = 0; i < 4; ++i) {
+            const int own = key + 8 * (i / 2);
+            if (own < first[i % 2] || own >= end[i % 2]) scores[4 * n + i] = 0.0f;
+          }
         }
       }
       dev::wgmma_wait<0>();
