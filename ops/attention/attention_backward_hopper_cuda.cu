@@ -302,9 +302,12 @@ differentiate_keys_hopper(AttentionBackward p, TSUGI_GRID_CONSTANT dev::TensorMa
           }
         }
       }
-      dev::wgmma_wait<0>();
       uint32_t operand[kHopperVisited / 16][4], d_operand[kHopperVisited / 16][4];
       pack_operand(operand, scores);
+      dev::wgmma_fence();
+      start_accumulating<kHopperVisited, D>(value_sums, operand, s.d_out[stage]);
+      dev::wgmma_commit();
+      dev::wgmma_wait<1>();  // for d_scores: the derivatives are formed beside the product for dv
       TSUGI_UNROLL
       for (int n = 0; n < kHopperVisited / 8; ++n) {
         const dev::Vector<float, 2> deltas = s.deltas[stage].template load<2>(n * 8 + lane % 4 * 2);
@@ -313,7 +316,6 @@ differentiate_keys_hopper(AttentionBackward p, TSUGI_GRID_CONSTANT dev::TensorMa
       }
       pack_operand(d_operand, scores);
       dev::wgmma_fence();
-      start_accumulating<kHopperVisited, D>(value_sums, operand, s.d_out[stage]);
       start_accumulating<kHopperVisited, D>(key_sums, d_operand, s.q[stage]);
       dev::wgmma_commit();
       dev::wgmma_wait<0>();
