@@ -10,25 +10,27 @@ static_assert(kQueries == kBiasQueries);
 
 constexpr int kDerivativeStride = kKeys + 8;  // of rows in shared memory: eight rows side by side in its banks
 
-/// A warp per query and head.
+/// `Lanes` lanes per query and head, 8 elements each.
+template <int Lanes>
 TSUGI_KERNEL(kAttentionThreads, 8)
 sum_products(AttentionBackward p) {
   const int64_t rows = static_cast<int64_t>(p.shape.batch) * p.shape.query_tokens * p.shape.heads;
-  const int64_t row = static_cast<int64_t>(dev::block_index().x) * (kAttentionThreads / 32) + dev::warp_index();
-  if (row >= rows) return;
+  const int64_t row = (static_cast<int64_t>(dev::block_index().x) * kAttentionThreads + dev::thread_index()) / Lanes;
+  const int d = dev::thread_index() % Lanes * 8;
   float sum = 0.0f;
-  for (int d = dev::lane_index() * 8; d < p.shape.head_dim; d += 32 * 8) {
+  if (row < rows && d < p.shape.head_dim) {
     const dev::Vector<bf16, 8> a = dev::load_vector<8>(p.out + row * p.shape.head_dim + d);
     const dev::Vector<bf16, 8> b = dev::load_vector<8>(p.d_out + row * p.shape.head_dim + d);
     TSUGI_UNROLL
     for (int i = 0; i < 8; ++i) sum += dev::to_float(a[i]) * dev::to_float(b[i]);
   }
-  sum = dev::warp_sum(sum);
+  TSUGI_UNROLL
+  for (int mask = Lanes / 2; mask > 0; mask /= 2) sum += dev::shuffle_xor(sum, mask);
+  if (d > 0 || row >= rows) return;
   const int head = static_cast<int>(row % p.shape.heads);
   const int64_t at = row / p.shape.heads;
   const int batch = static_cast<int>(at / p.shape.query_tokens);
-  if (dev::lane_index() == 0)
-    dev::store(p.delta + p.statistic(batch, head, static_cast<int>(at % p.shape.query_tokens)), sum);
+  dev::store(p.delta + p.statistic(batch, head, static_cast<int>(at % p.shape.query_tokens)), sum);
 }
 
 /// A block per tile of `size` queries.
@@ -404,8 +406,11 @@ void attention_backward(Stream& stream, const DeviceAttentionShape& shape, const
   const bool wgmma = kernel != AttentionKernel::kMma;
   const int visited = wgmma ? kHopperVisited : queries_per_visit(shape.head_dim);
   p.query_tiles = static_cast<int>(tiles_of(shape.query_tokens, visited));
+  const int lanes = shape.head_dim <= 64 ? 8 : 16;
   const int64_t rows = static_cast<int64_t>(shape.batch) * shape.query_tokens * shape.heads;
-  launch(stream, sum_products, {{static_cast<unsigned>((rows + 3) / 4), 1, 1}, kAttentionThreads, 0}, p);
+  const int64_t rows_in_block = kAttentionThreads / lanes;
+  launch(stream, lanes == 8 ? sum_products<8> : sum_products<16>,
+         {{static_cast<unsigned>((rows + rows_in_block - 1) / rows_in_block), 1, 1}, kAttentionThreads, 0}, p);
   launch(stream, find_ranges,
          {{static_cast<unsigned>(p.query_tiles), static_cast<unsigned>(shape.batch), 1},
           kAttentionThreads,
