@@ -179,48 +179,85 @@ struct HopperKeyShared {
   RingBarriers full, empty;
 };
 
-/// Visits are numbered through the query heads of a key head and their tiles; those that see none of 128 keys are left
-/// out.
-struct Visits {
-  const AttentionBackward& p;
-  int batch, key_head, key0;
+/// The visits of a block, by a whole warp: tiles of queries that see some of the block's keys, of every query head of
+/// its key head, in order. The ranges of 32 tiles are read at once, one per lane, and kept as bits.
+class Visits {
+ public:
+  /// The keys [key0, key0 + kBackwardRows) are the block's, the 64 from `own_key0` those of meets() and whole().
+  TSUGI_DEVICE Visits(const AttentionBackward& parameters, int batch, int key_head, int key0, int own_key0)
+      : p_(parameters), batch_(batch), key0_(key0), own_key0_(own_key0) {
+    const int group = p_.shape.heads / p_.shape.key_heads;
+    head_ = key_head * group;
+    end_head_ = head_ + group;
+    read();
+    seek();
+  }
 
-  TSUGI_DEVICE int count() const { return p.shape.heads / p.shape.key_heads * p.query_tiles; }
-  TSUGI_DEVICE TileRange range(int visit) const {
-    return dev::load(p.ranges + batch * p.query_tiles + visit % p.query_tiles);
+  TSUGI_DEVICE bool done() const { return head_ == end_head_; }
+  TSUGI_DEVICE int head() const { return head_; }
+  TSUGI_DEVICE int query0() const { return (first_ + dev::lowest_bit(left_)) * kHopperVisited; }
+  /// Some query of the tile sees some of the keys; all queries see all of them.
+  TSUGI_DEVICE bool meets() const { return (left_ & -left_ & meeting_) != 0; }
+  TSUGI_DEVICE bool whole() const { return (left_ & -left_ & whole_) != 0; }
+
+  TSUGI_DEVICE void advance() {
+    left_ &= left_ - 1;
+    seek();
   }
-  TSUGI_DEVICE int next(int visit) const {
-    while (visit < count() && !range(visit).overlaps(key0, key0 + kBackwardRows)) ++visit;
-    return visit;
+
+ private:
+  const AttentionBackward& p_;
+  int batch_, key0_, own_key0_, head_, end_head_;
+  int first_ = 0;                    ///< the tile of bit 0
+  uint32_t left_, meeting_, whole_;  ///< tiles to be visited; of them those that meets() and whole() tell of
+
+  TSUGI_DEVICE void read() {
+    const int tile = first_ + dev::lane_index();
+    TileRange range;  // of no query
+    if (tile < p_.query_tiles) range = dev::load(p_.ranges + batch_ * p_.query_tiles + tile);
+    left_ = dev::ballot(range.overlaps(key0_, key0_ + kBackwardRows));
+    meeting_ = dev::ballot(range.overlaps(own_key0_, own_key0_ + kGroupRows));
+    whole_ = dev::ballot(range.whole(own_key0_, own_key0_ + kGroupRows));
   }
-  TSUGI_DEVICE int head(int visit) const {
-    return key_head * (p.shape.heads / p.shape.key_heads) + visit / p.query_tiles;
+  TSUGI_DEVICE void seek() {
+    while (left_ == 0) {
+      first_ += 32;
+      if (first_ >= p_.query_tiles) {
+        first_ = 0;
+        if (++head_ == end_head_) return;
+      }
+      read();
+    }
   }
-  TSUGI_DEVICE int query0(int visit) const { return visit % p.query_tiles * kHopperVisited; }
 };
 
 /// By the producer warp.
 template <int D>
-TSUGI_DEVICE void produce_queries(HopperKeyShared<D>& s, const Visits& visits, const dev::TensorMap& q,
-                                  const dev::TensorMap& d_out) {
-  int round = 0;
-  for (int visit = visits.next(0); visit < visits.count(); visit = visits.next(visit + 1), ++round) {
+TSUGI_DEVICE void produce_queries(HopperKeyShared<D>& s, const AttentionBackward& p, int batch, Visits visits,
+                                  const dev::TensorMap& q, const dev::TensorMap& d_out) {
+  for (int round = 0; !visits.done(); visits.advance(), ++round) {
     const int stage = round % kBackwardStages;
-    const int head = visits.head(visit);
+    const int head = visits.head();
+    const int query0 = visits.query0();
+    // Before the wait, so that nobody waits for them.
+    QueryStatistics x[kHopperVisited / 32];
+    TSUGI_UNROLL
+    for (int i = 0; i < kHopperVisited / 32; ++i) {
+      x[i] = statistics_of(p, batch, head, query0 + 32 * i + dev::lane_index());
+    }
     wait_until_empty(s.empty, round);
     TSUGI_UNROLL
-    for (int half = 0; half < kHopperVisited; half += 32) {
-      const int row = half + dev::lane_index();
-      const QueryStatistics x = statistics_of(visits.p, visits.batch, head, visits.query0(visit) + row);
-      s.log2_sums[stage][row] = x.log2_sum;
-      s.deltas[stage][row] = x.delta;
-      s.first_keys[stage][row] = x.keys.first;
-      s.end_keys[stage][row] = x.keys.end;
+    for (int i = 0; i < kHopperVisited / 32; ++i) {
+      const int row = 32 * i + dev::lane_index();
+      s.log2_sums[stage][row] = x[i].log2_sum;
+      s.deltas[stage][row] = x[i].delta;
+      s.first_keys[stage][row] = x[i].keys.first;
+      s.end_keys[stage][row] = x[i].keys.end;
     }
     if (dev::lane_index() == 0) {
       dev::mbarrier_arrive_expect(s.full.at(stage), 2 * kHopperVisited * D * 2);
-      load_panels<kHopperVisited, D>(s.q[stage], q, s.full.at(stage), visits.query0(visit), head, visits.batch);
-      load_panels<kHopperVisited, D>(s.d_out[stage], d_out, s.full.at(stage), visits.query0(visit), head, visits.batch);
+      load_panels<kHopperVisited, D>(s.q[stage], q, s.full.at(stage), query0, head, batch);
+      load_panels<kHopperVisited, D>(s.d_out[stage], d_out, s.full.at(stage), query0, head, batch);
     } else {
       dev::mbarrier_arrive(s.full.at(stage));
     }
@@ -237,8 +274,9 @@ differentiate_keys_hopper(AttentionBackward p, TSUGI_GRID_CONSTANT dev::TensorMa
   auto& s = dev::shared<HopperKeyShared<D>>();
   const DeviceAttentionShape& shape = p.shape;
   // Causal keys at the beginning are seen by the most queries: they go first.
-  const Visits visits{p, static_cast<int>(dev::block_index().z), static_cast<int>(dev::block_index().x),
-                      static_cast<int>(dev::block_index().y) * kBackwardRows};
+  const int batch = static_cast<int>(dev::block_index().z);
+  const int key_head = static_cast<int>(dev::block_index().x);
+  const int block_key0 = static_cast<int>(dev::block_index().y) * kBackwardRows;
   if (dev::thread_index() == 0) make_ring(s.owned, s.full, s.empty, 32);
   dev::sync_threads();
 
@@ -248,31 +286,30 @@ differentiate_keys_hopper(AttentionBackward p, TSUGI_GRID_CONSTANT dev::TensorMa
     if (dev::lane_index() == 0) {
       dev::mbarrier_arrive_expect(s.owned.at(0), 2 * kBackwardRows * D * 2);
       for (int group = 0; group < kBackwardGroups; ++group) {
-        const int key = visits.key0 + group * kGroupRows;
-        load_panels<kGroupRows, D>(s.k[group], k, s.owned.at(0), key, visits.key_head, visits.batch);
-        load_panels<kGroupRows, D>(s.v[group], v, s.owned.at(0), key, visits.key_head, visits.batch);
+        const int key = block_key0 + group * kGroupRows;
+        load_panels<kGroupRows, D>(s.k[group], k, s.owned.at(0), key, key_head, batch);
+        load_panels<kGroupRows, D>(s.v[group], v, s.owned.at(0), key, key_head, batch);
       }
     }
-    produce_queries<D>(s, visits, q, d_out);
+    produce_queries<D>(s, p, batch, Visits(p, batch, key_head, block_key0, block_key0), q, d_out);
     return;
   }
 
   dev::claim_registers<kConsumerRegisters>();
   const int group = dev::warp_index() / 4 - 1;
-  const int key0 = visits.key0 + group * kGroupRows;
+  const int key0 = block_key0 + group * kGroupRows;
   const int lane = dev::lane_index();
   const int key = key0 + dev::warp_index() % 4 * 16 + lane / 4;  // and the eighth after it
   const float scale_log2 = shape.scale * dev::kLog2E;
   float key_sums[D / 2], value_sums[D / 2];
   TSUGI_UNROLL
   for (int i = 0; i < D / 2; ++i) key_sums[i] = value_sums[i] = 0.0f;
+  Visits visits(p, batch, key_head, block_key0, key0);
   dev::mbarrier_wait(s.owned.at(0), 0);
-  int round = 0;
-  for (int visit = visits.next(0); visit < visits.count(); visit = visits.next(visit + 1), ++round) {
+  for (int round = 0; !visits.done(); ++round) {
     const int stage = round % kBackwardStages;
-    const TileRange range = visits.range(visit);
     wait_until_full(s.full, round);
-    if (range.overlaps(key0, key0 + kGroupRows)) {
+    if (visits.meets()) {
       float scores[kHopperVisited / 2], d_scores[kHopperVisited / 2];
       dev::wgmma_fence();
       start_transposed<kHopperVisited, D>(scores, s.k[group], s.q[stage]);
@@ -289,7 +326,7 @@ differentiate_keys_hopper(AttentionBackward p, TSUGI_GRID_CONSTANT dev::TensorMa
           scores[4 * n + i] = dev::exp2(dev::fma(scores[4 * n + i], scale_log2, -log2_sums[i % 2]));
         }
       }
-      if (!range.whole(key0, key0 + kGroupRows)) {
+      if (!visits.whole()) {
         TSUGI_UNROLL
         for (int n = 0; n < kHopperVisited / 8; ++n) {
           const int column = n * 8 + lane % 4 * 2;
@@ -318,14 +355,13 @@ differentiate_keys_hopper(AttentionBackward p, TSUGI_GRID_CONSTANT dev::TensorMa
       dev::wgmma_fence();
       start_accumulating<kHopperVisited, D>(key_sums, d_operand, s.q[stage]);
       dev::wgmma_commit();
-      dev::wgmma_wait<0>();
     }
+    visits.advance();  // beside that product
+    dev::wgmma_wait<0>();
     release_stage(s.empty, round);
   }
-  store_owned<D>(dk, s.k[group], key_sums, shape.scale, shape.head_dim, key0, shape.key_tokens, visits.key_head,
-                 visits.batch);
-  store_owned<D>(dv, s.v[group], value_sums, 1.0f, shape.head_dim, key0, shape.key_tokens, visits.key_head,
-                 visits.batch);
+  store_owned<D>(dk, s.k[group], key_sums, shape.scale, shape.head_dim, key0, shape.key_tokens, key_head, batch);
+  store_owned<D>(dv, s.v[group], value_sums, 1.0f, shape.head_dim, key0, shape.key_tokens, key_head, batch);
 }
 
 template <int D>

@@ -37,7 +37,7 @@ TSUGI_DEVICE KeyRange keys_of(const DeviceAttentionShape& s, int batch, int quer
 
 /// What the queries of a tile see together: some query sees keys in [first, end) only, and all see [all_first,
 /// all_end). Queries beyond the last one do not count.
-struct TileRange {
+struct alignas(16) TileRange {  // one load
   int first = 0x7FFFFFFF;
   int end = 0;
   int all_first = 0;

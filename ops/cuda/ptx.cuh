@@ -46,6 +46,7 @@ TSUGI_DEVICE double log1p(double x) { return ::log1p(x); }
 TSUGI_DEVICE float fma(float a, float b, float c) { return fmaf(a, b, c); }
 TSUGI_DEVICE float maximum(float a, float b) { return fmaxf(a, b); }
 TSUGI_DEVICE float minimum(float a, float b) { return fminf(a, b); }
+TSUGI_DEVICE int lowest_bit(uint32_t x) { return __ffs(static_cast<int>(x)) - 1; }
 
 template <class T>
 TSUGI_DEVICE T load(const T* address) {

@@ -44,6 +44,7 @@ inline double log1p(double x) { return std::log1p(x); }
 inline float fma(float a, float b, float c) { return std::fma(a, b, c); }
 inline float maximum(float a, float b) { return std::fmax(a, b); }
 inline float minimum(float a, float b) { return std::fmin(a, b); }
+inline int lowest_bit(uint32_t x) { return std::countr_zero(x); }
 
 // Global memory.
 template <class T>

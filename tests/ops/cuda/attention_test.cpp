@@ -250,6 +250,14 @@ const Example::Options kHopperExamples[] = {
      .key_heads = 1,
      .head_dim = 64,
      .documents = true},
+    // More than 32 tiles of queries, of which the last few alone see keys.
+    {.name = "many_tiles",
+     .batch = 1,
+     .query_tokens = 2150,
+     .key_tokens = 200,
+     .heads = 2,
+     .key_heads = 1,
+     .head_dim = 64},
 };
 
 class CudaHopperAttention : public ::testing::TestWithParam<std::tuple<Example::Options, AttentionKernel>> {
