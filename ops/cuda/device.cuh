@@ -7,6 +7,7 @@
 //   TSUGI_UNROLL                    before a loop over a register array: its indices must be constants
 //   thread_index, lane_index, warp_index, block_threads, block_index, grid_size
 //   load, store, load_vector<N>, store_vector                   global memory
+//   load_words                                                  its 16 bytes, in the order of the program
 //   shared<T>, SharedArray<T, N>                                shared memory of the block: one struct T
 //   sync_threads, sync_warp, barrier_sync, barrier_arrive       barriers; executed by whole warps
 //   shuffle, shuffle_xor, ballot                                between the lanes of a warp
@@ -18,6 +19,8 @@
 //   lowest_bit                                                  the number of the lowest bit of x != 0 that is set
 // Below: what is built from them.
 #pragma once
+
+#include <type_traits>
 
 #include "ops/cuda/launch_size.h"
 #include "ops/cuda/vector.h"
@@ -41,6 +44,29 @@ TSUGI_DEVICE T round_to(float x) {
     return x;
   } else {
     return to_bf16(x);
+  }
+}
+
+/// A vector as it lies in memory. nvcc takes the elements of load_vector apart behind each load, and waits there for
+/// it; these are taken apart where they are unpacked: until then more loads can be under way.
+template <class T, int N>
+struct Packed {
+  static constexpr bool kWords = sizeof(T) * N == sizeof(Words);
+  std::conditional_t<kWords, Words, Vector<T, N>> data;
+
+  TSUGI_DEVICE Vector<T, N> unpacked() const {
+    Vector<T, N> result;
+    __builtin_memcpy(static_cast<void*>(&result), &data, sizeof(result));
+    return result;
+  }
+};
+
+template <int N, class T>
+TSUGI_DEVICE Packed<T, N> load_packed(const T* address) {
+  if constexpr (Packed<T, N>::kWords) {
+    return {load_words(address)};
+  } else {
+    return {load_vector<N>(address)};
   }
 }
 

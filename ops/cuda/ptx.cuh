@@ -60,6 +60,15 @@ template <int N, class T>
 TSUGI_DEVICE Vector<T, N> load_vector(const T* address) {
   return *reinterpret_cast<const Vector<T, N>*>(address);
 }
+template <class T>
+TSUGI_DEVICE Words load_words(const T* address) {
+  Words words;
+  asm volatile("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+               : "l"(address)
+               : "memory");
+  return words;
+}
 template <class T, int N>
 TSUGI_DEVICE void store_vector(T* address, const Vector<T, N>& value) {
   *reinterpret_cast<Vector<T, N>*>(address) = value;

@@ -21,4 +21,7 @@ struct alignas(sizeof(T) * N) Vector {
 template <class T>
 inline constexpr int kVectorElements = static_cast<int>(16 / sizeof(T));
 
+/// Sixteen bytes of any type.
+using Words = Vector<uint32_t, 4>;
+
 }  // namespace tsugi::dev

@@ -1,4 +1,5 @@
 #include <string>
+#include <type_traits>
 
 #include "ops/base/error.h"
 #include "ops/cuda/dropout.cuh"
@@ -9,11 +10,12 @@ namespace tsugi::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-// Groups of the backward pass. A fixed number, so that sums do not depend on the device: 8 for each of 132 SMs.
-constexpr int64_t kMaxGroups = 1056;
+constexpr int64_t kProcessors = 132;  // of an H200
+constexpr int kMostWarps = 32;        // of a group
 
+/// Sums of a group that is a block, [turn][sum][warp]: turns alternate, so that one barrier orders writes and reads.
 struct NormShared {
-  dev::BlockScratch<float> scratch;
+  dev::SharedArray<float, 2 * 2 * kMostWarps> sums;
 };
 
 template <class T>
@@ -46,24 +48,58 @@ struct Backward {
   int64_t rows, tokens, width, groups;
 };
 
-/// A group is a warp (Warps = 1) or the block (Warps = 4, or 16). A row's elements lie in the registers of a group:
+/// A group is a warp (Warps = 1) or the block (Warps = 4, 16 or 32). A row's elements lie in the registers of a group:
 /// thread t holds vectors t, t + threads, …, `Chunks` of them, of V elements.
 template <int V, int Chunks, int Warps>
 struct Group {
   static constexpr int kGroupThreads = Warps * 32;
   static constexpr int kBlockThreads = kGroupThreads > kThreads ? kGroupThreads : kThreads;
   static constexpr int kGroupsPerBlock = kBlockThreads / kGroupThreads;
+  /// Blocks of the backward pass for whose registers an SM has room; a thread has V·Chunks elements.
+  static constexpr int kBackwardBlocks = Warps > 4 ? 1 : Chunks <= 2 ? 4 : V* Chunks <= 24 ? 3 : 2;
+  /// Whether there is also room for gamma, and for what is only needed in the end.
+  static constexpr bool kKeepsAll = Warps <= 4;
+  /// Groups of the backward pass. A number of the shape alone, so that sums do not depend on the device.
+  static constexpr int64_t kMaxGroups = kProcessors * kBackwardBlocks * kGroupsPerBlock;
 
   static TSUGI_DEVICE int thread() { return dev::thread_index() % kGroupThreads; }
   static TSUGI_DEVICE int64_t index() {
     return static_cast<int64_t>(dev::block_index().x) * kGroupsPerBlock + dev::thread_index() / kGroupThreads;
   }
   static TSUGI_DEVICE int64_t column(int chunk) { return (static_cast<int64_t>(chunk) * kGroupThreads + thread()) * V; }
-  static TSUGI_DEVICE float sum(float x) {
-    if constexpr (Warps == 1) {
-      return dev::warp_sum(x);
+  /// The chunk's vector of a row. Outside of the row it is the row's first one, without a branch behind which nothing
+  /// else would be loaded; element by element, where addresses would take too many registers, zero.
+  template <class T>
+  static TSUGI_DEVICE dev::Packed<T, V> load(const T* row, int chunk, int64_t width) {
+    if constexpr (V == 1) {
+      if (column(chunk) >= width) return {};
+      return dev::load_packed<V>(row + column(chunk));
     } else {
-      return dev::block_sum(x, dev::shared<NormShared>().scratch);
+      return dev::load_packed<V>(row + (column(chunk) < width ? column(chunk) : 0));
+    }
+  }
+
+  /// Replaces every value by its sum over the group. Consecutive calls take turns 0 and 1.
+  template <int Sums>
+  static TSUGI_DEVICE void sum(int turn, float (&values)[Sums]) {
+    TSUGI_UNROLL
+    for (int i = 0; i < Sums; ++i) values[i] = dev::warp_sum(values[i]);
+    if constexpr (Warps > 1) {
+      auto& slots = dev::shared<NormShared>().sums;
+      if (dev::lane_index() == 0) {
+        TSUGI_UNROLL
+        for (int i = 0; i < Sums; ++i) slots[(turn * 2 + i) * kMostWarps + dev::warp_index()] = values[i];
+      }
+      dev::sync_threads();
+      TSUGI_UNROLL
+      for (int i = 0; i < Sums; ++i) {
+        values[i] = 0.0f;
+        TSUGI_UNROLL
+        for (int warp = 0; warp < Warps; warp += 4) {
+          const dev::Vector<float, 4> parts = slots.template load<4>((turn * 2 + i) * kMostWarps + warp);
+          values[i] += parts[0] + parts[1] + (parts[2] + parts[3]);
+        }
+      }
     }
   }
 };
@@ -108,15 +144,20 @@ forward(Forward<T> p) {
     for (int i = 0; i < V; ++i) total += values[chunk][i];
   }
   float mean = 0.0f;
-  if constexpr (Centered) mean = G::sum(total) / width;
-  float squares = 0.0f;
+  if constexpr (Centered) {
+    float sums[] = {total};
+    G::sum(0, sums);
+    mean = sums[0] / width;
+  }
+  float squares[] = {0.0f};
   TSUGI_UNROLL
   for (int chunk = 0; chunk < Chunks; ++chunk) {
     if (G::column(chunk) >= p.width) continue;
     TSUGI_UNROLL
-    for (int i = 0; i < V; ++i) squares += (values[chunk][i] - mean) * (values[chunk][i] - mean);
+    for (int i = 0; i < V; ++i) squares[0] += (values[chunk][i] - mean) * (values[chunk][i] - mean);
   }
-  const float rstd = 1.0f / dev::sqrt(G::sum(squares) / width + p.epsilon);
+  G::sum(1, squares);
+  const float rstd = 1.0f / dev::sqrt(squares[0] / width + p.epsilon);
   TSUGI_UNROLL
   for (int chunk = 0; chunk < Chunks; ++chunk) {
     const int64_t column = G::column(chunk);
@@ -137,72 +178,91 @@ forward(Forward<T> p) {
   }
 }
 
-/// Group g takes rows g, g + groups, … and keeps its part of d_gamma and d_beta in registers.
-template <bool Centered, class T, int V, int Chunks, int Warps>
-TSUGI_KERNEL((Group<V, Chunks, Warps>::kBlockThreads), Warps > 4 ? 1 : 2)
+/// Group g takes rows g, g + groups, … and keeps its part of d_gamma and d_beta in registers. All of a row is loaded
+/// before any of it is used, and stays packed: the second time through, normalised values are computed again. Dropping:
+/// dropout may be active; Later: d_residual may hold a gradient.
+template <bool Centered, bool Dropping, bool Later, class T, int V, int Chunks, int Warps>
+TSUGI_KERNEL((Group<V, Chunks, Warps>::kBlockThreads), (Group<V, Chunks, Warps>::kBackwardBlocks))
 backward(Backward<T> p) {
   using G = Group<V, Chunks, Warps>;
   const int64_t group = G::index();
   if (group >= p.groups) return;  // a whole group
   const float width = static_cast<float>(p.width);
-  float d_gamma[Chunks][V], d_beta[Chunks][V], gamma[Chunks][V];
+  float d_gamma[Chunks][V], d_beta[Chunks][V];
+  dev::Packed<T, V> gammas[Chunks];
   TSUGI_UNROLL
   for (int chunk = 0; chunk < Chunks; ++chunk) {
-    const int64_t column = G::column(chunk);
-    dev::Vector<T, V> g = {};
-    if (column < p.width) g = dev::load_vector<V>(p.gamma + column);
+    if constexpr (G::kKeepsAll) gammas[chunk] = G::load(p.gamma, chunk, p.width);
     TSUGI_UNROLL
-    for (int i = 0; i < V; ++i) {
-      gamma[chunk][i] = dev::to_float(g[i]);
-      d_gamma[chunk][i] = d_beta[chunk][i] = 0.0f;
-    }
+    for (int i = 0; i < V; ++i) d_gamma[chunk][i] = d_beta[chunk][i] = 0.0f;
   }
-  for (int64_t row = group; row < p.rows; row += p.groups) {
+  int turn = 0;
+  for (int64_t row = group; row < p.rows; row += p.groups, turn ^= 1) {
+    dev::Packed<T, V> xs[Chunks], gradients[Chunks], laters[Chunks];
+    TSUGI_UNROLL
+    for (int chunk = 0; chunk < Chunks; ++chunk) {
+      xs[chunk] = G::load(p.residual + row * p.width, chunk, p.width);
+      gradients[chunk] = G::load(p.d_normed + row * p.width, chunk, p.width);
+      laters[chunk] = {};
+      if constexpr (Later && G::kKeepsAll) {
+        if (p.has_d_residual) laters[chunk] = G::load(p.d_residual + row * p.width, chunk, p.width);
+      }
+    }
     float mean = 0.0f;
     if constexpr (Centered) mean = dev::load(p.mean + row);
     const float rstd = dev::load(p.rstd + row);
-    float hats[Chunks][V], scaled[Chunks][V];
-    float sum = 0.0f, product_sum = 0.0f;
+    float sums[2] = {};  // of scaled · hat, and of scaled
     TSUGI_UNROLL
     for (int chunk = 0; chunk < Chunks; ++chunk) {
-      const int64_t column = G::column(chunk);
-      TSUGI_UNROLL
-      for (int i = 0; i < V; ++i) hats[chunk][i] = scaled[chunk][i] = 0.0f;
-      if (column >= p.width) continue;
-      const dev::Vector<T, V> x = dev::load_vector<V>(p.residual + row * p.width + column);
-      const dev::Vector<T, V> d = dev::load_vector<V>(p.d_normed + row * p.width + column);
+      if (G::column(chunk) >= p.width) gradients[chunk] = {};
+      if constexpr (!G::kKeepsAll) gammas[chunk] = G::load(p.gamma, chunk, p.width);
+      const dev::Vector<T, V> x = xs[chunk].unpacked(), d = gradients[chunk].unpacked(), g = gammas[chunk].unpacked();
       TSUGI_UNROLL
       for (int i = 0; i < V; ++i) {
         const float gradient = dev::to_float(d[i]);
-        hats[chunk][i] = (dev::to_float(x[i]) - mean) * rstd;
-        scaled[chunk][i] = gradient * gamma[chunk][i];
-        d_gamma[chunk][i] += gradient * hats[chunk][i];
+        const float hat = (dev::to_float(x[i]) - mean) * rstd;
+        const float scaled = gradient * dev::to_float(g[i]);
+        d_gamma[chunk][i] += gradient * hat;
         if constexpr (Centered) d_beta[chunk][i] += gradient;
-        sum += scaled[chunk][i];
-        product_sum += scaled[chunk][i] * hats[chunk][i];
+        sums[0] += scaled * hat;
+        sums[1] += scaled;
       }
     }
     float average = 0.0f;
-    if constexpr (Centered) average = G::sum(sum) / width;
-    const float product_average = G::sum(product_sum) / width;
+    if constexpr (Centered) {
+      G::sum(turn, sums);
+      average = sums[1] / width;
+    } else {
+      float products[] = {sums[0]};
+      G::sum(turn, products);
+      sums[0] = products[0];
+    }
+    const float product_average = sums[0] / width;
     TSUGI_UNROLL
     for (int chunk = 0; chunk < Chunks; ++chunk) {
       const int64_t column = G::column(chunk);
       if (column >= p.width) continue;
       const int64_t at = row * p.width + column;
-      dev::Vector<T, V> later = {};
-      if (p.has_d_residual) later = dev::load_vector<V>(p.d_residual + at);
-      float total[V];
+      if constexpr (!G::kKeepsAll) gammas[chunk] = dev::load_packed<V>(p.gamma + column);
+      if constexpr (Later && !G::kKeepsAll) {
+        if (p.has_d_residual) laters[chunk] = dev::load_packed<V>(p.d_residual + at);
+      }
+      const dev::Vector<T, V> x = xs[chunk].unpacked(), d = gradients[chunk].unpacked(), g = gammas[chunk].unpacked();
+      const dev::Vector<T, V> later = laters[chunk].unpacked();
       dev::Vector<T, V> out;
       TSUGI_UNROLL
       for (int i = 0; i < V; ++i) {
-        total[i] = dev::to_float(later[i]) + (scaled[chunk][i] - average - hats[chunk][i] * product_average) * rstd;
-        out[i] = dev::round_to<T>(total[i]);
+        const float hat = (dev::to_float(x[i]) - mean) * rstd;
+        const float scaled = dev::to_float(d[i]) * dev::to_float(g[i]);
+        out[i] = dev::round_to<T>(dev::to_float(later[i]) + (scaled - average - hat * product_average) * rstd);
       }
       dev::store_vector(p.d_residual + at, out);
-      if (p.dropout.active()) {
+      if constexpr (Dropping) {
+        if (!p.dropout.active()) continue;
+        const auto sample = static_cast<uint32_t>(row) / static_cast<uint32_t>(p.tokens);
+        const int64_t token = row - int64_t{sample} * p.tokens;
         float factors[V];
-        dev::dropout_factors<V>(p.dropout, row / p.tokens, row % p.tokens * p.width + column, factors);
+        dev::dropout_factors<V>(p.dropout, sample, token * p.width + column, factors);
         TSUGI_UNROLL
         for (int i = 0; i < V; ++i) out[i] = dev::round_to<T>(dev::to_float(out[i]) * factors[i]);
         dev::store_vector(p.d_branch + at, out);
@@ -231,17 +291,38 @@ void choose_group(int64_t width, F&& f) {
     return (width + vector * threads - 1) / (vector * threads);
   };
   if (width % kV == 0 && chunks(kV, 32) <= 2) return f(Group<kV, 2, 1>{});
+  if (width % kV == 0 && chunks(kV, 32) <= 3) return f(Group<kV, 3, 1>{});
   if (width % kV == 0 && chunks(kV, 32) <= 4) return f(Group<kV, 4, 1>{});
+  if (width % kV == 0 && chunks(kV, kThreads) <= 2) return f(Group<kV, 2, 4>{});
   if (width % kV == 0 && chunks(kV, kThreads) <= 4) return f(Group<kV, 4, 4>{});
   if (chunks(1, kThreads) <= 8) return f(Group<1, 8, 4>{});
   constexpr int kWide = 16 * 32;
   if (width % kV == 0 && chunks(kV, kWide) <= 16 / kV) return f(Group<kV, 16 / kV, 16>{});
-  if (chunks(1, kWide) <= 12) return f(Group<1, 12, 16>{});
+  if (chunks(1, 2 * kWide) <= 6) return f(Group<1, 6, 32>{});
   throw Error(ExitCode::kUsage, "CUDA: a norm over " + std::to_string(width) + " elements is not built",
               "the width must be at most 6144, or a multiple of 16 bytes up to 8192");
 }
 
-int64_t groups_of(const NormShape& shape) { return shape.rows() < kMaxGroups ? shape.rows() : kMaxGroups; }
+int64_t groups_of(const NormShape& shape) {
+  int64_t most = 0;
+  dispatch_compute_type(shape.type, [&]<class T>(T) {
+    choose_group<T>(shape.width, [&](auto group) { most = decltype(group)::kMaxGroups; });
+  });
+  return shape.rows() < most ? shape.rows() : most;
+}
+
+/// Calls f with std::bool_constants: backward's Dropping and Later. Groups that go element by element are built for
+/// both, and ask.
+template <int V, class F>
+void choose_inputs(bool dropping, bool later, F&& f) {
+  if constexpr (V == 1) {
+    f(std::true_type{}, std::true_type{});
+  } else if (dropping) {
+    later ? f(std::true_type{}, std::true_type{}) : f(std::true_type{}, std::false_type{});
+  } else {
+    later ? f(std::false_type{}, std::true_type{}) : f(std::false_type{}, std::false_type{});
+  }
+}
 
 template <class G>
 LaunchSize size_for(int64_t groups) {
@@ -304,14 +385,16 @@ void residual_norm_backward(Stream& stream, const NormShape& shape, const void* 
                         .width = shape.width,
                         .groups = groups};
     choose_group<T>(shape.width, [&]<int V, int Chunks, int Warps>(Group<V, Chunks, Warps> group) {
-      launch(stream, mean != nullptr ? backward<true, T, V, Chunks, Warps> : backward<false, T, V, Chunks, Warps>,
-             size_for<decltype(group)>(groups), p);
+      choose_inputs<V>(dropout.active(), has_d_residual, [&](auto dropping, auto later) {
+        constexpr bool kDropping = decltype(dropping)::value, kLater = decltype(later)::value;
+        launch(stream,
+               mean != nullptr ? backward<true, kDropping, kLater, T, V, Chunks, Warps>
+                               : backward<false, kDropping, kLater, T, V, Chunks, Warps>,
+               size_for<decltype(group)>(groups), p);
+      });
     });
   });
-  add_partial_sums(stream, scratch, groups, 2 * shape.width, shape.width, d_gamma);
-  if (d_beta != nullptr) {
-    add_partial_sums(stream, scratch + shape.width, groups, 2 * shape.width, shape.width, d_beta);
-  }
+  add_partial_sums(stream, scratch, groups, 2 * shape.width, shape.width, d_gamma, d_beta);
 }
 
 }  // namespace tsugi::cuda

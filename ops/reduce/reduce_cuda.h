@@ -14,8 +14,10 @@ size_t column_sum_scratch_bytes(int64_t rows, int64_t columns);
 /// out[columns] (f32) += Σ over rows of x[rows, columns]. Rows are summed in fixed chunks, chunks in order.
 void column_sum(Stream& stream, DType type, const void* x, int64_t rows, int64_t columns, float* scratch, float* out);
 
-/// out[c] += Σ over i < count, in a fixed order, of partial[i·stride + c]; c in [0, columns).
-void add_partial_sums(Stream& stream, const float* partial, int64_t count, int64_t stride, int64_t columns, float* out);
+/// out[c] += Σ over i < count, in a fixed order, of partial[i·stride + c], c in [0, columns); and second[c], if it is
+/// not null, of partial[i·stride + columns + c].
+void add_partial_sums(Stream& stream, const float* partial, int64_t count, int64_t stride, int64_t columns, float* out,
+                      float* second = nullptr);
 
 /// a += b.
 void add_in_place(Stream& stream, DType type, void* a, const void* b, int64_t count);

@@ -237,8 +237,7 @@ void rotary_backward(Stream& stream, const RotaryShape& shape, const void* from,
              {{blocks_of(groups, kWarps), 1, 1}, kThreads, sizeof(HeadShared<Chunks>)}, shape,
              static_cast<const T*>(from), from_stride, rstd, static_cast<T*>(gradient), stride, groups, scratch);
     });
-    add_partial_sums(stream, scratch, groups, 2 * shape.head_dim, shape.head_dim, d_query_gamma);
-    add_partial_sums(stream, scratch + shape.head_dim, groups, 2 * shape.head_dim, shape.head_dim, d_key_gamma);
+    add_partial_sums(stream, scratch, groups, 2 * shape.head_dim, shape.head_dim, d_query_gamma, d_key_gamma);
   });
 }
 

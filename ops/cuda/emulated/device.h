@@ -64,6 +64,13 @@ Vector<T, N> load_vector(const T* address, Where where = Where::current()) {
   std::memcpy(static_cast<void*>(&value), address, sizeof(value));
   return value;
 }
+template <class T>
+Words load_words(const T* address, Where where = Where::current()) {
+  emulated::check_global(address, sizeof(Words), sizeof(Words), where);
+  Words words;
+  std::memcpy(&words, address, sizeof(words));
+  return words;
+}
 template <class T, int N>
 void store_vector(T* address, const Vector<T, N>& value, Where where = Where::current()) {
   emulated::check_global(address, sizeof(T) * N, sizeof(T) * N, where);
