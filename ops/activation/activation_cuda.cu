@@ -9,15 +9,20 @@
 namespace tsugi::cuda {
 namespace {
 
-/// 1 / (1 + e^-x) and its complement. The exponential is kept finite, so that the complement is a number.
+/// 1 / (1 + e^-x) and its complement. The exponential is at most 2^87, so that both are numbers.
 struct Sigmoid {
   float value, complement;
 };
 TSUGI_DEVICE Sigmoid sigmoid(float x) {
   const float e = dev::exp(dev::minimum(-x, 60.0f));
-  const float s = 1.0f / (1.0f + e);
+  const float s = dev::divide(1.0f, 1.0f + e);
   return {s, e * s};
 }
+
+/// An activation and its derivative at a point.
+struct Point {
+  float value, derivative;
+};
 
 struct Forms {
   struct Gelu {
@@ -26,33 +31,46 @@ struct Forms {
     /// GELU is x·sigmoid(2u), u = √(2/π)·(x + 0.044715·x³).
     static TSUGI_DEVICE Sigmoid inner(float x) { return sigmoid(kSlope * (x + kCubic * x * x * x)); }
     static TSUGI_DEVICE float value(float x) { return x * inner(x).value; }
-    static TSUGI_DEVICE float derivative(float x) {
+    static TSUGI_DEVICE Point at(float x) {
       const Sigmoid s = inner(x);
-      return s.value + x * s.value * s.complement * (kSlope * (1.0f + 3.0f * kCubic * x * x));
+      const float value = x * s.value;
+      return {value, s.value + value * s.complement * (kSlope * (1.0f + 3.0f * kCubic * x * x))};
     }
   };
   struct GeluErf {
     static TSUGI_DEVICE float normal_cdf(float x) { return 0.5f * dev::erfc(x * -0.7071067811865476f); }
     static TSUGI_DEVICE float value(float x) { return x * normal_cdf(x); }
-    static TSUGI_DEVICE float derivative(float x) {
-      return normal_cdf(x) + x * 0.3989422804014327f * dev::exp(-0.5f * x * x);
+    static TSUGI_DEVICE Point at(float x) {
+      const float below = normal_cdf(x);
+      return {x * below, below + x * 0.3989422804014327f * dev::exp(-0.5f * x * x)};
     }
   };
   struct Silu {
     static TSUGI_DEVICE float value(float x) { return x * sigmoid(x).value; }
-    static TSUGI_DEVICE float derivative(float x) {
+    static TSUGI_DEVICE Point at(float x) {
       const Sigmoid s = sigmoid(x);
-      return s.value + x * s.value * s.complement;
+      const float value = x * s.value;
+      return {value, s.value + value * s.complement};
     }
   };
   struct Tanh {
     static TSUGI_DEVICE float value(float x) { return dev::tanh(x); }
-    static TSUGI_DEVICE float derivative(float x) {
+    static TSUGI_DEVICE Point at(float x) {
       const float t = dev::tanh(x);
-      return 1.0f - t * t;
+      return {t, 1.0f - t * t};
     }
   };
 };
+
+/// What value and derivative share is computed once.
+template <class A>
+TSUGI_DEVICE Point point_of(float x) {
+  if constexpr (requires { A::at(x); }) {
+    return A::at(x);
+  } else {
+    return {A::value(x), A::derivative(x)};
+  }
+}
 
 template <class F>
 void for_activation(Activation activation, F&& f) {
@@ -82,7 +100,8 @@ struct Backward {
     const dev::Vector<T, V> x = dev::load_vector<V>(pre + i);
     dev::Vector<T, V> d = dev::load_vector<V>(d_out + i);
     TSUGI_UNROLL
-    for (int j = 0; j < V; ++j) d[j] = dev::round_to<T>(dev::to_float(d[j]) * A::derivative(dev::to_float(x[j])));
+    for (int j = 0; j < V; ++j)
+      d[j] = dev::round_to<T>(dev::to_float(d[j]) * point_of<A>(dev::to_float(x[j])).derivative);
     dev::store_vector(d_pre + i, d);
   }
 };
@@ -120,10 +139,10 @@ struct GatedBackward {
     const dev::Vector<T, V> d = dev::load_vector<V>(d_out + i);
     TSUGI_UNROLL
     for (int j = 0; j < V; ++j) {
-      const float x = dev::to_float(gate[j]);
+      const Point point = point_of<A>(dev::to_float(gate[j]));
       const float gradient = dev::to_float(d[j]);
-      gate[j] = dev::round_to<T>(gradient * dev::to_float(up[j]) * A::derivative(x));
-      up[j] = dev::round_to<T>(gradient * A::value(x));
+      gate[j] = dev::round_to<T>(gradient * dev::to_float(up[j]) * point.derivative);
+      up[j] = dev::round_to<T>(gradient * point.value);
     }
     dev::store_vector(d_gate_up + at, gate);
     dev::store_vector(d_gate_up + at + width, up);

@@ -15,6 +15,7 @@
 //   copy_async_16, copy_async_commit, copy_async_wait<N>        cp.async
 //   load_acquire, store_release, atomic_add, spin_until         between blocks
 //   exp2, log2, erfc, tanh, rsqrt, sqrt, fma, maximum           fp32
+//   divide                                                      approximate, for |divisors| in [2^-126, 2^126]
 //   exp, log, log1p, sqrt                                       of doubles
 //   lowest_bit                                                  the number of the lowest bit of x != 0 that is set
 // Below: what is built from them.

@@ -43,6 +43,7 @@ TSUGI_DEVICE double sqrt(double x) { return ::sqrt(x); }
 TSUGI_DEVICE double exp(double x) { return ::exp(x); }
 TSUGI_DEVICE double log(double x) { return ::log(x); }
 TSUGI_DEVICE double log1p(double x) { return ::log1p(x); }
+TSUGI_DEVICE float divide(float a, float b) { return __fdividef(a, b); }
 TSUGI_DEVICE float fma(float a, float b, float c) { return fmaf(a, b, c); }
 TSUGI_DEVICE float maximum(float a, float b) { return fmaxf(a, b); }
 TSUGI_DEVICE float minimum(float a, float b) { return fminf(a, b); }
@@ -69,9 +70,18 @@ TSUGI_DEVICE Words load_words(const T* address) {
                : "memory");
   return words;
 }
+// nvcc may split a plain store of a vector into words, even where it is known to be aligned.
 template <class T, int N>
 TSUGI_DEVICE void store_vector(T* address, const Vector<T, N>& value) {
-  *reinterpret_cast<Vector<T, N>*>(address) = value;
+  if constexpr (sizeof(value) == sizeof(Words)) {
+    Words words;
+    __builtin_memcpy(&words, &value, sizeof(words));
+    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(address), "r"(words[0]), "r"(words[1]), "r"(words[2]),
+                 "r"(words[3])
+                 : "memory");
+  } else {
+    *reinterpret_cast<Vector<T, N>*>(address) = value;
+  }
 }
 
 template <class T, int N>
