@@ -22,7 +22,7 @@ void make(Maker& maker, const Sizes& s) {
                      .accumulate = s.accumulate,
                      .a = maker.random(s.m * s.k, DType::kBF16),
                      .b = maker.random(s.k * s.n, DType::kBF16)};
-  if (s.bias) product.bias = maker.random(s.n, DType::kBF16);
+  if (s.bias) product.bias = maker.random(s.n, out_type);
   if (s.gelu) product.pre_activation = maker.empty(s.m * s.n, DType::kBF16);
   if (s.gelu_backward) product.gelu_backward = maker.random(s.m * s.n, DType::kBF16);
   void* const out = maker.zeros(s.m * s.n, out_type);

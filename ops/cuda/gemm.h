@@ -16,14 +16,14 @@ struct Gemm {
   int64_t m = 0;
   int64_t n = 0;
   int64_t k = 0;
-  DType type = DType::kBF16;      ///< of a, b and bias
-  DType out_type = DType::kBF16;  ///< of out and pre_activation: f32 or `type`
+  DType type = DType::kBF16;      ///< of a and b
+  DType out_type = DType::kBF16;  ///< of bias, out and pre_activation: f32 or `type`
   bool transpose_a = false;       ///< a is stored [k, m]
   bool transpose_b = false;       ///< b is stored [n, k]
   bool accumulate = false;        ///< out += ; out_type is f32, and there is neither bias nor GELU
   const void* a = nullptr;
   const void* b = nullptr;
-  const void* bias = nullptr;      ///< [n]; null: none
+  const void* bias = nullptr;      ///< [n], of `out_type`, as cuBLASLt has it; null: none
   void* pre_activation = nullptr;  ///< receives a·b + bias; out then receives its GELU (tanh form)
   /// out = a·b · GELU'(this), of `out_type`, [m, n]; excludes bias, pre_activation and accumulate.
   const void* gelu_backward = nullptr;

@@ -22,7 +22,7 @@ std::vector<double> time_algorithms(Stream& stream, const ProductShape& s,
                                     std::span<const ProductAlgorithm> algorithms) {
   const Buffer a = filled(stream, s.m * s.k, s.type);
   const Buffer b = filled(stream, s.k * s.n, s.type);
-  const Buffer bias = filled(stream, s.n, s.type);
+  const Buffer bias = filled(stream, s.n, s.out_type);
   const Buffer out = filled(stream, s.m * s.n, s.out_type);
   const Buffer pre_activation = filled(stream, s.gelu || s.gelu_backward ? s.m * s.n : 0, s.out_type);
   // Writing it empties the cache, and takes the host's launches off the critical path.

@@ -78,7 +78,7 @@ void run(const Gemm& p, int64_t pieces) {
     }
   }
   if (p.bias != nullptr) {
-    const std::vector<double> bias = read(p.bias, p.n, p.type);
+    const std::vector<double> bias = read(p.bias, p.n, p.out_type);
     for (size_t i = 0; i < out.size(); ++i) out[i] += bias[i % bias.size()];
   }
   if (p.pre_activation != nullptr) {

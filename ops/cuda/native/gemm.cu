@@ -141,7 +141,7 @@ class Library {
     // What is asked for depends on the addresses, too: these say no more than what all of them are.
     const auto* const somewhere = reinterpret_cast<const void*>(uintptr_t{kAlignment});
     if (s.bias) {
-      set(plan.product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(s.type));
+      set(plan.product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(s.out_type));
       set(plan.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, somewhere);
     }
     if (s.gelu || s.gelu_backward) {

@@ -139,6 +139,7 @@ TEST_F(CudaProducts, TheDevicesOwnClockTimesAll) {
   for (const ProductShape& shape :
        {kPlain, kWithBias, ProductShape{.m = 24, .n = 16, .k = 40, .transpose_b = true, .bias = true, .gelu = true},
         ProductShape{.m = 24, .n = 16, .k = 40, .transpose_b = true, .gelu_backward = true},
+        ProductShape{.m = 24, .n = 16, .k = 40, .out_type = DType::kF32, .transpose_b = true, .bias = true},
         ProductShape{.m = 24, .n = 16, .k = 40, .out_type = DType::kF32, .transpose_a = true, .accumulate = true}}) {
     std::vector<ProductAlgorithm> algorithms = cuda::product_algorithms(shape, 16);
     algorithms.push_back({1, 2, 3});  // of no library
@@ -153,11 +154,12 @@ TEST_F(CudaProducts, TheDevicesOwnClockTimesAll) {
 TEST_F(CudaProducts, EveryAlgorithmFormsTheProduct) {
   for (const ProductShape& shape :
        {ProductShape{.m = 24, .n = 16, .k = 56, .transpose_b = true, .bias = true, .gelu = true},
+        ProductShape{.m = 24, .n = 16, .k = 56, .out_type = DType::kF32, .transpose_b = true, .bias = true},
         ProductShape{.m = 40, .n = 8, .k = 24, .transpose_a = true},
         ProductShape{.m = 24, .n = 16, .k = 56, .out_type = DType::kF32, .transpose_a = true, .accumulate = true}}) {
     std::vector<double> a = random_values(shape.m * shape.k, 1), b = random_values(shape.k * shape.n, 2);
     std::vector<double> bias = random_values(shape.n, 3), out = random_values(shape.m * shape.n, 4);
-    const testing::DeviceArray on_a(a, shape.type), on_b(b, shape.type), on_bias(bias, shape.type);
+    const testing::DeviceArray on_a(a, shape.type), on_b(b, shape.type), on_bias(bias, shape.out_type);
     std::vector<double> exact = out;
     reference::matmul(shape.m, shape.n, shape.k, a, shape.transpose_a, b, shape.transpose_b, exact, shape.accumulate);
     for (size_t i = 0; shape.bias && i < exact.size(); ++i) exact[i] += bias[i % bias.size()];
@@ -187,6 +189,38 @@ TEST_F(CudaProducts, EveryAlgorithmFormsTheProduct) {
       }
     }
   }
+}
+
+// Scores of vocabularies and classes: the library takes a bias of the result's type alone, parameters are of another.
+TEST_F(CudaProducts, ABiasOfTheOperandsTypeIsAddedToAResultInF32) {
+  constexpr int64_t m = 24, n = 16, k = 56;
+  std::vector<double> a = random_values(m * k, 1), b = random_values(n * k, 2), bias = random_values(n, 3);
+  const Tensor on_a = cuda().upload(a, {m, k}, DType::kBF16), on_b = cuda().upload(b, {n, k}, DType::kBF16);
+  MatmulOptions options{.transpose_b = true};
+  options.bias = cuda().upload(bias, {n}, DType::kBF16);
+  std::vector<double> exact(static_cast<size_t>(m * n));
+  reference::matmul(m, n, k, a, false, b, true, exact, false);
+  for (size_t i = 0; i < exact.size(); ++i) exact[i] += bias[i % bias.size()];
+  const auto expect = [&] {
+    const Tensor out = cuda().context.empty({m, n}, DType::kF32);
+    matmul(cuda().context, on_a, on_b, out, options);
+    const std::vector<double> actual = cuda().read(out);
+    for (size_t i = 0; i < exact.size(); ++i) {
+      ASSERT_NEAR(actual[i], exact[i], 1e-5 * (1.0 + std::abs(exact[i]))) << i;
+    }
+  };
+  expect();
+  // The same product as a plan meets it, timed.
+  PlanningMemory planned;
+  const Context plan(Device{.meta = true, .operators = device()}, cuda().context.pool(), planned);
+  MatmulOptions of_plan{.transpose_b = true};
+  of_plan.bias = plan.empty({n}, DType::kBF16);
+  matmul(plan, plan.empty({m, k}, DType::kBF16), plan.empty({n, k}, DType::kBF16), plan.empty({m, n}, DType::kF32),
+         of_plan);
+  const std::string table = device()->choose_algorithms("", "");
+  EXPECT_THAT(table, ::testing::HasSubstr("24 16 56 bf16 f32 nt+bias "));
+  expect();
+  device()->forget_algorithms();
 }
 
 TEST_F(CudaProducts, TheBackwardPassOfGeluIsPartOfAProduct) {
