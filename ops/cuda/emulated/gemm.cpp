@@ -1,11 +1,11 @@
 // Products by the double-precision reference.
-#include "ops/cuda/gemm.h"
-
 #include <utility>
 #include <vector>
 
 #include "ops/activation/activation.h"
 #include "ops/cuda/emulated/global_memory.h"
+#include "ops/cuda/emulated/machine.h"
+#include "ops/cuda/gemm_library.h"
 #include "ops/matmul/matmul.h"
 
 namespace tsugi::cuda {
@@ -96,22 +96,25 @@ void run(const Gemm& p, int64_t pieces) {
 
 int64_t gemm_library_version() { return 0; }
 
-std::vector<ProductAlgorithm> product_algorithms(const ProductShape& /*shape*/, int most) {
+std::vector<ProductAlgorithm> library_algorithms(const ProductShape& shape, int most) {
+  if (!emulated::options().gelu_epilogue && (shape.gelu || shape.gelu_backward)) return {};
   std::vector<ProductAlgorithm> algorithms;
   for (uint64_t i = 0; i < kAlgorithms && std::cmp_less(i, most); ++i) algorithms.push_back({kMark, i});
   return algorithms;
 }
 
-bool is_usable(const ProductShape& /*shape*/, const ProductAlgorithm& algorithm) {
+bool library_takes(const ProductShape& shape, const ProductAlgorithm& algorithm) {
+  if (library_algorithms(shape, 1).empty()) return false;
   return algorithm[0] == kMark && algorithm[1] < kAlgorithms;
 }
 
-void gemm(Stream& stream, const Gemm& product, const ProductAlgorithm* algorithm) {
+void library_gemm(Stream& stream, const Gemm& product, const ProductAlgorithm* algorithm) {
+  if (library_algorithms(shape_of(product), 1).empty()) refuse_product(shape_of(product));
   const bool plain = product.bias == nullptr && product.pre_activation == nullptr && product.out_type == DType::kF32;
   if (product.accumulate && !plain) throw emulated::Fault("gemm: only a plain f32 result can be accumulated");
   const bool apart = product.bias == nullptr && product.pre_activation == nullptr && !product.accumulate;
   if (product.gelu_backward != nullptr && !apart) throw emulated::Fault("gemm: the backward pass of GELU stands alone");
-  if (algorithm != nullptr && !is_usable(shape_of(product), *algorithm)) {
+  if (algorithm != nullptr && !library_takes(shape_of(product), *algorithm)) {
     throw emulated::Fault("gemm: an algorithm of another library");
   }
   const int64_t pieces = algorithm == nullptr ? 1 : static_cast<int64_t>((*algorithm)[1]) + 1;

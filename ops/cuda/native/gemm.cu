@@ -6,9 +6,8 @@
 #include <optional>
 #include <string>
 
-#include "ops/activation/activation_cuda.h"
 #include "ops/base/error.h"
-#include "ops/cuda/gemm.h"
+#include "ops/cuda/gemm_library.h"
 #include "ops/cuda/native/cublaslt.h"
 
 namespace tsugi::cuda {
@@ -70,7 +69,11 @@ class Library {
   void run(Stream& stream, const Gemm& p, const ProductAlgorithm* chosen) {
     const ProductShape shape = shape_of(p);
     Plan& plan = plan_of(shape);
-    if (chosen == nullptr && !plan.first) plan.first = suggestions(shape, 1).front();
+    if (chosen == nullptr && !plan.first) {
+      const std::vector<ProductAlgorithm> first = suggestions(shape, 1);
+      if (first.empty()) refuse_product(shape);
+      plan.first = first.front();
+    }
     const cublasLtMatmulAlgo_t algorithm = native_algorithm(chosen != nullptr ? *chosen : *plan.first);
     if (p.bias != nullptr) set(plan.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias);
     if (p.pre_activation != nullptr) {
@@ -84,6 +87,7 @@ class Library {
                "a matrix product");
   }
 
+  /// Empty: there is none.
   std::vector<ProductAlgorithm> suggestions(const ProductShape& s, int most) {
     const Plan& plan = plan_of(s);
     cublasLtMatmulPreference_t preference = nullptr;
@@ -110,12 +114,7 @@ class Library {
       std::memcpy(written.data(), &result.algo, sizeof(written));
       algorithms.push_back(written);
     }
-    if (!algorithms.empty()) return algorithms;
-    throw Error(ExitCode::kUsage,
-                "CUDA: cuBLASLt has no product of " + std::to_string(s.m) + " x " + std::to_string(s.k) + " and " +
-                    std::to_string(s.k) + " x " + std::to_string(s.n) + " in " + name_of(s.type) + " with result in " +
-                    name_of(s.out_type),
-                "choose widths that are multiples of 8");
+    return algorithms;
   }
 
   bool takes(const ProductShape& shape, const ProductAlgorithm& chosen) {
@@ -165,41 +164,18 @@ Library& library() {
   return *instance;
 }
 
-/// Whether GELU, or its backward pass, is done in the product: the epilogue has what came before in rows of 16 bytes.
-bool has_gelu_epilogue(const ProductShape& s) {
-  return s.type == DType::kBF16 && s.out_type == DType::kBF16 && s.n % 8 == 0;
-}
-
-ProductShape formed_by_library(ProductShape s) {
-  s.gelu = s.gelu && has_gelu_epilogue(s);
-  s.gelu_backward = s.gelu_backward && has_gelu_epilogue(s);
-  return s;
-}
-
 }  // namespace
 
-std::vector<ProductAlgorithm> product_algorithms(const ProductShape& shape, int most) {
-  return library().suggestions(formed_by_library(shape), most);
+std::vector<ProductAlgorithm> library_algorithms(const ProductShape& shape, int most) {
+  return library().suggestions(shape, most);
 }
 
-bool is_usable(const ProductShape& shape, const ProductAlgorithm& algorithm) {
-  return library().takes(formed_by_library(shape), algorithm);
+bool library_takes(const ProductShape& shape, const ProductAlgorithm& algorithm) {
+  return library().takes(shape, algorithm);
 }
 
-void gemm(Stream& stream, const Gemm& p, const ProductAlgorithm* algorithm) {
-  const bool gelu = p.pre_activation != nullptr || p.gelu_backward != nullptr;
-  if (!gelu || has_gelu_epilogue(shape_of(p))) return library().run(stream, p, algorithm);
-  Gemm plain = p;
-  plain.gelu_backward = nullptr;
-  if (p.gelu_backward != nullptr) {
-    library().run(stream, plain, algorithm);
-    activation_backward(stream, Activation::kGelu, p.out_type, p.gelu_backward, p.out, p.out, p.m * p.n);
-    return;
-  }
-  plain.out = p.pre_activation;
-  plain.pre_activation = nullptr;
-  library().run(stream, plain, algorithm);
-  activation_forward(stream, Activation::kGelu, p.out_type, p.pre_activation, p.out, p.m * p.n);
+void library_gemm(Stream& stream, const Gemm& product, const ProductAlgorithm* algorithm) {
+  library().run(stream, product, algorithm);
 }
 
 int64_t gemm_library_version() { return static_cast<int64_t>(cublaslt().version()); }
