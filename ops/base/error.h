@@ -14,7 +14,7 @@ enum class ExitCode : int {
   kData = 3,          ///< a data file, tokenizer or checkpoint is wrong
   kDiverged = 4,      ///< the loss or the gradients are not finite any more
   kInputOutput = 5,   ///< disk full, permission, missing file
-  kPeerLost = 6,      ///< a peer or the communicator is lost
+  kPeerLost = 6,      ///< a peer, the communicator or a device is lost
   kInternal = 70,     ///< a broken invariant
   kInterrupted = 75,  ///< asked to stop; a checkpoint was written; run again to go on
 };

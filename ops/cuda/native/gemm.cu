@@ -7,6 +7,7 @@
 #include <string>
 
 #include "ops/base/error.h"
+#include "ops/cuda/device_error.h"
 #include "ops/cuda/gemm_library.h"
 #include "ops/cuda/native/cublaslt.h"
 
@@ -17,6 +18,9 @@ constexpr size_t kWorkspaceBytes = size_t{32} << 20;  // what NVIDIA recommends 
 
 void check_blas(cublasStatus_t status, const char* what) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
+  // What the device or an earlier kernel did comes to light in the library, too.
+  const cudaError_t last = cudaPeekAtLastError();
+  if (is_failure_of_device(last)) check(last, what);
   throw Error(ExitCode::kInternal, std::string("CUDA: ") + what + ": " + cublaslt().status_string(status));
 }
 

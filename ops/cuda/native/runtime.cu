@@ -2,7 +2,7 @@
 #include <string>
 #include <utility>
 
-#include "ops/base/error.h"
+#include "ops/cuda/device_error.h"
 #include "ops/cuda/runtime.h"
 #include "ops/cuda/signal.h"
 
@@ -21,9 +21,32 @@ struct GraphState {
   cudaGraphExec_t executable = nullptr;
 };
 
+namespace {
+constexpr bool is(DeviceError ours, cudaError_t theirs) { return static_cast<int>(ours) == static_cast<int>(theirs); }
+}  // namespace
+static_assert(is(kErrorMemoryAllocation, cudaErrorMemoryAllocation));
+static_assert(is(kErrorDevicesUnavailable, cudaErrorDevicesUnavailable));
+static_assert(is(kErrorEccUncorrectable, cudaErrorECCUncorrectable));
+static_assert(is(kErrorNvlinkUncorrectable, cudaErrorNvlinkUncorrectable));
+#if CUDART_VERSION >= 13000
+static_assert(is(kErrorContained, cudaErrorContained));
+#endif
+static_assert(is(kErrorIllegalAddress, cudaErrorIllegalAddress));
+static_assert(is(kErrorLaunchTimeout, cudaErrorLaunchTimeout));
+static_assert(is(kErrorAssert, cudaErrorAssert));
+static_assert(is(kErrorHardwareStackError, cudaErrorHardwareStackError));
+static_assert(is(kErrorIllegalInstruction, cudaErrorIllegalInstruction));
+static_assert(is(kErrorMisalignedAddress, cudaErrorMisalignedAddress));
+static_assert(is(kErrorInvalidAddressSpace, cudaErrorInvalidAddressSpace));
+static_assert(is(kErrorInvalidPc, cudaErrorInvalidPc));
+static_assert(is(kErrorLaunchFailure, cudaErrorLaunchFailure));
+static_assert(is(kErrorSystemNotReady, cudaErrorSystemNotReady));
+static_assert(is(kErrorUnknown, cudaErrorUnknown));
+
 void check(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
-  throw Error(ExitCode::kInternal, std::string("CUDA: ") + what + ": " + cudaGetErrorString(status));
+  const ErrorMeaning meaning = meaning_of(status);
+  throw Error(meaning.code, std::string("CUDA: ") + what + ": " + cudaGetErrorString(status), meaning.hint);
 }
 
 cudaStream_t native(const Stream& stream) { return stream.state().stream; }
@@ -79,7 +102,15 @@ bool has_wgmma() {
 }
 size_t cache_bytes() { return static_cast<size_t>(attribute(cudaDevAttrL2CacheSize)); }
 
-HostBuffer::HostBuffer(size_t bytes) : bytes_(bytes) { check(cudaMallocHost(&data_, bytes), "pinned host memory"); }
+HostBuffer::HostBuffer(size_t bytes) : bytes_(bytes) {
+  const cudaError_t status = cudaMallocHost(&data_, bytes);
+  if (status == cudaErrorMemoryAllocation) {
+    const ErrorMeaning meaning = meaning_of(status, MemoryOf::kHost);
+    throw Error(meaning.code, "CUDA: the host has no " + std::to_string(bytes) + " bytes that can be pinned",
+                meaning.hint);
+  }
+  check(status, "pinned host memory");
+}
 HostBuffer::~HostBuffer() { cudaFreeHost(data_); }
 HostBuffer::HostBuffer(HostBuffer&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
@@ -94,10 +125,11 @@ Buffer::Buffer(size_t bytes) : bytes_(bytes) {
   if (status == cudaErrorMemoryAllocation) {
     size_t available = 0, total = 0;
     cudaMemGetInfo(&available, &total);
-    throw Error(ExitCode::kUsage,
+    const ErrorMeaning meaning = meaning_of(status);
+    throw Error(meaning.code,
                 "CUDA: out of memory: " + std::to_string(bytes) + " bytes were needed at once, " +
                     std::to_string(available) + " of " + std::to_string(total) + " are free",
-                "see what `tsugi plan` says, then lower batch.micro_batch, or set numerics.recompute");
+                meaning.hint);
   }
   check(status, "allocation of device memory");
 }
