@@ -137,10 +137,7 @@ differentiate_keys(AttentionBackward p) {
 
     uint32_t kept = 0;
     if constexpr (Dropping) {
-      kept = kept_elements<kBlocks>(p.dropout, batch, [&](int n, int i) {
-        const int64_t row = static_cast<int64_t>(head) * shape.query_tokens + query0 + n * 8 + lane % 4 * 2 + i % 2;
-        return row * shape.key_tokens + key0 + warp_row + lane / 4 + 8 * (i / 2);
-      });
+      kept = kept_scores<kBlocks, true>(p.dropout, shape, batch, head, query0, key0 + warp_row);
     }
     float scores[kBlocks][4], d_scores[kBlocks][4];
     if constexpr (Biased) {
@@ -167,7 +164,9 @@ differentiate_keys(AttentionBackward p) {
         for (int h = 0; h < 2; ++h) {
           const int key = key0 + warp_row + lane / 4 + 8 * h;
           const int i = 2 * h + j;
-          const float factor = !Dropping ? 1.0f : (kept >> (4 * n + i) & 1u) != 0 ? p.dropout.keep_scale : 0.0f;
+          const float factor = !Dropping                                     ? 1.0f
+                               : (kept >> kept_bit<kBlocks>(n, i) & 1u) != 0 ? p.dropout.keep_scale
+                                                                             : 0.0f;
           const Element e =
               derive(scores[n][i], key >= first && key < end, scale_log2, log2_sum, d_scores[n][i], delta, factor);
           scores[n][i] = e.dropped;
@@ -265,11 +264,7 @@ differentiate_queries(AttentionBackward p) {
     if (key0 + kKeys < end) fetch(key0 + kKeys, stage ^ 1);
     uint32_t kept = 0;
     if constexpr (Dropping) {
-      kept = kept_elements<kBlocks>(p.dropout, batch, [&](int n, int i) {
-        const int query = query0 + warp_row + lane / 4 + 8 * (i / 2);
-        const int64_t row = static_cast<int64_t>(head) * shape.query_tokens + query;
-        return row * shape.key_tokens + key0 + n * 8 + lane % 4 * 2 + i % 2;
-      });
+      kept = kept_scores<kBlocks, false>(p.dropout, shape, batch, head, query0 + warp_row, key0);
     }
     float scores[kBlocks][4], d_scores[kBlocks][4];
     if constexpr (Biased) {
@@ -288,7 +283,9 @@ differentiate_queries(AttentionBackward p) {
       for (int i = 0; i < 4; ++i) {
         const QueryStatistics& row = rows[i / 2];
         const int key = key0 + n * 8 + lane % 4 * 2 + i % 2;
-        const float factor = !Dropping ? 1.0f : (kept >> (4 * n + i) & 1u) != 0 ? p.dropout.keep_scale : 0.0f;
+        const float factor = !Dropping                                     ? 1.0f
+                             : (kept >> kept_bit<kBlocks>(n, i) & 1u) != 0 ? p.dropout.keep_scale
+                                                                           : 0.0f;
         const bool visible = key >= row.keys.first && key < row.keys.end;
         d_scores[n][i] =
             derive(scores[n][i], visible, scale_log2, row.log2_sum, d_scores[n][i], row.delta, factor).d_score;

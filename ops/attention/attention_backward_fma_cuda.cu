@@ -147,10 +147,7 @@ differentiate_keys_fma(FmaBackward p) {
       s.end_keys[i] = x.keys.end;
     }
     dev::sync_threads();
-    const uint32_t kept = fma_kept<N, N>(p.dropout, batch, [&](int i, int j) {
-      const int64_t row = static_cast<int64_t>(head) * shape.query_tokens + query0 + fma_x() + 16 * j;
-      return row * shape.key_tokens + key0 + fma_y() + 16 * i;
-    });
+    const uint32_t kept = fma_kept<N, N, true>(p.dropout, shape, batch, head, query0, key0);
     float scores[N][N], d_scores[N][N];
     fma_transposed(scores, s.k, s.q, shape.head_dim);
     fma_transposed(d_scores, s.v, s.d_out, shape.head_dim);
@@ -167,7 +164,7 @@ differentiate_keys_fma(FmaBackward p) {
         const int key = key0 + fma_y() + 16 * i;
         const float score = fma_score(shape, bias, scores[i][j], scale_log2, query0 + column, key);
         const Element e = derive(score, key >= first && key < end, 1.0f, log2_sum, d_scores[i][j], delta,
-                                 factor_of(p.dropout, kept, N * i + j));
+                                 factor_of(p.dropout, kept, fma_kept_bit<true>(N * i + j)));
         scores[i][j] = e.dropped;
         d_scores[i][j] = e.d_score;
       }
@@ -241,10 +238,7 @@ differentiate_queries_fma(FmaBackward p) {
     s.k.fetch(row_of<const T>(p.k, batch, key0, key_head), p.k.token_stride, keys_left, shape.head_dim);
     s.v.fetch(row_of<const T>(p.v, batch, key0, key_head), p.v.token_stride, keys_left, shape.head_dim);
     dev::sync_threads();
-    const uint32_t kept = fma_kept<N, N>(p.dropout, batch, [&](int i, int j) {
-      const int64_t row = static_cast<int64_t>(head) * shape.query_tokens + query0 + fma_y() + 16 * i;
-      return row * shape.key_tokens + key0 + fma_x() + 16 * j;
-    });
+    const uint32_t kept = fma_kept<N, N, false>(p.dropout, shape, batch, head, query0, key0);
     float scores[N][N], d_scores[N][N];
     fma_transposed(scores, s.q, s.k, shape.head_dim);
     fma_transposed(d_scores, s.d_out, s.v, shape.head_dim);
@@ -256,7 +250,7 @@ differentiate_queries_fma(FmaBackward p) {
         const float score = fma_score(shape, bias, scores[i][j], scale_log2, query0 + fma_y() + 16 * i, key);
         const bool visible = key >= rows[i].keys.first && key < rows[i].keys.end;
         d_scores[i][j] = derive(score, visible, 1.0f, rows[i].log2_sum, d_scores[i][j], rows[i].delta,
-                                factor_of(p.dropout, kept, N * i + j))
+                                factor_of(p.dropout, kept, fma_kept_bit<false>(N * i + j)))
                              .d_score;
       }
     }

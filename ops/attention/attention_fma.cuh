@@ -117,19 +117,50 @@ TSUGI_DEVICE void fma_write(const float (&values)[N][Width], const float (&facto
   }
 }
 
-/// Bit M·i + j: dropout keeps score (i, j) of this thread, element element_of(i, j) of the batch's stream.
-template <int N, int M, class F>
-TSUGI_DEVICE uint32_t fma_kept(const DropoutKey& key, int batch, F&& element_of) {
-  static_assert(N * M <= 32);
-  uint32_t bits = 0xFFFFFFFFu;
-  if (!key.active()) return bits;
+/// Of element e = M·i + j of a thread's [N, M] scores in what fma_kept() returns.
+template <bool Transposed>
+constexpr int fma_kept_bit(int e) {
+  constexpr int kSharers = Transposed ? 2 : 4;
+  return e / kSharers * 4 + e % kSharers;
+}
+
+/// Where dropout keeps this thread's scores of the queries from query0 on and the keys from key0 (a multiple of 16) on:
+/// rows are queries or, Transposed, keys. Four keys have one block of random words. Where no block is of two queries,
+/// lanes that need the same blocks compute a part of them each: four lanes, or those two of a warp that have keys side
+/// by side.
+template <int N, int M, bool Transposed>
+TSUGI_DEVICE uint32_t fma_kept(const DropoutKey& dropout, const DeviceAttentionShape& s, int batch, int head,
+                               int query0, int key0) {
+  static_assert(N * M <= 16 && N * M % 4 == 0);
+  if (!dropout.active()) return 0xFFFFFFFFu;
+  const int64_t first_row = static_cast<int64_t>(head) * s.query_tokens + query0;
+  if (s.key_tokens % 4 == 0) {
+    constexpr int kSharers = Transposed ? 2 : 4;
+    const int lane = dev::lane_index();
+    const int part = Transposed ? lane / 16 : lane % 4;
+    const RandomStream stream = dev::dropout_stream(dropout, batch);
+    const uint32_t kept = dev::kept_words<N * M / kSharers>(stream, dropout.threshold, [&](int t) {
+      const int e = t * kSharers + part;
+      const int row = e / M * 16 + fma_y();
+      const int column = e % M * 16 + fma_x();
+      // Blocks are numbered by 32 bits.
+      return static_cast<uint32_t>(first_row + (Transposed ? column : row)) * static_cast<uint32_t>(s.key_tokens / 4) +
+             static_cast<uint32_t>((key0 + (Transposed ? row : column)) / 4);
+    });
+    return dev::exchange_kept<kSharers, 1>(kept, Transposed ? lane % 16 : lane & ~3, Transposed ? 16 : 1,
+                                           Transposed ? fma_y() % 4 : lane % 4);
+  }
+  uint32_t bits = 0;
 #ifdef __CUDACC__
 #pragma unroll 1  // the random numbers of many elements side by side need many registers
 #endif
   for (int e = 0; e < N * M; ++e) {
+    const int row = e / M * 16 + fma_y();
+    const int column = e % M * 16 + fma_x();
+    const int64_t query = first_row + (Transposed ? column : row);
     float factor[1];
-    dev::dropout_factors<1>(key, batch, element_of(e / M, e % M), factor);
-    bits &= ~(static_cast<uint32_t>(factor[0] == 0.0f) << e);
+    dev::dropout_factors<1>(dropout, batch, query * s.key_tokens + key0 + (Transposed ? row : column), factor);
+    bits |= static_cast<uint32_t>(factor[0] > 0.0f) << fma_kept_bit<Transposed>(e);
   }
   return bits;
 }

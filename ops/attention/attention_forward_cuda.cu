@@ -81,11 +81,7 @@ attend(Forward p) {
     TSUGI_UNROLL
     for (int m = 0; m < M; ++m) {
       if constexpr (Dropping) {
-        kept[m] = kept_elements<kBlocks>(p.dropout, batch, [&](int n, int i) {
-          const int query = query0 + warp_row + m * 16 + lane / 4 + 8 * (i / 2);
-          const int64_t row = static_cast<int64_t>(head) * shape.query_tokens + query;
-          return row * shape.key_tokens + key0 + n * 8 + lane % 4 * 2 + i % 2;
-        });
+        kept[m] = kept_scores<kBlocks, false>(p.dropout, shape, batch, head, query0 + warp_row + m * 16, key0);
       }
     }
     float all_scores[M][kBlocks][4];
@@ -145,7 +141,8 @@ attend(Forward p) {
           for (int n = 0; n < kBlocks; ++n) {
             TSUGI_UNROLL
             for (int i = 2 * h; i < 2 * h + 2; ++i) {
-              scores[n][i] = (kept[m] >> (4 * n + i) & 1u) != 0 ? scores[n][i] * p.dropout.keep_scale : 0.0f;
+              scores[n][i] =
+                  (kept[m] >> kept_bit<kBlocks>(n, i) & 1u) != 0 ? scores[n][i] * p.dropout.keep_scale : 0.0f;
             }
           }
         }

@@ -60,10 +60,7 @@ attend_fma(FmaForward p) {
     s.k.fetch(row_of<const T>(p.k, batch, key0, key_head), p.k.token_stride, left, shape.head_dim);
     s.v.fetch(row_of<const T>(p.v, batch, key0, key_head), p.v.token_stride, left, shape.head_dim);
     dev::sync_threads();
-    const uint32_t kept = fma_kept<N, M>(p.dropout, batch, [&](int i, int j) {
-      const int64_t row = static_cast<int64_t>(head) * shape.query_tokens + query0 + fma_y() + 16 * i;
-      return row * shape.key_tokens + key0 + fma_x() + 16 * j;
-    });
+    const uint32_t kept = fma_kept<N, M, false>(p.dropout, shape, batch, head, query0, key0);
     float scores[N][M];
     fma_transposed(scores, s.q, s.k, shape.head_dim);
     TSUGI_UNROLL
@@ -91,7 +88,7 @@ attend_fma(FmaForward p) {
         scores[i][j] = dev::exp2(scores[i][j] - shift);
         sums[i] += scores[i][j];
         const float factor = p.dropout.active() ? p.dropout.keep_scale : 1.0f;
-        scores[i][j] = (kept >> (M * i + j) & 1u) != 0 ? scores[i][j] * factor : 0.0f;
+        scores[i][j] = (kept >> fma_kept_bit<false>(M * i + j) & 1u) != 0 ? scores[i][j] * factor : 0.0f;
       }
     }
     fma_store(scores, s.weights);

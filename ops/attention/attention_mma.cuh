@@ -130,20 +130,52 @@ TSUGI_DEVICE void begin_with_bias(float (&sums)[Blocks][4], const DeviceAttentio
   }
 }
 
-/// Bit 4·n + i: dropout keeps element i of block n of an accumulator, which is element element_of(n, i) of the batch's
-/// stream. Not unrolled, and to be called while no scores are in registers: the random numbers of many elements side by
-/// side would not fit beside them.
-template <int Blocks, class F>
-TSUGI_DEVICE uint32_t kept_elements(const DropoutKey& key, int batch, F&& element_of) {
-  static_assert(Blocks <= 8);
+/// Of element i of block n of an accumulator in what kept_scores() returns.
+template <int Blocks>
+constexpr int kept_bit(int n, int i) {
+  return n % (Blocks / 2) * 8 + i / 2 * 4 + n / (Blocks / 2) * 2 + i % 2;
+}
+
+/// Where dropout keeps an accumulator's scores: those of 16 queries from query0 on and 8·Blocks keys from key0 (a
+/// multiple of 16) on or, Transposed, of 16 keys and 8·Blocks queries. Four keys have one block of random words. Where
+/// no block is of two queries, four lanes need the same blocks: each computes a quarter of them. Not unrolled, and to
+/// be called while no scores are in registers: the random numbers of many elements side by side would not fit beside
+/// them.
+template <int Blocks, bool Transposed>
+TSUGI_DEVICE uint32_t kept_scores(const DropoutKey& dropout, const DeviceAttentionShape& s, int batch, int head,
+                                  int query0, int key0) {
+  static_assert(Blocks == 8 || Blocks == 4);
+  constexpr int kHalf = Blocks / 2;
+  const int lane = dev::lane_index();
+  const int64_t first_row = static_cast<int64_t>(head) * s.query_tokens + query0;
+  if (s.key_tokens % 4 == 0) {
+    const int place = Transposed ? lane / 4 % 4 : lane % 4;
+    const int row = Transposed ? place / 2 * kHalf * 8 + lane % 4 * 2 + place % 2 : lane / 4 + place / 2 * 8;
+    const int key = key0 + (Transposed ? lane / 16 * 4 : place % 2 * kHalf * 8);
+    // Blocks are numbered by 32 bits.
+    const auto row_blocks = static_cast<uint32_t>(s.key_tokens / 4);
+    const uint32_t first = static_cast<uint32_t>(first_row + row) * row_blocks + static_cast<uint32_t>(key / 4);
+    const RandomStream stream = dev::dropout_stream(dropout, batch);
+    const uint32_t kept = dev::kept_words<Blocks>(stream, dropout.threshold, [first, row_blocks](int t) {
+      const auto block = static_cast<uint32_t>(t);
+      return first + (Transposed ? block / 2 * 8 * row_blocks + block % 2 * 2 : block);
+    });
+    return dev::exchange_kept<4, Transposed ? 1 : 2>(kept, Transposed ? lane & ~12 : lane & ~3, Transposed ? 4 : 1,
+                                                     place);
+  }
   uint32_t bits = 0;
 #ifdef __CUDACC__
 #pragma unroll 1
 #endif
-  for (int e = 0; e < Blocks * 4; ++e) {
+  for (int bit = 0; bit < Blocks * 4; ++bit) {  // kept_bit(n, 2·h + bit % 2)
+    const int n = bit / 2 % 2 * kHalf + bit / 8;
+    const int h = bit / 4 % 2;
+    const int row = lane / 4 + 8 * h;
+    const int column = n * 8 + lane % 4 * 2 + bit % 2;
+    const int64_t query = first_row + (Transposed ? column : row);
     float factor[1];
-    dev::dropout_factors<1>(key, batch, element_of(e / 4, e % 4), factor);
-    bits |= static_cast<uint32_t>(factor[0] > 0.0f) << e;
+    dev::dropout_factors<1>(dropout, batch, query * s.key_tokens + key0 + (Transposed ? row : column), factor);
+    bits |= static_cast<uint32_t>(factor[0] > 0.0f) << bit;
   }
   return bits;
 }

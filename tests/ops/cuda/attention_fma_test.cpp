@@ -90,6 +90,14 @@ std::vector<Options> fma_examples() {
     o.key_heads = 1;
     o.dropout = kSomeDropout;
   }));
+  // Rows of whole blocks of random words, which lanes then share.
+  const auto dropped = [](Options& o) {
+    o.batch = 2;
+    o.causal = false;
+    o.dropout = kSomeDropout;
+  };
+  all.push_back(with(single("dropout_by_blocks", 67, 76, 16), dropped));
+  all.push_back(with(single("widest_dropout_by_blocks", 35, 40, 132), dropped));
   all.push_back(with(single("bias", 150, 150, 12), [](Options& o) {
     o.batch = 2;
     o.causal = false;
