@@ -14,6 +14,7 @@
 #include <cuda_runtime.h>
 #else
 #include <functional>
+#include <typeinfo>
 #endif
 
 namespace tsugi::cuda {
@@ -138,17 +139,16 @@ class Graph {
 /// Throws Error unless `status` is cudaSuccess.
 void check(cudaError_t status, const char* what);
 cudaStream_t native(const Stream& stream);
+/// Lets blocks of a kernel have so much shared memory. Throws Error(kUsage), which names it, where the device in use
+/// has less.
+void allow_shared_bytes(const void* function, unsigned bytes);
 
 /// Launches kernel(arguments...). Under nvcc this is cudaLaunchKernel.
 template <class... Parameters>
 void launch(Stream& stream, void (*kernel)(Parameters...), const LaunchSize& size,
             std::type_identity_t<Parameters>... arguments) {
   const void* function = reinterpret_cast<const void*>(kernel);
-  if (size.shared_bytes > 48 * 1024) {
-    check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               static_cast<int>(size.shared_bytes)),
-          "shared memory of a kernel");
-  }
+  if (size.shared_bytes > 48 * 1024) allow_shared_bytes(function, size.shared_bytes);
   void* pointers[] = {&arguments...};
   check(cudaLaunchKernel(function, dim3(size.grid.x, size.grid.y, size.grid.z), dim3(size.threads), pointers,
                          size.shared_bytes, native(stream)),
@@ -160,10 +160,13 @@ void launch(Stream& stream, void (*kernel)(Parameters...), const LaunchSize& siz
 /// Appends work to a stream of the emulation.
 void enqueue(Stream& stream, std::function<void()> work);
 void run_emulated(const LaunchSize& size, const std::function<void()>& body);
+/// Throws Error(kUsage), which names the type of the kernel, where the emulated device has less for a block.
+void check_shared_bytes_of(const char* type, unsigned bytes);
 
 template <class... Parameters>
 void launch(Stream& stream, void (*kernel)(Parameters...), const LaunchSize& size,
             std::type_identity_t<Parameters>... arguments) {
+  check_shared_bytes_of(typeid(kernel).name(), size.shared_bytes);
   enqueue(stream, [=] { run_emulated(size, [&] { kernel(arguments...); }); });
 }
 

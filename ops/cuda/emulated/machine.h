@@ -134,7 +134,8 @@ struct Block {
 /// How launches are run, for the whole process. Tests vary the seed.
 struct Options {
   uint64_t seed = 1;
-  int resident_blocks = 3;    ///< blocks that run at the same time
+  int resident_blocks = 3;                            ///< blocks that run at the same time
+  unsigned shared_bytes = cuda_limits::kSharedBytes;  ///< of a block, of the device that is emulated
   bool gelu_epilogue = true;  ///< the library of products has GELU within one (where it has not been asked yet)
 };
 Options& options();

@@ -16,6 +16,7 @@
 #include "ops/cuda/emulated/global_memory.h"
 #include "ops/cuda/emulated/machine.h"
 #include "ops/cuda/emulated/use_of_global_memory.h"
+#include "ops/cuda/shared_bytes.h"
 #include "ops/cuda/signal.h"
 
 namespace tsugi::cuda {
@@ -224,6 +225,10 @@ void enqueue(Stream& stream, std::function<void()> work) {
 }
 
 void run_emulated(const LaunchSize& size, const std::function<void()>& body) { emulated::run_grid(size, body); }
+
+void check_shared_bytes_of(const char* type, unsigned bytes) {
+  check_shared_bytes(type, bytes, emulated::options().shared_bytes);
+}
 
 void Stream::copy(void* to, const void* from, size_t bytes) {
   enqueue(*this, [=] {

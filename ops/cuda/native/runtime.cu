@@ -4,6 +4,7 @@
 
 #include "ops/cuda/device_error.h"
 #include "ops/cuda/runtime.h"
+#include "ops/cuda/shared_bytes.h"
 #include "ops/cuda/signal.h"
 
 namespace tsugi::cuda {
@@ -100,6 +101,20 @@ int multiprocessors() { return attribute(cudaDevAttrMultiProcessorCount); }
 bool has_wgmma() {
   return attribute(cudaDevAttrComputeCapabilityMajor) == 9 && attribute(cudaDevAttrComputeCapabilityMinor) == 0;
 }
+
+void allow_shared_bytes(const void* function, unsigned bytes) {
+  const int available = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
+  if (bytes > static_cast<unsigned>(available)) {
+    const char* name = nullptr;
+#if CUDART_VERSION >= 12030
+    if (cudaFuncGetName(&name, function) != cudaSuccess) name = nullptr;  // a driver before 12.3
+#endif
+    check_shared_bytes(name != nullptr ? name : "a kernel", bytes, static_cast<size_t>(available));
+  }
+  check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+        "shared memory of a kernel");
+}
+
 size_t cache_bytes() { return static_cast<size_t>(attribute(cudaDevAttrL2CacheSize)); }
 
 HostBuffer::HostBuffer(size_t bytes) : bytes_(bytes) {

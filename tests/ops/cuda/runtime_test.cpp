@@ -3,7 +3,9 @@
 
 #include <csignal>
 
+#include "ops/base/error.h"
 #include "ops/cuda/device.cuh"
+#include "ops/cuda/emulated/machine.h"
 #include "ops/cuda/emulated/use_of_global_memory.h"
 #include "tests/ops/cuda/testing.h"
 
@@ -39,6 +41,25 @@ TEST(Runtime, NothingRunsBeforeSomebodyWaits) {
   EXPECT_EQ(host[0], -1.0f) << "the host must not count on more";
   stream.synchronize();
   EXPECT_EQ(host[0], 3.0f);
+}
+
+// As on devices of compute capability 8.6 and 8.9.
+TEST(Runtime, SaysWhichKernelNeedsMoreSharedMemoryThanTheDeviceHas) {
+  const DeviceVector<float> x(std::vector<float>(32, 1.0f));
+  Stream stream;
+  constexpr unsigned kAvailable = 99 * 1024;
+  const unsigned before = std::exchange(emulated::options().shared_bytes, kAvailable);
+  launch(stream, add_to_all, {{1, 1, 1}, 32, kAvailable}, x.data(), 2.0f);
+  try {
+    launch(stream, add_to_all, {{1, 1, 1}, 32, kAvailable + 16}, x.data(), 2.0f);
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kUsage);
+    EXPECT_STREQ(error.what(),
+                 "CUDA: a block of void (*)(float*, float) needs 101392 bytes of shared memory, the device has 101376");
+  }
+  emulated::options().shared_bytes = before;
+  EXPECT_EQ(x.read(stream), std::vector<float>(32, 3.0f)) << "what fits has run";
 }
 
 /// Two branches on streams of their own and a join; the flag leaves out an event.
