@@ -18,7 +18,14 @@ bool by_tensor_cores(const AttentionShape& shape, AttentionKernel kernel) {
   return false;
 }
 
+/// A sequence's blocks have the same y or z in a grid of CUDA.
+constexpr int64_t kMostSequences = 65535;
+
 DeviceAttentionShape sizes_of(const AttentionShape& shape) {
+  if (shape.batch > kMostSequences) {
+    refuse("attention over " + std::to_string(shape.batch) + " sequences at once",
+           "at most " + std::to_string(kMostSequences) + " are: lower batch.micro_batch, or set compute.device: CPU");
+  }
   const auto number = [](int64_t value) {
     CHECK_LE(value, std::numeric_limits<int>::max());
     return static_cast<int>(value);

@@ -242,5 +242,36 @@ TEST_P(CudaFmaAttentionOf, SaysWhatItCannotDo) {
   EXPECT_THAT(message(single("", 40, 40, 64), context), ::testing::HasSubstr("attention by wgmma in f32"));
 }
 
+// Without a device, too, as `tsugi plan` asks.
+TEST_P(CudaFmaAttentionOf, RefusesMoreSequencesThanAGridHas) {
+  ThreadPool pool(1);
+  PlanningMemory memory;
+  const Context plan(Device{.meta = true, .operators = device()}, pool, memory);
+  const auto attend = [&](DType type, int64_t batch, int64_t queries, bool backward) {
+    AttentionShape shape;
+    shape.batch = batch;
+    shape.query_tokens = shape.key_tokens = queries;
+    shape.heads = 1;
+    shape.head_dim = 8;
+    shape.dtype = type;
+    const Tensor out = plan.empty({batch, queries, 8}, type);
+    const Tensor sums = plan.empty({batch, 1, queries}, DType::kF32);
+    if (backward) {
+      attention_backward(plan, shape, {}, {}, {}, {}, out, sums, out, {}, {}, {});
+    } else {
+      attention_forward(plan, shape, {}, {}, {}, {}, out, {});
+    }
+  };
+  for (const DType type : {DType::kF32, DType::kBF16}) {
+    for (const bool backward : {false, true}) {
+      for (const int64_t queries : {1, 9}) {
+        attend(type, 65535, queries, backward);
+        EXPECT_THAT([&] { attend(type, 65536, queries, backward); },
+                    ::testing::ThrowsMessage<Error>(::testing::HasSubstr("attention over 65536 sequences at once")));
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace tsugi::testing
