@@ -133,8 +133,11 @@ class Consumer {
       dev::mbarrier_wait(s.q_full.at(0), parity_of(places));
       clear();
       for (int tile = all.begin; tile < mine.begin; ++tile) skip();
-      if (mine.begin < mine.end) attend(mine);
-      if (lane == 0) dev::mbarrier_arrive(s.q_empty.at(0));
+      if (mine.begin < mine.end) {
+        attend(mine);
+      } else {
+        release_queries();
+      }
       for (int left = s.behind[group][warp_row / 16]; left > 0; --left) skip();
       finish(work_of(places), out_map);
     }
@@ -174,6 +177,10 @@ class Consumer {
   }
   TSUGI_DEVICE void release(dev::SharedArray<uint64_t, kHopperStages>& empty, int tile) {
     if (lane == 0) dev::mbarrier_arrive(empty.at(tile % kHopperStages));
+  }
+
+  TSUGI_DEVICE void release_queries() {
+    if (lane == 0) dev::mbarrier_arrive(s.q_empty.at(0));
   }
 
   /// A tile of which none of these queries sees a key.
@@ -253,6 +260,7 @@ class Consumer {
     for (int i = 0; i < D / 2; ++i) out_[i] *= shrink_[i / 2 % 2];
   }
 
+  /// Tiles of which some of these queries see keys; releases the queries after the last product that reads them.
   TSUGI_DEVICE void attend(const TileSpan& mine) {
     if constexpr (Overlap) {
       wait_full(s.k_full, tiles_);
@@ -280,6 +288,7 @@ class Consumer {
         shrink_results();
         pack_operand(weights_, scores_);
       }
+      release_queries();
       finish_values();
     } else {
       for (int tile = mine.begin; tile < mine.end; ++tile) {
@@ -292,6 +301,7 @@ class Consumer {
         pack_operand(weights_, scores_);
         finish_values();
       }
+      release_queries();
     }
   }
 
