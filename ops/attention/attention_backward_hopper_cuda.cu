@@ -342,7 +342,7 @@ differentiate_keys_hopper(AttentionBackward p, TSUGI_GRID_CONSTANT dev::TensorMa
       uint32_t operand[kHopperVisited / 16][4], d_operand[kHopperVisited / 16][4];
       pack_operand(operand, scores);
       dev::wgmma_fence();
-      start_accumulating<kHopperVisited, D>(value_sums, operand, s.d_out[stage]);
+      start_accumulating<kHopperVisited, D, true>(value_sums, operand, s.d_out[stage]);
       dev::wgmma_commit();
       dev::wgmma_wait<1>();  // for d_scores: the derivatives are formed beside the product for dv
       TSUGI_UNROLL
@@ -353,7 +353,7 @@ differentiate_keys_hopper(AttentionBackward p, TSUGI_GRID_CONSTANT dev::TensorMa
       }
       pack_operand(d_operand, scores);
       dev::wgmma_fence();
-      start_accumulating<kHopperVisited, D>(key_sums, d_operand, s.q[stage]);
+      start_accumulating<kHopperVisited, D, true>(key_sums, d_operand, s.q[stage]);
       dev::wgmma_commit();
     }
     visits.advance();  // beside that product

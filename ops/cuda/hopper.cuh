@@ -44,4 +44,10 @@ TSUGI_DEVICE uint64_t matrix_descriptor(const bf16* tile, uint32_t leading_bytes
   return encode_matrix_descriptor(shared_address(tile), leading_bytes, stride_bytes);
 }
 
+/// The descriptor of a tile `bytes` further. Only the low word is added to: addresses in shared memory do not carry out
+/// of their field, and a sum of 64 bits is two instructions.
+TSUGI_DEVICE uint64_t further(uint64_t descriptor, uint32_t bytes) {
+  return (descriptor & ~uint64_t{0xFFFFFFFF}) | (static_cast<uint32_t>(descriptor) + (bytes >> 4));
+}
+
 }  // namespace tsugi::dev
