@@ -1,95 +1,41 @@
-// Forward attention with wgmma and TMA (sm_90a): one producer warp that loads, two or three consumer warpgroups of 64
-// queries each. With `Overlap`, the product of the next scores runs beside that of the last values, and warpgroups
+// Forward attention with wgmma and TMA (sm_90a): a warp that plans, one that loads, two or three consumer warpgroups of
+// 64 queries each. With `Overlap`, the product of the next scores runs beside that of the last values, and warpgroups
 // take turns at the tensor cores, so that one's exponentials run beside the other's products: Shah et al.,
 // "FlashAttention-3" (2024), sections 3.1 (ping-pong) and 3.2 (within a warpgroup).
 #include <algorithm>
 
-#include "ops/attention/attention_hopper.cuh"
+#include "ops/attention/attention_forward_hopper.cuh"
 
 namespace tsugi::cuda {
 namespace {
 
-constexpr int kHopperKeys = 128;  // of a tile
-constexpr int kHopperStages = 2;
 constexpr int64_t kSectionBytes = int64_t{32} << 20;  // of keys and values, so that they stay in the L2 cache
 
-/// Heads of 64 (D = 64) or up to 128 elements, what is missing read as zeros. Three warpgroups of 160 registers a
-/// thread, or two of 232; what is left of 64 Ki is the producer's.
-template <int D>
-struct HopperSizes {
-  static constexpr int kGroups = D == 64 ? 3 : 2;
-  static constexpr int kQueries = kGroups * kGroupRows;
-  static constexpr int kThreads = (kGroups + 1) * kGroupThreads;
-  static constexpr int kConsumerRegisters = D == 64 ? 160 : 232;
-  static constexpr int kProducerRegisters = D == 64 ? 32 : 40;
-};
-
-template <int D>
-struct HopperShared {
-  using Sizes = HopperSizes<D>;
-  Panels<kGroupRows, D> q[Sizes::kGroups];
-  Panels<kHopperKeys, D> k[kHopperStages];
-  Panels<kHopperKeys, D> v[kHopperStages];
-  Panels<kGroupRows, D> out[Sizes::kGroups];
-  dev::SharedArray<int, 2 * kGroupRows> rows[Sizes::kGroups];  ///< the keys that they see: first, end
-  dev::SharedArray<int, 4> behind[Sizes::kGroups];             ///< for each warp: tiles that only others need
-  dev::SharedArray<uint64_t, 1> q_full, q_empty;
-  dev::SharedArray<uint64_t, kHopperStages> k_full, k_empty, v_full, v_empty;
-};
-
-struct HopperForward {
-  DeviceAttentionShape shape;
-  float* log_sum_exp;
-  float scale_log2;  ///< of scores, so that exp2 does
-  int query_tiles;
-  int section;  ///< heads (of all batches) whose tiles go one after another
-};
-
-/// Which queries a block works on: sections of heads; in a section the last queries first, since causal ones see most.
-struct Place {
-  int batch, head, query0;
-};
-
-template <int D>
-TSUGI_DEVICE Place place_of(const HopperForward& p, int work) {
-  const int first = work / (p.section * p.query_tiles) * p.section;
-  const int left = p.shape.batch * p.shape.heads - first;
-  const int heads = left < p.section ? left : p.section;
-  const int within = work - first * p.query_tiles;
-  const int head = first + within % heads;
-  return {head / p.shape.heads, head % p.shape.heads, (p.query_tiles - 1 - within / heads) * HopperSizes<D>::kQueries};
-}
-
-/// What a block works on after `places` others.
-TSUGI_DEVICE int work_of(int places) {
-  return static_cast<int>(dev::block_index().x) + places * static_cast<int>(dev::grid_size().x);
-}
-
-/// Loads queries once per place, and tiles of keys and values through a ring.
+/// Loads queries once per place, and tiles of keys and values through a ring; by one thread.
 template <int D>
 TSUGI_DEVICE void produce(HopperShared<D>& s, const HopperForward& p, const dev::TensorMap& q, const dev::TensorMap& k,
                           const dev::TensorMap& v) {
   using Sizes = HopperSizes<D>;
-  const int works = p.query_tiles * p.shape.batch * p.shape.heads;
   int tiles = 0;
-  for (int places = 0; work_of(places) < works; ++places) {
-    const Place place = place_of<D>(p, work_of(places));
-    const TileSpan span = tiles_in<kHopperKeys>(range_of(p.shape, place.batch, place.query0, Sizes::kQueries));
-    if (dev::lane_index() != 0) continue;
+  for (int places = 0; work_of(places) < p.works; ++places) {
+    dev::mbarrier_wait(s.plan_full.at(places % kHopperPlans), parity_of(places / kHopperPlans));
+    const dev::Vector<int, 4> place = s.plans[places % kHopperPlans].place.template load<4>(0);
+    const dev::Vector<int, 2> span = s.plans[places % kHopperPlans].tiles.template load<2>(0);
+    const int batch = place[0];
+    dev::mbarrier_arrive(s.plan_empty.at(places % kHopperPlans));
     if (places > 0) dev::mbarrier_wait(s.q_empty.at(0), parity_of(places - 1));
     dev::mbarrier_arrive_expect(s.q_full.at(0), Sizes::kQueries * D * 2);
     for (int group = 0; group < Sizes::kGroups; ++group) {
-      load_panels<kGroupRows, D>(s.q[group], q, s.q_full.at(0), place.query0 + group * kGroupRows, place.head,
-                                 place.batch);
+      load_panels<kGroupRows, D>(s.q[group], q, s.q_full.at(0), place[2] + group * kGroupRows, place[1], batch);
     }
-    const int key_head = place.head / (p.shape.heads / p.shape.key_heads);
+    const int key_head = place[1] / (p.shape.heads / p.shape.key_heads);
     const auto load = [&](const dev::TensorMap& map, Panels<kHopperKeys, D>& to, uint64_t* full, uint64_t* empty,
                           int tile) {
       if (tiles >= kHopperStages) dev::mbarrier_wait(empty, parity_of(tiles / kHopperStages - 1));
       dev::mbarrier_arrive_expect(full, kHopperKeys * D * 2);
-      load_panels<kHopperKeys, D>(to, map, full, tile * kHopperKeys, key_head, place.batch);
+      load_panels<kHopperKeys, D>(to, map, full, tile * kHopperKeys, key_head, batch);
     };
-    for (int tile = span.begin; tile < span.end; ++tile, ++tiles) {
+    for (int tile = span[0]; tile < span[1]; ++tile, ++tiles) {
       const int stage = tiles % kHopperStages;
       load(k, s.k[stage], s.k_full.at(stage), s.k_empty.at(stage), tile);
       load(v, s.v[stage], s.v_full.at(stage), s.v_empty.at(stage), tile);
@@ -112,34 +58,29 @@ class Consumer {
         warp_row(dev::warp_index() % 4 * 16) {}
 
   TSUGI_DEVICE void run(const dev::TensorMap& out_map) {
-    const int works = p.query_tiles * p.shape.batch * p.shape.heads;
     if (Overlap && group == Sizes::kGroups - 1) give_turn();
-    for (int places = 0; work_of(places) < works; ++places) {
-      const Place place = place_of<D>(p, work_of(places));
-      const int query0 = place.query0 + group * kGroupRows;
-      const TileSpan all = tiles_in<kHopperKeys>(range_of(p.shape, place.batch, place.query0, Sizes::kQueries));
-      const TileRange own = range_of(p.shape, place.batch, query0, kGroupRows);
-      TileSpan mine = tiles_in<kHopperKeys>(own);
-      if (mine.begin >= mine.end) mine = {all.end, all.end};
-      // In shared memory, since registers are short.
-      if (lane < 16) {
-        const KeyRange keys = keys_of(p.shape, place.batch, query0 + warp_row + lane);
-        s.rows[group].store(2 * (warp_row + lane), dev::Vector<int, 2>{keys.first, keys.end});
-      }
-      if (lane == 0) s.behind[group][warp_row / 16] = all.end - mine.end;
-      dev::sync_warp();
-      all_first_ = own.all_first;
-      all_end_ = own.all_end;
-      dev::mbarrier_wait(s.q_full.at(0), parity_of(places));
+    for (; work_of(places_) < p.works; ++places_) {
+      dev::mbarrier_wait(s.plan_full.at(places_ % kHopperPlans), parity_of(places_ / kHopperPlans));
+      const dev::Vector<int, 4> own = plan().own[group].template load<4>(0);
+      const dev::Vector<int, 2> all = plan().tiles.template load<2>(0);
+      all_first_ = own[2];
+      all_end_ = own[3];
+      dev::mbarrier_wait(s.q_full.at(0), parity_of(places_));
       clear();
-      for (int tile = all.begin; tile < mine.begin; ++tile) skip();
-      if (mine.begin < mine.end) {
-        attend(mine);
+      const bool any = own[0] < own[1];
+      for (int tile = all[0]; tile < (any ? own[0] : all[1]); ++tile) skip();
+      if (any) {
+        attend({own[0], own[1]});
+        // From shared memory again, since registers are short.
+        const int end = plan().own[group][1];
+        const int all_end = plan().tiles[1];
+        for (int tile = end; tile < all_end; ++tile) skip();
       } else {
         release_queries();
       }
-      for (int left = s.behind[group][warp_row / 16]; left > 0; --left) skip();
-      finish(work_of(places), out_map);
+      finish(out_map);
+      dev::sync_warp();
+      if (lane == 0) dev::mbarrier_arrive(s.plan_empty.at(places_ % kHopperPlans));
     }
     if (Overlap && group == 0) take_turn();  // the last one, given by the last warpgroup
     if (dev::thread_index() % kGroupThreads == 0) dev::tma_store_wait<0>();
@@ -149,8 +90,8 @@ class Consumer {
   HopperShared<D>& s;
   const HopperForward& p;
   const int group, lane, warp_row;
-  int tiles_ = 0;            ///< that this block has gone through
-  int all_first_, all_end_;  ///< keys that all of the warpgroup's queries see
+  int places_ = 0, tiles_ = 0;  ///< that this block has gone through
+  int all_first_, all_end_;     ///< keys that all of the warpgroup's queries see
   float scores_[kHopperKeys / 2];
   uint32_t weights_[kHopperKeys / 16][4];  ///< of the values: operands of wgmma
   float out_[D / 2];
@@ -159,6 +100,7 @@ class Consumer {
   static constexpr int kTurnBarrier = 1;                    // one for each warpgroup
   static constexpr int kGroupBarrier = 1 + Sizes::kGroups;  // one for each warpgroup
 
+  TSUGI_DEVICE HopperPlan<Sizes::kGroups>& plan() { return s.plans[places_ % kHopperPlans]; }
   TSUGI_DEVICE void take_turn() { dev::barrier_sync(kTurnBarrier + group, 2 * kGroupThreads); }
   TSUGI_DEVICE void give_turn() { dev::barrier_arrive(kTurnBarrier + (group + 1) % Sizes::kGroups, 2 * kGroupThreads); }
 
@@ -215,7 +157,7 @@ class Consumer {
     if (key0 < all_first_ || key0 + kHopperKeys > all_end_) {
       TSUGI_UNROLL
       for (int h = 0; h < 2; ++h) {
-        const dev::Vector<int, 2> seen = s.rows[group].template load<2>(2 * (warp_row + lane / 4 + 8 * h));
+        const dev::Vector<int, 2> seen = plan().rows[group].template load<2>(2 * (warp_row + lane / 4 + 8 * h));
         // Relative to the first key of this lane, so that the others differ from it by constants.
         const int own = key0 + lane % 4 * 2;
         const int first = seen[0] - own;
@@ -282,7 +224,7 @@ class Consumer {
         dev::wgmma_wait<1>();
         release(s.k_empty, tiles_);
         soften(tile * kHopperKeys);
-        dev::compute_before_wait(sums_[0] + sums_[1], s.behind[group].at(0));
+        dev::compute_before_wait(sums_[0] + sums_[1], s.plans[0].tiles.at(0));
         dev::wgmma_wait<0>();
         release(s.v_empty, previous);
         shrink_results();
@@ -314,9 +256,10 @@ class Consumer {
   }
 
   /// Results leave through shared memory; what lies beyond the last query or the end of a head is not written.
-  TSUGI_DEVICE void finish(int work, const dev::TensorMap& out_map) {
-    const Place place = place_of<D>(p, work);
-    const int query0 = place.query0 + group * kGroupRows;
+  TSUGI_DEVICE void finish(const dev::TensorMap& out_map) {
+    const dev::Vector<int, 4> place = plan().place.template load<4>(0);
+    const int batch = place[0], head = place[1];
+    const int query0 = place[2] + group * kGroupRows;
     const bool leader = dev::thread_index() % kGroupThreads == 0;
     if (leader) dev::tma_store_wait<0>();  // those of the last place have been read
     dev::barrier_sync(kGroupBarrier + group, kGroupThreads);
@@ -330,14 +273,14 @@ class Consumer {
       stage_row<D>(s.out[group], row, h, out_, inverse);
       if (lane % 4 == 0 && p.log_sum_exp != nullptr && query0 + row < p.shape.query_tokens) {
         const float value = sum > 0.0f ? largest_[h] * p.shape.scale + dev::log(sum) : __builtin_huge_valf();
-        const int64_t first = (static_cast<int64_t>(place.batch) * p.shape.heads + place.head) * p.shape.query_tokens;
+        const int64_t first = (static_cast<int64_t>(batch) * p.shape.heads + head) * p.shape.query_tokens;
         dev::store(p.log_sum_exp + first + query0 + row, value);
       }
     }
     dev::fence_proxy_async();
     dev::barrier_sync(kGroupBarrier + group, kGroupThreads);
     if (leader && query0 < p.shape.query_tokens) {
-      store_panels<D>(out_map, s.out[group], p.shape.head_dim, query0, place.head, place.batch);
+      store_panels<D>(out_map, s.out[group], p.shape.head_dim, query0, head, batch);
       dev::tma_store_commit();
     }
   }
@@ -353,6 +296,10 @@ attend_hopper(HopperForward p, TSUGI_GRID_CONSTANT dev::TensorMap q, TSUGI_GRID_
     constexpr int kConsumerWarps = Sizes::kGroups * 4;
     dev::mbarrier_init(s.q_full.at(0), 1);
     dev::mbarrier_init(s.q_empty.at(0), kConsumerWarps);
+    for (int slot = 0; slot < kHopperPlans; ++slot) {
+      dev::mbarrier_init(s.plan_full.at(slot), 1);
+      dev::mbarrier_init(s.plan_empty.at(slot), kConsumerWarps + 1);
+    }
     for (int stage = 0; stage < kHopperStages; ++stage) {
       dev::mbarrier_init(s.k_full.at(stage), 1);
       dev::mbarrier_init(s.v_full.at(stage), 1);
@@ -364,7 +311,8 @@ attend_hopper(HopperForward p, TSUGI_GRID_CONSTANT dev::TensorMap q, TSUGI_GRID_
   dev::sync_threads();
   if (dev::warp_index() < 4) {
     dev::release_registers<Sizes::kProducerRegisters>();
-    if (dev::warp_index() == 0) produce<D>(s, p, q, k, v);
+    if (dev::warp_index() == 1) plan_places<D>(s, p);
+    if (dev::thread_index() == 0) produce<D>(s, p, q, k, v);
   } else {
     dev::claim_registers<Sizes::kConsumerRegisters>();
     Consumer<D, Overlap>(s, p).run(out);
@@ -380,11 +328,11 @@ void launch_hopper(Stream& stream, HopperForward p, const DeviceHeads& q, const 
   // Query heads of a group share their keys and values.
   const int64_t head_bytes = int64_t{shape.key_tokens} * shape.head_dim * 4 * shape.key_heads / shape.heads;
   const int heads = shape.batch * shape.heads;
+  p.works = p.query_tiles * heads;
   p.section = static_cast<int>(
       std::clamp(kSectionBytes / std::max<int64_t>(head_bytes, 1), int64_t{1}, static_cast<int64_t>(heads)));
-  const LaunchSize size{{static_cast<unsigned>(std::min(p.query_tiles * heads, multiprocessors())), 1, 1},
-                        Sizes::kThreads,
-                        sizeof(HopperShared<D>)};
+  const LaunchSize size{
+      {static_cast<unsigned>(std::min(p.works, multiprocessors())), 1, 1}, Sizes::kThreads, sizeof(HopperShared<D>)};
   launch(stream, attend_hopper<D, Overlap>, size, p, map_of(q, shape, shape.heads, shape.query_tokens, kGroupRows),
          map_of(k, shape, shape.key_heads, shape.key_tokens, kHopperKeys),
          map_of(v, shape, shape.key_heads, shape.key_tokens, kHopperKeys),
@@ -395,7 +343,7 @@ void launch_hopper(Stream& stream, HopperForward p, const DeviceHeads& q, const 
 
 void attention_forward_hopper(Stream& stream, const DeviceAttentionShape& shape, const DeviceHeads& q,
                               const DeviceHeads& k, const DeviceHeads& v, bool overlap, bf16* out, float* log_sum_exp) {
-  const HopperForward p{shape, log_sum_exp, shape.scale * dev::kLog2E, 0, 0};
+  const HopperForward p{shape, log_sum_exp, shape.scale * dev::kLog2E, 0, 0, 0};
   const int64_t row = int64_t{shape.heads} * shape.head_dim;
   const DeviceHeads to{out, shape.query_tokens * row, row, shape.head_dim};
   if (shape.head_dim <= 64) {
