@@ -1,5 +1,9 @@
 #include "launch/device.h"
 
+#include <cstdlib>
+
+#include "launch/device_choice.h"
+#include "launch/run_world.h"
 #include "ops/base/error.h"
 #ifdef TSUGI_WITH_CUDA
 #include "dist/nccl_communicator.h"
@@ -9,13 +13,15 @@
 namespace tsugi {
 namespace {
 
-/// How many devices there are; if none, `why` says why.
-int count_devices(std::string& why) {
+/// What process `rank` of its host finds there.
+HostDevices find_devices([[maybe_unused]] int rank) {
 #ifdef TSUGI_WITH_CUDA
-  return cuda::device_count(why);
+  HostDevices found;
+  found.devices = cuda::device_count(found.why_none);
+  if (rank < found.devices) found.problem = cuda::device_problem(rank);
+  return found;
 #else
-  why = "this program was built without CUDA";
-  return 0;
+  return {.why_none = "this program was built without CUDA"};
 #endif
 }
 
@@ -31,47 +37,48 @@ std::unique_ptr<DeviceOperators> open_cuda([[maybe_unused]] int ordinal,
 #endif
 }
 
-/// For process `rank` of `ranks` on this host.
-ChosenDevice choose_device(const ComputeConfig& config, int rank, int ranks, const std::string& host) {
-  const auto on_cpu = [&](const std::string& description) -> ChosenDevice {
+/// For process `rank` of its host. `why`: the CPU, unless it is empty.
+ChosenDevice open_device(const ComputeConfig& config, int rank, const std::string& why) {
+  if (config.device() == ComputeConfig::CPU || !why.empty()) {
+    const std::string description = why.empty() ? "CPU" : "CPU (no CUDA: " + why + ")";
     if (config.attention() == ComputeConfig::MMA) return {nullptr, description, {}};
     throw Error(ExitCode::kUsage,
                 "compute.attention is " + ComputeConfig::Attention_Name(config.attention()) +
                     ", a kernel of CUDA, but this run computes on the " + description,
                 "leave it out, or set compute.device: CUDA");
-  };
-  if (config.device() == ComputeConfig::CPU) return on_cpu("CPU");
-  std::string why;
-  const int devices = count_devices(why);
-  if (devices == 0) {
-    if (config.device() == ComputeConfig::AUTO) return on_cpu("CPU (no CUDA: " + why + ")");
-    throw Error(ExitCode::kUsage, "compute.device is CUDA, but " + why,
-                "set compute.device: CPU, or AUTO to take a device only where there is one");
-  }
-  if (ranks > devices) {
-    throw Error(ExitCode::kUsage,
-                "compute.device is CUDA: " + std::to_string(ranks) + " ranks on " + host + ", which has " +
-                    std::to_string(devices) + " devices: every rank needs one of its own",
-                "start as many ranks as there are devices, or set compute.device: CPU");
   }
   ChosenDevice chosen{open_cuda(rank, config.attention()), {}, {}};
   chosen.description = "device " + std::to_string(rank) + ": " + chosen.operators->describe();
   return chosen;
 }
 
-}  // namespace
-
-ChosenDevice choose_device(const ComputeConfig& config, const World& world) {
-  return choose_device(config, world.local_rank(), world.local_size(), world.host());
+/// What speaks against device `rank` of this host for one of its `ranks` processes.
+std::string why_not_device(const ComputeConfig& config, int rank, int ranks, const std::string& host) {
+  if (config.device() == ComputeConfig::CPU) return {};
+  return why_on_cpu(config.device(), find_devices(rank), ranks, host);
 }
 
-ChosenDevice choose_device(const ComputeConfig& config) { return choose_device(config, 0, 1, "this host"); }
+}  // namespace
+
+ChosenDevice choose_device(const ComputeConfig& config, World& world) {
+  const int rank = world.local_rank();
+  std::string why;
+  on_all_ranks(world.communicator(), [&] { why = why_not_device(config, rank, world.local_size(), world.host()); });
+  why = agree_on_cpu(world.communicator(), why);
+  ChosenDevice chosen;
+  on_all_ranks(world.communicator(), [&] { chosen = open_device(config, rank, why); });
+  return chosen;
+}
+
+ChosenDevice choose_device(const ComputeConfig& config) {
+  return open_device(config, 0, why_not_device(config, 0, 1, "this host"));
+}
 
 void connect_devices([[maybe_unused]] ChosenDevice& chosen, [[maybe_unused]] World& world,
                      [[maybe_unused]] double timeout_seconds) {
 #ifdef TSUGI_WITH_CUDA
   if (world.size() == 1) return;
-  // Ranks that disagree about the device must not wait for each other.
+  // Configurations are compared later: ranks that disagree about the device must not wait for each other.
   int64_t without = chosen.operators == nullptr ? 1 : 0;
   without = all_reduce_max(world.communicator(), without);
   if (without != 0) return;
@@ -93,10 +100,18 @@ std::unique_ptr<WorkRecorder> make_recorder(const ChosenDevice& chosen) {
               "leave out --graphs");
 }
 
+std::vector<std::string> devices_of_host(const ComputeConfig& config) {
+  if (config.device() == ComputeConfig::CPU) return {};
+  const HostDevices found = find_devices(0);
+  if (found.devices == 0 || found.problem) return {};
+  return names_of_devices(std::getenv("CUDA_VISIBLE_DEVICES"), found.devices);
+}
+
 ChosenDevice device_to_plan(const ComputeConfig& config) {
-  std::string why;
   const bool automatic = config.device() == ComputeConfig::AUTO;
-  if (config.device() == ComputeConfig::CPU || (automatic && count_devices(why) == 0)) return {nullptr, "CPU", {}};
+  if (config.device() == ComputeConfig::CPU || (automatic && !why_not_device(config, 0, 1, "this host").empty())) {
+    return {nullptr, "CPU", {}};
+  }
 #ifdef TSUGI_WITH_CUDA
   return {cuda::make_planning_operators(), "CUDA", {}};
 #else

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/config/run.pb.h"
 #include "dist/world.h"
@@ -19,9 +20,11 @@ struct ChosenDevice {
   Device device() const { return {.operators = operators.get()}; }
 };
 
-/// As compute.device says: CUDA takes the device of this rank's place on its host. Throws Error(kUsage) where CUDA is
-/// asked for and this program was built without it, or there is no driver, or fewer devices than ranks.
-ChosenDevice choose_device(const ComputeConfig& config, const World& world);
+/// As compute.device says: CUDA takes the device of this rank's place on its host. AUTO does so where every rank has
+/// one that can be used, else all compute on the CPU, and the description says why. Throws Error(kUsage) where CUDA is
+/// asked for and this program was built without it, or there is no driver, no cuBLASLt, no device that is new enough,
+/// or fewer devices than ranks. Collective; an error of one rank is thrown by all.
+ChosenDevice choose_device(const ComputeConfig& config, World& world);
 
 /// The same for a process that is on its own, which takes the first device.
 ChosenDevice choose_device(const ComputeConfig& config);
@@ -32,6 +35,10 @@ void connect_devices(ChosenDevice& chosen, World& world, double timeout_seconds)
 
 /// Records work of the device; throws Error(kUsage) where it is the CPU.
 std::unique_ptr<WorkRecorder> make_recorder(const ChosenDevice& chosen);
+
+/// The devices that processes of this host, which are on their own, can be given one each of, as CUDA_VISIBLE_DEVICES
+/// has them; none where they would compute on the CPU, or say why they cannot.
+std::vector<std::string> devices_of_host(const ComputeConfig& config);
 
 /// What a plan counts for: where CUDA is asked for there need not be a device here, but the program must have it.
 ChosenDevice device_to_plan(const ComputeConfig& config);

@@ -110,7 +110,6 @@ void print(const nlohmann::ordered_json& result) {
 int bench_step(World& world, const BenchOptions& options) {
   Communicator& communicator = world.communicator();
   RunConfig config;
-  ChosenDevice chosen;
   on_all_ranks(communicator, [&] {
     load_config(options.config, options.overrides, config);
     if (config.model().vocabulary() == 0) {
@@ -118,8 +117,8 @@ int bench_step(World& world, const BenchOptions& options) {
                   "--set model.vocabulary=50257");
     }
     validate_run_of(options.config, config);
-    chosen = choose_device(config.compute(), world);
   });
+  ChosenDevice chosen = choose_device(config.compute(), world);
   ThreadPool pool(world.threads(), world.cpus());
   RandomTokensLm objective(config);
   const int64_t program = measure_program_bytes(pool, config);

@@ -100,7 +100,6 @@ int finetune(World& world, FinetuneOptions options) {
   Communicator& communicator = world.communicator();
   FinetuneTask task;
   ModelFolder opened;
-  ChosenDevice chosen;
   on_all_ranks(communicator, [&] {
     if (world.size() > options.micro_batches) {
       throw Error(ExitCode::kUsage,
@@ -108,7 +107,9 @@ int finetune(World& world, FinetuneOptions options) {
                       std::to_string(world.size()) + " ranks: every rank needs at least one",
                   "set --micro-batches to a multiple of the ranks, and --batch to a multiple of that");
     }
-    chosen = choose_device(options.computing.config(), world);
+  });
+  ChosenDevice chosen = choose_device(options.computing.config(), world);
+  on_all_ranks(communicator, [&] {
     options.computing.compute = options.computing.compute_on(chosen);
     opened = open_model(options.checkpoint, 1);
     refuse_bottlenecks(opened.description, opened.path, "fine-tuning");

@@ -82,8 +82,6 @@ int pretrain(World& world, const PretrainOptions& options) {
   std::unique_ptr<Tokenizer> tokenizer;
   std::string initial;  // the folder of --init-from
   HuggingfaceModel description;
-  ChosenDevice chosen;
-  std::unique_ptr<WorkRecorder> recorder;
   on_all_ranks(communicator, [&] {
     load_config(options.config, options.overrides, config);
     if (!options.initial_weights.empty()) {
@@ -101,7 +99,10 @@ int pretrain(World& world, const PretrainOptions& options) {
       throw Error(ExitCode::kUsage, "CUDA graphs are built for one loss, and objective.masked_lm.next_sentence has two",
                   "leave out --graphs");
     }
-    chosen = choose_device(config.compute(), world);
+  });
+  ChosenDevice chosen = choose_device(config.compute(), world);
+  std::unique_ptr<WorkRecorder> recorder;
+  on_all_ranks(communicator, [&] {
     if (options.graphs) recorder = make_recorder(chosen);
     if (learns_from_images(config.objective())) {
       images = make_image_objective(config);

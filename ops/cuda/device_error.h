@@ -42,4 +42,7 @@ ErrorMeaning meaning_of(int error, MemoryOf memory = MemoryOf::kDevice);
 /// Whether the device, or a kernel on it, has failed: then every later call fails, of other libraries too.
 bool is_failure_of_device(int error);
 
+/// Throws Error(kUsage) when kernels were not compiled for the architecture of device `ordinal`. Does not open it.
+void require_usable(int ordinal);
+
 }  // namespace tsugi::cuda

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ops/base/error.h"
+#include "ops/cuda/device_error.h"
 #include "ops/cuda/gemm.h"
 #include "ops/cuda/profile_ranges.h"
 #include "ops/cuda/timer.h"
@@ -87,6 +88,17 @@ std::string Operators::choose_algorithms(const std::string& table, const std::st
 void* Operators::keep(Buffer& buffer, size_t bytes) {
   if (buffer.bytes() < bytes) buffer = Buffer(bytes);
   return buffer.data();
+}
+
+std::optional<Error> device_problem(int ordinal) {
+  try {
+    require_usable(ordinal);
+    gemm_library_version();  // loads it
+  } catch (const Error& error) {
+    if (error.code() != ExitCode::kUsage) throw;
+    return error;
+  }
+  return std::nullopt;
 }
 
 std::unique_ptr<DeviceOperators> make_operators(int ordinal, AttentionKernel attention) {

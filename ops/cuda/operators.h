@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "ops/attention/attention_cuda.h"
+#include "ops/base/error.h"
 #include "ops/cuda/dropout_key.h"
 #include "ops/cuda/objective_operators.h"
 #include "ops/cuda/product_table.h"
@@ -160,6 +161,8 @@ class Operators final : public DeviceOperators {
   uint64_t recorded_sample_ = 0;
 };
 
+/// Why make_operators() on device `ordinal` would not do: the device is too old, or there is no library of products.
+std::optional<Error> device_problem(int ordinal);
 /// The operators on device `ordinal` of those that this process sees. Throws Error(kUsage) where the device cannot run
 /// that kernel.
 std::unique_ptr<DeviceOperators> make_operators(int ordinal, AttentionKernel attention = {});

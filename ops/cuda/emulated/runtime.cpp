@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "ops/cuda/device_error.h"
 #include "ops/cuda/emulated/global_memory.h"
 #include "ops/cuda/emulated/machine.h"
 #include "ops/cuda/emulated/use_of_global_memory.h"
@@ -138,6 +139,7 @@ void pump_all() {
 }  // namespace
 
 int device_count(std::string&) { return 1; }
+void require_usable(int) {}
 void use_device(int) {}
 std::string describe_device() { return "emulated CUDA"; }
 int64_t busy_extent() { return 8; }

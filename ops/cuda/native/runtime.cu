@@ -60,7 +60,7 @@ int device_count(std::string& why) {
   return 0;
 }
 
-void use_device(int ordinal) {
+void require_usable(int ordinal) {
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, ordinal), "a device");
   if (properties.major < 8) {
@@ -70,6 +70,10 @@ void use_device(int ordinal) {
                     ", the kernels need 8.0",
                 "use a device of the Ampere generation or later, or compute.device: CPU");
   }
+}
+
+void use_device(int ordinal) {
+  require_usable(ordinal);
   check(cudaSetDevice(ordinal), "a device");
 }
 
