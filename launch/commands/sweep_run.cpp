@@ -14,6 +14,7 @@
 #include "core/scaling/data/read_sweep.h"
 #include "launch/commands/sweep.h"
 #include "launch/commands/sweep_slurm.h"
+#include "launch/device.h"
 #include "launch/sweep/local_executor.h"
 #include "launch/sweep/slurm_submission.h"
 #include "launch/sweep/wall_time.h"
@@ -132,6 +133,8 @@ int run_locally(const SweepCommand& options, const LoadedSweep& loaded, const Sw
   execution.threads = options.threads;
   execution.program = program_path();
   execution.launcher = words(options.launcher);
+  // Ranks of one run take devices among themselves.
+  if (execution.launcher.empty()) execution.devices = devices_of_host(loaded.base.compute());
   execution.only = options.only;
   execution.downstream = loaded.sweep.downstream();
   execution.quiet = options.json;
@@ -252,7 +255,7 @@ void add_sweep_run(Command sweep) {
   running.option("--executor", options->executor, "local, or slurm: submit and return")
       .show_default()
       .one_of({"local", "slurm"});
-  running.option("--jobs", options->slurm.jobs, "runs side by side; 0: one for each CPU").range(0, 4096);
+  running.option("--jobs", options->slurm.jobs, "runs side by side; 0: one for each device, or CPU").range(0, 4096);
   running.option("--threads", options->threads, "of each run").show_default().range(1, 4096);
   running.option("--launcher", options->launcher, "start each run through this: \"mpirun -n 4\"");
   running.option("--only", options->only, "ids of what to do (sweep plan --json)").separated(',');

@@ -77,8 +77,8 @@ class Executor {
         tasks_(sweep_tasks(plan)),
         ended_(tasks_.size(), false),
         cpus_(allowed_cpus()) {
-    const int jobs = options.jobs > 0 ? options.jobs : static_cast<int>(cpus_.size());
-    slots_.assign(static_cast<size_t>(jobs), false);
+    const size_t places = options.devices.empty() ? cpus_.size() : options.devices.size();
+    slots_.assign(options.jobs > 0 ? static_cast<size_t>(options.jobs) : places, false);
   }
 
   ExecutionSummary execute() {
@@ -249,6 +249,7 @@ class Executor {
     for (const std::string& word : words) arguments.push_back(word.c_str());
     arguments.push_back(nullptr);
     const cpu_set_t cpus = share_of(slot);
+    const std::vector<std::string>& devices = options_.devices;
     const pid_t parent = getpid();
     const pid_t child = fork();
     if (child < 0) throw file_error("start a process of", options_.program);
@@ -259,6 +260,7 @@ class Executor {
       if (getppid() != parent) _exit(static_cast<int>(ExitCode::kInterrupted));
       setpgid(0, 0);  // Ctrl-C comes through us
       sched_setaffinity(0, sizeof cpus, &cpus);
+      if (!devices.empty()) setenv("CUDA_VISIBLE_DEVICES", devices[slot % devices.size()].c_str(), 1);
       const int messages = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0666);
       const int result = open(summary.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0666);
       const int nothing = open("/dev/null", O_RDONLY);

@@ -9,7 +9,9 @@
 namespace tsugi {
 
 struct LocalExecution {
-  int jobs = 0;                       ///< tasks side by side; 0: one per CPU that this process may use
+  int jobs = 0;  ///< tasks side by side; 0: one per device, or per CPU that this process may use where there are none
+  /// What CUDA_VISIBLE_DEVICES is of tasks that compute on one device each: they take turns. Empty: it is as it was.
+  std::vector<std::string> devices = {};
   int threads = 1;                    ///< of each rank
   std::string program;                ///< tsugi itself
   std::vector<std::string> launcher;  ///< starts each task on its ranks: {"mpirun", "-n", "4"}; empty: one rank

@@ -9,6 +9,7 @@
 
 #include <filesystem>
 
+#include "core/data/file.h"
 #include "ops/base/error.h"
 
 namespace tsugi {
@@ -43,6 +44,27 @@ TEST_F(LocalExecutor, TakesOnlyWhatItIsTold) {
   EXPECT_TRUE(std::filesystem::exists(folder_.run_folder(plan_.runs[1])));
   options_.only.clear();
   EXPECT_EQ(execute_locally(folder_, plan_, options_).failed, 2);
+}
+
+TEST_F(LocalExecutor, RunsSideBySideSeeADeviceEach) {
+  std::filesystem::create_directories(out_);
+  options_.program = out_ + "/program";
+  write_file_durably(options_.program, "#!/bin/sh\necho \"on $CUDA_VISIBLE_DEVICES\" >&2\nexit 1\n");
+  std::filesystem::permissions(options_.program, std::filesystem::perms::owner_all);
+  const auto seen = [&](size_t run) {
+    const std::string log = folder_.run_folder(plan_.runs[run]) + "/log";
+    const std::string text = read_file(log, 1000);
+    std::filesystem::remove(log);
+    return text;
+  };
+  options_.devices = {"GPU-1f", "3"};
+  EXPECT_EQ(execute_locally(folder_, plan_, options_).failed, 2);
+  EXPECT_EQ(seen(0), "on GPU-1f\n");
+  EXPECT_EQ(seen(1), "on 3\n");
+  options_.devices = {"5"};
+  EXPECT_EQ(execute_locally(folder_, plan_, options_).failed, 2);
+  EXPECT_EQ(seen(0), "on 5\n");
+  EXPECT_EQ(seen(1), "on 5\n");
 }
 
 TEST_F(LocalExecutor, RefusesARunThatIsNotThere) {
