@@ -130,7 +130,10 @@ HostBuffer::HostBuffer(size_t bytes) : bytes_(bytes) {
   }
   check(status, "pinned host memory");
 }
-HostBuffer::~HostBuffer() { cudaFreeHost(data_); }
+// Freeing nothing would open the device: a plan does not.
+HostBuffer::~HostBuffer() {
+  if (data_ != nullptr) cudaFreeHost(data_);
+}
 HostBuffer::HostBuffer(HostBuffer&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
 HostBuffer& HostBuffer::operator=(HostBuffer&& other) noexcept {
@@ -152,7 +155,9 @@ Buffer::Buffer(size_t bytes) : bytes_(bytes) {
   }
   check(status, "allocation of device memory");
 }
-Buffer::~Buffer() { cudaFree(data_); }
+Buffer::~Buffer() {
+  if (data_ != nullptr) cudaFree(data_);
+}
 Buffer::Buffer(Buffer&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
 Buffer& Buffer::operator=(Buffer&& other) noexcept {
