@@ -6,11 +6,13 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <sstream>
 
 #include "core/config/config.h"
 #include "core/scaling/flops.h"
 #include "core/scaling/machine_rate.h"
 #include "core/train/engine.h"
+#include "core/train/product_choice.h"
 #include "launch/commands/commands.h"
 #include "launch/device.h"
 #include "launch/planned_lm.h"
@@ -107,6 +109,15 @@ void print(const nlohmann::ordered_json& result) {
   }
 }
 
+/// What is not finite is not updated either: its time is not that of a step.
+void require_finite(const StepReport& report, int64_t step) {
+  if (report.finite) return;
+  std::ostringstream message;
+  message << "step " << step << " on random tokens is not finite: loss " << report.loss << ", gradient norm "
+          << report.gradient_norm;
+  throw Error(ExitCode::kDiverged, message.str(), "a run of this configuration would end so, too").mark_on_all_ranks();
+}
+
 int bench_step(World& world, const BenchOptions& options) {
   Communicator& communicator = world.communicator();
   RunConfig config;
@@ -119,14 +130,19 @@ int bench_step(World& world, const BenchOptions& options) {
     validate_run_of(options.config, config);
   });
   ChosenDevice chosen = choose_device(config.compute(), world);
+  connect_devices(chosen, world, config.dist().timeout_seconds());
   ThreadPool pool(world.threads(), world.cpus());
   RandomTokensLm objective(config);
   const int64_t program = measure_program_bytes(pool, config);
-  Engine engine(pool, communicator, config, objective, {}, chosen.device());
+  Engine engine(pool, communicator, config, objective, {}, chosen.device(), chosen.communicator.get());
+  if (chosen.operators != nullptr) choose_products(communicator, *chosen.operators, config.compute(), {}, "");
+  StepReport report;
   const auto step = [&](int64_t index) {
     const double start = now();
-    engine.step(index + 1, static_cast<uint64_t>(index * engine.samples_per_step()), 1e-5f);
-    return now() - start;
+    report = engine.step(index + 1, static_cast<uint64_t>(index * engine.samples_per_step()), 1e-5f);
+    const double seconds = now() - start;
+    require_finite(report, index + 1);
+    return seconds;
   };
   for (int i = 0; i < options.warm_up; ++i) step(i);
   const int64_t peak = resident_bytes("VmHWM:");
@@ -150,6 +166,7 @@ int bench_step(World& world, const BenchOptions& options) {
   nlohmann::ordered_json result{{"tokens_per_second", tokens_per_second},
                                 {"seconds_per_step", median},
                                 {"steps", options.steps},
+                                {"loss", report.loss},
                                 {"mfu_palm", tokens_per_second * flops.palm / rate},
                                 {"mfu_causal", tokens_per_second * flops.causal / rate},
                                 {"flops_per_token", {{"palm", flops.palm}, {"causal", flops.causal}}},

@@ -9,6 +9,8 @@ field() { grep -oE "\"$1\":[0-9.e+-]+" "$WORK/result" | head -n 1 | cut -d: -f2;
   fail "bench step"
 awk -v rate="$(field tokens_per_second)" -v step="$(field seconds_per_step)" \
   'BEGIN { exit !(rate * step > 767.9 && rate * step < 768.1) }' || fail "a step has $(field tokens_per_second) x $(field seconds_per_step) tokens"
+# Random tokens of 65, and a model that knows nothing: ln 65, and a little.
+awk -v loss="$(field loss)" 'BEGIN { exit !(loss > 4.1 && loss < 4.6) }' || fail "the loss is $(field loss)"
 # Shares of all operators and of what is outside of them: one step.
 grep -oE '"share":[0-9.e+-]+' "$WORK/result" | cut -d: -f2 |
   awk '{ sum += $1 } END { exit !(sum > 0.999 && sum < 1.001) }' || fail "the shares do not add up to 1"

@@ -50,6 +50,7 @@ np=2 try prepare -- --text text --out together --tokenizer tokenizer
 echo "- a model"
 try plan -- --config config --ranks 2
 try bench step -- --config config --set model.vocabulary=50 --steps 1 --warm-up 0 --profile
+value '.loss > 3 and .loss < 5' true
 try bench decode -- --config config --set model.vocabulary=50 --tokens 3
 try pretrain -- --config config --out run
 np=2 try pretrain -- --config config --out run-2
