@@ -34,6 +34,9 @@ bool poll_until(double seconds, F&& done) {
 }
 
 std::string version_of(int code) {
+  if (code < 10000) {  // before 2.9
+    return std::to_string(code / 1000) + "." + std::to_string(code / 100 % 10) + "." + std::to_string(code % 100);
+  }
   return std::to_string(code / 10000) + "." + std::to_string(code / 100 % 100) + "." + std::to_string(code % 100);
 }
 
@@ -72,6 +75,11 @@ class Session {
   /// Of the calls of a group.
   void check(CollectiveId id, const char* call, int result) {
     if (result != kNcclSuccess && result != kNcclInProgress) fail(id.to_string() + " over " + say(call, result));
+  }
+  /// The same for a call between the beginning and the end of a group, which NCCL must not be left in.
+  void check_in_group(CollectiveId id, const char* call, int result) {
+    if (result != kNcclSuccess && result != kNcclInProgress) nccl_.group_end();
+    check(id, call, result);
   }
   /// Ends a group: what it asks for is on its stream when this returns.
   void end_group(CollectiveId id) {
@@ -240,13 +248,13 @@ class NcclCommunicator : public Communicator {
     session_->check(id, "ncclGroupStart", nccl.group_start());
     for (const Transfer& receive : receives) {
       if (receive.bytes == 0) continue;
-      session_->check(
+      session_->check_in_group(
           id, "ncclRecv",
           nccl.recv(receive.data, receive.bytes, kNcclInt8, receive.peer, session_->comm(), cuda::handle_of(stream_)));
     }
     for (const Transfer& send : sends) {
       if (send.bytes == 0) continue;
-      session_->check(
+      session_->check_in_group(
           id, "ncclSend",
           nccl.send(send.data, send.bytes, kNcclInt8, send.peer, session_->comm(), cuda::handle_of(stream_)));
     }
@@ -299,6 +307,15 @@ NcclConnection connect_nccl(const NcclTable* table, const std::string& why, Comm
     };
     throw Error(ExitCode::kUsage, "the ranks do not have the same NCCL: " + say(0) + ", " + say(rank),
                 "install one version on all hosts, and name its folder in LD_LIBRARY_PATH")
+        .mark_on_all_ranks();
+  }
+
+  int version = 0;
+  if (table->get_version(&version) == kNcclSuccess && version < kOldestNccl) {
+    throw Error(
+        ExitCode::kUsage,
+        "NCCL " + version_of(version) + " is older than " + version_of(kOldestNccl) + ", the oldest that is used",
+        "name the folder of a newer libnccl.so.2 in LD_LIBRARY_PATH")
         .mark_on_all_ranks();
   }
 

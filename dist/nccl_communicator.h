@@ -24,7 +24,8 @@ struct NcclConnection {
 /// Joining is not blocking and neither is anything later: the library is asked for errors while a rank waits. Nothing
 /// within `timeout_seconds`, or an error of the library, aborts NCCL and throws Error(kPeerLost), which every later
 /// call throws again; the way on is that of Communicator. Collective. Throws the same Error(kUsage) on all ranks when
-/// some have NCCL and others do not, or versions differ, and Error(kPeerLost) when joining fails on some rank.
+/// some have NCCL and others do not, or versions differ or are older than kOldestNccl, and Error(kPeerLost) when
+/// joining fails on some rank.
 NcclConnection connect_nccl(const NcclTable* table, const std::string& why, Communicator& below, cuda::Stream& work,
                             double timeout_seconds);
 

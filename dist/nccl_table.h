@@ -11,6 +11,8 @@ namespace tsugi {
 /// ncclResult_t, as far as it is told apart.
 inline constexpr int kNcclSuccess = 0;
 inline constexpr int kNcclInProgress = 7;
+/// What ncclGetVersion says of the oldest whose names and types these are.
+inline constexpr int kOldestNccl = 21800;
 /// ncclDataType_t: all transfers are of bytes.
 inline constexpr int kNcclInt8 = 0;
 
@@ -23,7 +25,7 @@ struct NcclId {
 struct NcclConfig {
   size_t size = offsetof(NcclConfig, split_share) + sizeof(int);
   unsigned magic = 0xcafebeef;
-  unsigned version = 21800;
+  unsigned version = kOldestNccl;
   int blocking = 0;
   int cga_cluster_size = INT_MIN;  // INT_MIN: NCCL's own choice
   int min_ctas = INT_MIN;

@@ -251,6 +251,13 @@ TEST_F(Nccl, VersionsThatDifferAreNamed) {
   EXPECT_THAT(refusal(ExitCode::kUsage), HasSubstr("rank 0 has 2.28.9, rank 1 has 2.23.5"));
 }
 
+TEST_F(Nccl, VersionsThatAreTooOldAreNamed) {
+  nccl_faults().version = 21705;
+  EXPECT_THAT(refusal(ExitCode::kUsage), HasSubstr("NCCL 2.17.5 is older than 2.18.0"));
+  nccl_faults().version = 2804;
+  EXPECT_THAT(refusal(ExitCode::kUsage), HasSubstr("NCCL 2.8.4 is older"));
+}
+
 TEST_F(Nccl, NoIdentifier) {
   nccl_faults().no_unique_id = true;
   EXPECT_THAT(refusal(ExitCode::kPeerLost), HasSubstr("ncclGetUniqueId: unhandled system error"));
@@ -285,6 +292,8 @@ TEST_F(Nccl, ACallThatIsRefused) {
   nccl_faults().refuse_in_group = 1;
   const NcclConnection connection = connect();
   EXPECT_THAT(failure(*connection.communicator), HasSubstr("exchange #1 over NCCL: ncclSend: invalid usage"));
+  EXPECT_EQ(aborted(), 1);
+  EXPECT_FALSE(nccl_end().in_group);
 }
 
 TEST_F(Nccl, WhatIsLeftUnderWayIsGivenUp) {

@@ -70,6 +70,7 @@ struct Group {
   std::shared_ptr<Comm> comm;
   cuda::Stream* stream = nullptr;
   std::vector<Operation> operations;
+  bool refused = false;  ///< one of them
   int number = 0;
   std::chrono::steady_clock::time_point start;
 
@@ -169,7 +170,10 @@ int leave(void* handle, int& count) {
   return kNcclSuccess;
 }
 int destroy(void* handle) { return leave(handle, end_of_this_rank.destroyed); }
-int abort_comm(void* handle) { return leave(handle, end_of_this_rank.aborted); }
+int abort_comm(void* handle) {
+  end_of_this_rank.in_group = end_of_this_rank.in_group || open_group != nullptr;
+  return leave(handle, end_of_this_rank.aborted);
+}
 
 int group_start() {
   open_group = std::make_shared<Group>();
@@ -179,7 +183,10 @@ int add(Operation operation, void* handle, void* stream) {
   open_group->comm = find(handle);
   if (open_group->comm == nullptr) return kInvalidUsage;
   open_group->stream = static_cast<cuda::Stream*>(stream);
-  if (operation.send && open_group->comm->groups + 1 == faults_of_this_rank.refuse_in_group) return kInvalidUsage;
+  if (operation.send && open_group->comm->groups + 1 == faults_of_this_rank.refuse_in_group) {
+    open_group->refused = true;
+    return kInvalidUsage;
+  }
   open_group->operations.push_back(operation);
   return kNcclSuccess;
 }
@@ -191,6 +198,7 @@ int recv(void* data, size_t count, int, int peer, void* comm, void* stream) {
 }
 int group_end() {
   const auto group = std::move(open_group);
+  if (group->refused) return kInvalidUsage;
   if (group->operations.empty()) return kNcclSuccess;
   group->number = ++group->comm->groups;
   group->start = std::chrono::steady_clock::now();

@@ -22,6 +22,7 @@ struct NcclFaults {
 /// How the library was left.
 struct NcclEnd {
   int finalized = 0, destroyed = 0, aborted = 0;
+  bool in_group = false;  ///< aborted between the beginning and the end of a group
 };
 
 NcclFaults& nccl_faults();
