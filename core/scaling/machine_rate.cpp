@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <memory>
 #include <vector>
 
 #include "ops/matmul/matmul.h"
 #include "ops/reduce/reduce.h"
 #include "ops/tensor/copy.h"
+#include "ops/tensor/profile.h"
 
 namespace tsugi {
 namespace {
@@ -41,7 +43,20 @@ double measure_matmul_rate(const Context& context, DType type) {
   fill(context, a, 1);
   fill(context, b, 2);
   synchronize(context);
+  const double flops = 2.0 * static_cast<double>(size) * static_cast<double>(size) * static_cast<double>(size);
   double best = 1e30;
+  if (context.operators() != nullptr) {
+    // By the device's own clock, of products that wait for no launch: those of a step do not, either.
+    constexpr int kProducts = 8;
+    for (int run = 0; run < kRuns; ++run) {
+      const std::unique_ptr<Stopwatch> watch = context.operators()->start_stopwatch();
+      for (int product = 0; product < kProducts; ++product) matmul(context, a, b, out);
+      watch->stop();
+      synchronize(context);
+      if (run > 0) best = std::min(best, watch->seconds() / kProducts);
+    }
+    return flops / best;
+  }
   for (int run = 0; run < kRuns; ++run) {
     const auto start = std::chrono::steady_clock::now();
     matmul(context, a, b, out);
@@ -49,7 +64,7 @@ double measure_matmul_rate(const Context& context, DType type) {
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     if (run > 0) best = std::min(best, seconds.count());
   }
-  return 2.0 * static_cast<double>(size) * static_cast<double>(size) * static_cast<double>(size) / best;
+  return flops / best;
 }
 
 }  // namespace tsugi

@@ -15,6 +15,7 @@
 #include "core/objective/denoising_lm.h"
 #include "core/objective/masked_lm.h"
 #include "core/objective/replaced_token_detection.h"
+#include "core/scaling/machine_rate.h"
 #include "ops/base/error.h"
 #include "ops/cross_entropy/cross_entropy.h"
 #include "tests/core/cuda/counting_recorder.h"
@@ -351,6 +352,15 @@ TEST_F(CudaTrainer, RefusesWhatIsNotBuilt) {
   };
   EXPECT_THAT(message(make_config("model { layers: 1 heads: 1 width: 260 context: 8 vocabulary: 37 }")),
               ::testing::HasSubstr("heads of 260"));
+}
+
+TEST_F(CudaTrainer, TheRateOfADeviceIsThatOfProductsThatWaitForNoLaunch) {
+  Profile profile;
+  const int64_t waits = testing::host_waits();
+  EXPECT_GT(measure_matmul_rate(cuda().context, DType::kBF16), 0.0);
+  const int64_t products = profile.rows().at("matmul").calls;
+  EXPECT_GT(products, 0);
+  EXPECT_LE(4 * (testing::host_waits() - waits), products);
 }
 
 }  // namespace
