@@ -104,50 +104,67 @@ struct Group {
   }
 };
 
-/// Centered: LayerNorm; else RMSNorm.
-template <bool Centered, class T, int V, int Chunks, int Warps>
+/// Where a row stands. Rows are fewer than 2³¹: they are blocks of a grid.
+struct Place {
+  int64_t sample, token;
+};
+TSUGI_DEVICE Place place_of(int64_t row, int64_t tokens) {
+  const uint32_t sample = static_cast<uint32_t>(row) / static_cast<uint32_t>(tokens);
+  return {sample, row - int64_t{sample} * tokens};
+}
+
+/// Centered: LayerNorm; else RMSNorm. Adding: there may be a branch; Dropping: dropout may be active.
+template <bool Centered, bool Adding, bool Dropping, class T, int V, int Chunks, int Warps>
 TSUGI_KERNEL((Group<V, Chunks, Warps>::kBlockThreads), Warps > 4 ? 1 : 2)
 forward(Forward<T> p) {
   using G = Group<V, Chunks, Warps>;
   const int64_t row = G::index();
   if (row >= p.rows) return;  // a whole group
   const float width = static_cast<float>(p.width);
+  dev::Packed<T, V> xs[Chunks], branches[Chunks];
+  TSUGI_UNROLL
+  for (int chunk = 0; chunk < Chunks; ++chunk) {
+    xs[chunk] = G::load(p.x + row * p.width, chunk, p.width);
+    branches[chunk] = {};
+    if constexpr (Adding) {
+      if (p.branch != nullptr) branches[chunk] = G::load(p.branch + row * p.width, chunk, p.width);
+    }
+  }
   float values[Chunks][V];
-  float total = 0.0f;
+  float total[] = {0.0f};
   TSUGI_UNROLL
   for (int chunk = 0; chunk < Chunks; ++chunk) {
     const int64_t column = G::column(chunk);
+    const dev::Vector<T, V> x = xs[chunk].unpacked();
     TSUGI_UNROLL
-    for (int i = 0; i < V; ++i) values[chunk][i] = 0.0f;
+    for (int i = 0; i < V; ++i) values[chunk][i] = column < p.width ? dev::to_float(x[i]) : 0.0f;
     if (column >= p.width) continue;
-    const int64_t at = row * p.width + column;
-    const dev::Vector<T, V> x = dev::load_vector<V>(p.x + at);
-    TSUGI_UNROLL
-    for (int i = 0; i < V; ++i) values[chunk][i] = dev::to_float(x[i]);
-    if (p.branch != nullptr) {
-      const dev::Vector<T, V> branch = dev::load_vector<V>(p.branch + at);
-      float factors[V];
-      TSUGI_UNROLL
-      for (int i = 0; i < V; ++i) factors[i] = 1.0f;
-      if (p.dropout.active()) {
-        dev::dropout_factors<V>(p.dropout, row / p.tokens, row % p.tokens * p.width + column, factors);
+    if constexpr (Adding) {
+      if (p.branch != nullptr) {
+        float factors[V];
+        TSUGI_UNROLL
+        for (int i = 0; i < V; ++i) factors[i] = 1.0f;
+        if (Dropping && p.dropout.active()) {
+          const Place place = place_of(row, p.tokens);
+          dev::dropout_factors<V>(p.dropout, place.sample, place.token * p.width + column, factors);
+        }
+        const dev::Vector<T, V> branch = branches[chunk].unpacked();
+        dev::Vector<T, V> sum;
+        TSUGI_UNROLL
+        for (int i = 0; i < V; ++i) {
+          sum[i] = dev::round_to<T>(values[chunk][i] + dev::to_float(branch[i]) * factors[i]);
+          values[chunk][i] = dev::to_float(sum[i]);  // what is stored is what is normalised
+        }
+        dev::store_vector(p.residual + row * p.width + column, sum);
       }
-      dev::Vector<T, V> sum;
-      TSUGI_UNROLL
-      for (int i = 0; i < V; ++i) {
-        sum[i] = dev::round_to<T>(values[chunk][i] + dev::to_float(branch[i]) * factors[i]);
-        values[chunk][i] = dev::to_float(sum[i]);  // what is stored is what is normalised
-      }
-      dev::store_vector(p.residual + at, sum);
     }
     TSUGI_UNROLL
-    for (int i = 0; i < V; ++i) total += values[chunk][i];
+    for (int i = 0; i < V; ++i) total[0] += values[chunk][i];
   }
   float mean = 0.0f;
   if constexpr (Centered) {
-    float sums[] = {total};
-    G::sum(0, sums);
-    mean = sums[0] / width;
+    G::sum(0, total);
+    mean = total[0] / width;
   }
   float squares[] = {0.0f};
   TSUGI_UNROLL
@@ -259,10 +276,9 @@ backward(Backward<T> p) {
       dev::store_vector(p.d_residual + at, out);
       if constexpr (Dropping) {
         if (!p.dropout.active()) continue;
-        const auto sample = static_cast<uint32_t>(row) / static_cast<uint32_t>(p.tokens);
-        const int64_t token = row - int64_t{sample} * p.tokens;
+        const Place place = place_of(row, p.tokens);
         float factors[V];
-        dev::dropout_factors<V>(p.dropout, sample, token * p.width + column, factors);
+        dev::dropout_factors<V>(p.dropout, place.sample, place.token * p.width + column, factors);
         TSUGI_UNROLL
         for (int i = 0; i < V; ++i) out[i] = dev::round_to<T>(dev::to_float(out[i]) * factors[i]);
         dev::store_vector(p.d_branch + at, out);
@@ -311,16 +327,16 @@ int64_t groups_of(const NormShape& shape) {
   return shape.rows() < most ? shape.rows() : most;
 }
 
-/// Calls f with std::bool_constants: backward's Dropping and Later. Groups that go element by element are built for
-/// both, and ask.
+/// Calls f with two std::bool_constants: a kernel's inputs. Groups that go element by element are built for both, and
+/// ask.
 template <int V, class F>
-void choose_inputs(bool dropping, bool later, F&& f) {
+void choose_inputs(bool first, bool second, F&& f) {
   if constexpr (V == 1) {
     f(std::true_type{}, std::true_type{});
-  } else if (dropping) {
-    later ? f(std::true_type{}, std::true_type{}) : f(std::true_type{}, std::false_type{});
+  } else if (first) {
+    second ? f(std::true_type{}, std::true_type{}) : f(std::true_type{}, std::false_type{});
   } else {
-    later ? f(std::false_type{}, std::true_type{}) : f(std::false_type{}, std::false_type{});
+    second ? f(std::false_type{}, std::true_type{}) : f(std::false_type{}, std::false_type{});
   }
 }
 
@@ -358,8 +374,13 @@ void residual_norm_forward(Stream& stream, const NormShape& shape, const void* x
                        .tokens = shape.tokens,
                        .width = shape.width};
     choose_group<T>(shape.width, [&]<int V, int Chunks, int Warps>(Group<V, Chunks, Warps> group) {
-      launch(stream, beta != nullptr ? forward<true, T, V, Chunks, Warps> : forward<false, T, V, Chunks, Warps>,
-             size_for<decltype(group)>(p.rows), p);
+      choose_inputs<V>(branch != nullptr, branch != nullptr && dropout.active(), [&](auto adding, auto dropping) {
+        constexpr bool kAdding = decltype(adding)::value, kDropping = kAdding && decltype(dropping)::value;
+        launch(stream,
+               beta != nullptr ? forward<true, kAdding, kDropping, T, V, Chunks, Warps>
+                               : forward<false, kAdding, kDropping, T, V, Chunks, Warps>,
+               size_for<decltype(group)>(p.rows), p);
+      });
     });
   });
 }
