@@ -13,14 +13,17 @@ constexpr int kWarps = kThreads / 32;
 constexpr int kMostHeadDim = 256;
 // Warps of the backward pass with a norm, each with its own sums. A fixed number, so that sums do not depend on the
 // device.
-constexpr int64_t kMaxGroups = 1056;
+constexpr int64_t kMaxGroups = 4224;
 
 /// Cosine and sine of plane i of a row.
 struct Angle {
   float cosine, sine;
 };
-TSUGI_DEVICE Angle angle_of(const RotaryShape& p, int64_t row, int plane) {
-  const int64_t position = p.positions != nullptr ? dev::load(p.positions + row) : p.first_position + row % p.tokens;
+TSUGI_DEVICE int64_t position_of(const RotaryShape& p, int64_t row) {
+  if (p.positions != nullptr) return dev::load(p.positions + row);
+  return p.first_position + static_cast<uint32_t>(row) % static_cast<uint32_t>(p.tokens);  // rows are fewer than 2³¹
+}
+TSUGI_DEVICE Angle angle_of(const RotaryShape& p, int64_t position, int plane) {
   const float* const at = p.table + position * p.rotated + plane;
   return {dev::load(at), dev::load(at + p.rotated / 2)};
 }
@@ -41,7 +44,7 @@ turn(RotaryShape p, float sign, const T* from, int64_t from_stride, T* to, int64
   const T* const x = from + row * from_stride + static_cast<int64_t>(head) * p.head_dim;
   T* const y = to + row * to_stride + static_cast<int64_t>(head) * p.head_dim;
   if (plane < half) {
-    const Angle angle = angle_of(p, row, plane);
+    const Angle angle = angle_of(p, position_of(p, row), plane);
     const float first = dev::to_float(dev::load(x + plane));
     const float second = dev::to_float(dev::load(x + plane + half));
     const float sine = sign * angle.sine;
@@ -53,6 +56,46 @@ turn(RotaryShape p, float sign, const T* from, int64_t from_stride, T* to, int64
   for (int i = first; x != y && i < first + 2 && i < p.head_dim; ++i) dev::store(y + i, dev::load(x + i));
 }
 
+/// The same for a block per row, V planes of a head to a thread: their angles are loaded once for all heads of the row,
+/// and every access is of 16 bytes.
+template <class T, int V>
+TSUGI_KERNEL(kThreads, 8)
+turn_wide(RotaryShape p, float sign, const T* from, int64_t from_stride, T* to, int64_t to_stride) {
+  const int half = p.rotated / 2;
+  const int threads = half / V;  // of a head
+  const int64_t row = dev::block_index().x;
+  const int64_t position = position_of(p, row);
+  const int plane = dev::thread_index() % threads * V;
+  const float* const table = p.table + position * p.rotated + plane;
+  float cosines[V], sines[V];
+  TSUGI_UNROLL
+  for (int i = 0; i < V; i += 4) {
+    const dev::Vector<float, 4> c = dev::load_vector<4>(table + i), s = dev::load_vector<4>(table + half + i);
+    TSUGI_UNROLL
+    for (int j = 0; j < 4; ++j) {
+      cosines[i + j] = c[j];
+      sines[i + j] = sign * s[j];
+    }
+  }
+  for (int head = dev::thread_index() / threads; head < p.heads(); head += kThreads / threads) {
+    const T* const x = from + row * from_stride + static_cast<int64_t>(head) * p.head_dim;
+    T* const y = to + row * to_stride + static_cast<int64_t>(head) * p.head_dim;
+    const dev::Vector<T, V> a = dev::load_vector<V>(x + plane), b = dev::load_vector<V>(x + plane + half);
+    dev::Vector<T, V> first, second;
+    TSUGI_UNROLL
+    for (int i = 0; i < V; ++i) {
+      const float u = dev::to_float(a[i]), v = dev::to_float(b[i]);
+      first[i] = dev::round_to<T>(u * cosines[i] - v * sines[i]);
+      second[i] = dev::round_to<T>(v * cosines[i] + u * sines[i]);
+    }
+    dev::store_vector(y + plane, first);
+    dev::store_vector(y + plane + half, second);
+    for (int i = p.rotated + plane; x != y && i < p.head_dim; i += half) {
+      dev::store_vector(y + i, dev::load_vector<V>(x + i));
+    }
+  }
+}
+
 /// A head lies in the registers of a warp: lane l holds elements l, l + 32, … The two elements of a plane may lie in
 /// different lanes: partners are read through shared memory.
 template <int Chunks>
@@ -62,7 +105,7 @@ struct HeadShared {
 
 /// Turns the values of a head; all lanes of the warp call it.
 template <int Chunks>
-TSUGI_DEVICE void turn_head(const RotaryShape& p, int64_t row, float sign, float (&values)[Chunks]) {
+TSUGI_DEVICE void turn_head(const RotaryShape& p, int64_t position, float sign, float (&values)[Chunks]) {
   if (p.rotated == 0) return;
   auto& s = dev::shared<HeadShared<Chunks>>();
   const int base = dev::warp_index() * Chunks * 32;
@@ -76,7 +119,7 @@ TSUGI_DEVICE void turn_head(const RotaryShape& p, int64_t row, float sign, float
     const int i = c * 32 + dev::lane_index();
     if (i >= p.rotated) continue;
     const bool lower = i < half;
-    const Angle angle = angle_of(p, row, lower ? i : i - half);
+    const Angle angle = angle_of(p, position, lower ? i : i - half);
     const float partner = s.values[base + (lower ? i + half : i - half)];
     const float sine = lower ? -sign * angle.sine : sign * angle.sine;
     values[c] = values[c] * angle.cosine + partner * sine;
@@ -113,7 +156,7 @@ norm_and_turn(RotaryShape p, const T* from, int64_t from_stride, T* to, int64_t 
     const int i = c * 32 + dev::lane_index();
     if (i < p.head_dim) values[c] = values[c] * inverse * dev::to_float(dev::load(gamma + i));
   }
-  turn_head(p, row, 1.0f, values);
+  turn_head(p, p.rotated > 0 ? position_of(p, row) : 0, 1.0f, values);
   TSUGI_UNROLL
   for (int c = 0; c < Chunks; ++c) {
     const int i = c * 32 + dev::lane_index();
@@ -133,24 +176,27 @@ turn_and_norm_back(RotaryShape p, const T* from, int64_t from_stride, const floa
   TSUGI_UNROLL
   for (int c = 0; c < Chunks; ++c) d_query[c] = d_key[c] = 0.0f;
   for (int64_t row = group; row < p.rows; row += groups) {
+    const int64_t position = p.rotated > 0 ? position_of(p, row) : 0;
     for (int head = 0; head < p.heads(); ++head) {
       const T* const x = from + row * from_stride + static_cast<int64_t>(head) * p.head_dim;
       T* const d = gradient + row * stride + static_cast<int64_t>(head) * p.head_dim;
       const T* const gamma = gamma_of<T>(p, head);
       const bool query = head < p.query_heads;
+      // All of the head is loaded before its values are exchanged.
       const float inverse = dev::load(rstd + row * p.heads() + head);
       float values[Chunks], hats[Chunks];
       TSUGI_UNROLL
       for (int c = 0; c < Chunks; ++c) {
         const int i = c * 32 + dev::lane_index();
         values[c] = i < p.head_dim ? dev::to_float(dev::load(d + i)) : 0.0f;
+        hats[c] = i < p.head_dim ? dev::to_float(dev::load(x + i)) : 0.0f;
       }
-      turn_head(p, row, -1.0f, values);
+      turn_head(p, position, -1.0f, values);
       float products = 0.0f;
       TSUGI_UNROLL
       for (int c = 0; c < Chunks; ++c) {
         const int i = c * 32 + dev::lane_index();
-        hats[c] = i < p.head_dim ? dev::to_float(dev::load(x + i)) * inverse : 0.0f;
+        hats[c] *= inverse;
         d_query[c] += query ? values[c] * hats[c] : 0.0f;
         d_key[c] += query ? 0.0f : values[c] * hats[c];
         if (i < p.head_dim) values[c] *= dev::to_float(dev::load(gamma + i));
@@ -189,8 +235,19 @@ void launch_turn(Stream& stream, const RotaryShape& shape, float sign, const voi
                  int64_t to_stride) {
   const int64_t threads = shape.rows * shape.heads() * ((shape.head_dim + 1) / 2);
   if (threads == 0) return;
-  launch(stream, turn<T>, {{blocks_of(threads, kThreads), 1, 1}, kThreads, 0}, shape, sign, static_cast<const T*>(from),
-         from_stride, static_cast<T*>(to), to_stride);
+  const auto* const x = static_cast<const T*>(from);
+  auto* const y = static_cast<T*>(to);
+  constexpr int kV = dev::kVectorElements<T>;
+  const int half = shape.rotated / 2;
+  const auto whole = [](int64_t elements) { return elements % kV == 0; };
+  const auto aligned = [](const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; };
+  if (half > 0 && whole(half) && kThreads % (half / kV) == 0 && whole(shape.head_dim) && whole(from_stride) &&
+      whole(to_stride) && aligned(x) && aligned(y) && aligned(shape.table)) {
+    return launch(stream, turn_wide<T, kV>, {{static_cast<unsigned>(shape.rows), 1, 1}, kThreads, 0}, shape, sign, x,
+                  from_stride, y, to_stride);
+  }
+  launch(stream, turn<T>, {{blocks_of(threads, kThreads), 1, 1}, kThreads, 0}, shape, sign, x, from_stride, y,
+         to_stride);
 }
 
 int64_t groups_of(const RotaryShape& shape) { return shape.rows < kMaxGroups ? shape.rows : kMaxGroups; }

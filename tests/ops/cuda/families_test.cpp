@@ -165,12 +165,13 @@ void check_rotary(const CudaContext& cuda, const RotarySizes& s, DType type, boo
     rstd = cuda.context.empty({s.batch, s.tokens, rotary.heads()}, DType::kF32);
   }
   const Tensor from = cuda.upload(x, shape, type), gradient = cuda.upload(d, shape, type);
-  const Tensor to = norm ? cuda.context.empty({s.batch, s.tokens, rotary.heads() * s.head_dim}, type) : from;
+  const bool apart = norm || given;
+  const Tensor to = apart ? cuda.context.empty({s.batch, s.tokens, rotary.heads() * s.head_dim}, type) : from;
   rotary_forward(cuda.context, rotary, from, to, rstd);
   rotary_backward(cuda.context, rotary, norm ? from : Tensor(), rstd, gradient, d_gamma[0], d_gamma[1]);
 
   const int64_t to_row = to.shape()[2];
-  std::vector<double> exact = norm ? std::vector<double>(static_cast<size_t>(to.elements())) : x, exact_d = d;
+  std::vector<double> exact = apart ? std::vector<double>(static_cast<size_t>(to.elements())) : x, exact_d = d;
   const auto width = static_cast<size_t>(s.head_dim);
   for (int64_t r = 0; r < s.batch * s.tokens; ++r) {
     for (int64_t head = 0; head < rotary.heads(); ++head) {
@@ -198,7 +199,7 @@ TEST_F(CudaFamilies, RotaryPositionsAndNormsOfHeads) {
   for (const RotarySizes& s :
        {RotarySizes{1, 1, 1, 1, 2, 2}, RotarySizes{2, 3, 2, 1, 8, 8}, RotarySizes{1, 33, 3, 3, 24, 24},
         RotarySizes{2, 13, 4, 2, 18, 6}, RotarySizes{1, 20, 2, 1, 64, 64}, RotarySizes{1, 5, 2, 1, 128, 128},
-        RotarySizes{1, 3, 1, 1, 250, 200}, RotarySizes{1, 17, 5, 1, 7, 0}}) {
+        RotarySizes{2, 5, 7, 2, 80, 32}, RotarySizes{1, 3, 1, 1, 250, 200}, RotarySizes{1, 17, 5, 1, 7, 0}}) {
     for (const DType type : kTypes) {
       for (const bool norm : {false, true}) {
         for (const bool given : {false, true}) {
