@@ -25,8 +25,8 @@ struct DeviceRowLoss {
 /// logits [rows, columns]. losses [rows]: 0 where ignored. With `gradient`, on return the logits are the gradient of
 /// the sum of all terms, rounded to their type; exactly zero in columns >= vocabulary and in rows whose target is -1.
 /// Without it they are left as they are.
-/// Statistics are f32. A row is read twice, the second time from the L2 cache, and written once. (Online softmax:
-/// Milakov and Gimelshein, 2018.)
+/// Statistics are f32. A row of up to 163 KiB (whole vectors of 16 bytes) is kept in shared memory: it is read once and
+/// written once; others are read twice, the second time from their end. (Online softmax: Milakov and Gimelshein, 2018.)
 void softmax_cross_entropy(Stream& stream, DType type, const CrossEntropyTerms& terms, bool gradient, void* logits,
                            const int32_t* targets, int64_t rows, int64_t vocabulary, int64_t columns,
                            DeviceRowLoss* losses);

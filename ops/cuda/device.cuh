@@ -9,6 +9,7 @@
 //   load, store, load_vector<N>, store_vector                   global memory
 //   load_words                                                  its 16 bytes, in the order of the program
 //   shared<T>, SharedArray<T, N>                                shared memory of the block: one struct T
+//   shared_behind<S, T>                                         … and a SharedSpan<T> of the launch's size behind it
 //   sync_threads, sync_warp, barrier_sync, barrier_arrive       barriers; executed by whole warps
 //   shuffle, shuffle_xor, ballot                                between the lanes of a warp
 //   ldmatrix_x4, ldmatrix_x4_transposed, mma_m16n8k16           tensor cores

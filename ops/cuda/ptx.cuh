@@ -109,6 +109,28 @@ TSUGI_DEVICE T& shared() {
   return *reinterpret_cast<T*>(dynamic_shared_memory);
 }
 
+template <class T>
+class SharedSpan {
+ public:
+  TSUGI_DEVICE explicit SharedSpan(T* data) : data_(data) {}
+  template <int M>
+  TSUGI_DEVICE Vector<T, M> load(int i) {
+    return *reinterpret_cast<const Vector<T, M>*>(data_ + i);
+  }
+  template <int M>
+  TSUGI_DEVICE void store(int i, const Vector<T, M>& value) {
+    *reinterpret_cast<Vector<T, M>*>(data_ + i) = value;
+  }
+
+ private:
+  T* data_;
+};
+template <class S, class T>
+TSUGI_DEVICE SharedSpan<T> shared_behind(int) {
+  static_assert(sizeof(S) % 16 == 0);
+  return SharedSpan<T>(reinterpret_cast<T*>(dynamic_shared_memory + sizeof(S)));
+}
+
 TSUGI_DEVICE uint32_t shared_address(const void* pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }

@@ -149,6 +149,51 @@ T& shared(Where where = Where::current()) {
   return *reinterpret_cast<T*>(shared_memory().data());
 }
 
+/// Elements whose number the launch says.
+template <class T>
+class SharedSpan {
+ public:
+  SharedSpan(T* data, int count) : data_(data), count_(count) {}
+  template <int M>
+  Vector<T, M> load(int i) {
+    const T* address = aligned(i, M);
+    shared_memory().read(address, sizeof(T) * M, emulated::current_accessor());
+    Vector<T, M> value;
+    std::memcpy(static_cast<void*>(&value), address, sizeof(value));
+    return value;
+  }
+  template <int M>
+  void store(int i, const Vector<T, M>& value) {
+    T* address = aligned(i, M);
+    shared_memory().write(address, sizeof(T) * M, emulated::current_accessor());
+    std::memcpy(static_cast<void*>(address), &value, sizeof(value));
+  }
+
+ private:
+  T* aligned(int i, int elements) {
+    if (i < 0 || i + elements > count_ || i % elements != 0) {
+      throw emulated::Fault("shared memory: " + std::to_string(elements) + " elements at " + std::to_string(i) +
+                            " of " + std::to_string(count_));
+    }
+    return data_ + i;
+  }
+  T* data_;
+  int count_;
+};
+
+/// `count` elements of T behind the block's S. The launch says sizeof(S) + count · sizeof(T) bytes.
+template <class S, class T>
+SharedSpan<T> shared_behind(int count, Where where = Where::current()) {
+  static_assert(sizeof(S) % 16 == 0);
+  const size_t bytes = sizeof(S) + static_cast<size_t>(count) * sizeof(T);
+  if (shared_memory().bytes() < bytes) {
+    emulated::fault("the kernel uses " + std::to_string(bytes) + " bytes of shared memory, the launch gave " +
+                        std::to_string(shared_memory().bytes()),
+                    where);
+  }
+  return SharedSpan<T>(reinterpret_cast<T*>(reinterpret_cast<std::byte*>(shared_memory().data()) + sizeof(S)), count);
+}
+
 // Barriers.
 inline void barrier_sync(int id, int threads, Where where = Where::current()) {
   emulated::barrier_arrive(id, threads, true, where);
@@ -190,6 +235,7 @@ inline uint32_t ballot(bool predicate, Where where = Where::current()) {
   });
   return call.result;
 }
+
 
 // Tensor cores (tensor_core.cpp).
 void ldmatrix_x4(uint32_t (&registers)[4], const bf16* row, Where where = Where::current());
