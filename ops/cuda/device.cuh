@@ -11,7 +11,8 @@
 //   shared<T>, SharedArray<T, N>                                shared memory of the block: one struct T
 //   shared_behind<S, T>                                         … and a SharedSpan<T> of the launch's size behind it
 //   sync_threads, sync_warp, barrier_sync, barrier_arrive       barriers; executed by whole warps
-//   shuffle, shuffle_xor, ballot                                between the lanes of a warp
+//   shuffle, shuffle_xor, ballot, match_any                     between the lanes of a warp
+//   popcount                                                    of 32 bits
 //   ldmatrix_x4, ldmatrix_x4_transposed, mma_m16n8k16           tensor cores
 //   copy_async_16, copy_async_commit, copy_async_wait<N>        cp.async
 //   load_acquire, store_release, atomic_add, spin_until         between blocks

@@ -153,6 +153,8 @@ TSUGI_DEVICE T shuffle_xor(T value, int mask) {
   return __shfl_xor_sync(0xFFFFFFFFu, value, mask);
 }
 TSUGI_DEVICE uint32_t ballot(bool predicate) { return __ballot_sync(0xFFFFFFFFu, predicate); }
+TSUGI_DEVICE uint32_t match_any(uint32_t value) { return __match_any_sync(0xFFFFFFFFu, value); }
+TSUGI_DEVICE int popcount(uint32_t x) { return __popc(x); }
 
 TSUGI_DEVICE void ldmatrix_x4(uint32_t (&registers)[4], const bf16* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"

@@ -10,8 +10,11 @@ constexpr int kThreads = 128;
 constexpr int64_t kPiece = 32;  // sorted positions that one block sums
 
 constexpr int kSortThreads = 1024;
-constexpr int kDigitBits = 4;
+constexpr int kSortWarps = kSortThreads / 32;
+constexpr int kDigitBits = 8;
 constexpr int kDigits = 1 << kDigitBits;
+constexpr int kSortAhead = 8;  // positions that a lane loads before it places the first
+constexpr int kRowsAhead = 4;  // rows that are loaded before the first is added
 
 template <class T, int V>
 TSUGI_KERNEL(kThreads, 8)
@@ -36,7 +39,7 @@ embed(const int32_t* tokens, const T* token_table, const T* position_table, Drop
 }
 
 struct SortShared {
-  dev::SharedArray<int, kDigits * kSortThreads> counts;  // [digit][thread]
+  dev::SharedArray<int, kDigits * kSortWarps> counts;  // [digit][warp]
   dev::BlockScratch<int> scratch;
 };
 
@@ -55,48 +58,78 @@ TSUGI_DEVICE int prefix_sum(int x, dev::BlockScratch<int>& scratch) {
   return before + inclusive - x;
 }
 
-/// Stable radix sort of the positions by token, in one block: every thread counts and places a contiguous part. The
-/// result is in (keys[passes % 2], order[passes % 2]).
+/// A warp's stretch of the positions in one pass of the sort; `f(digit, key, order)` is called by all lanes for 32
+/// positions at a time, in order. The digit of lanes behind the end is kDigits. `order` null: position i is i.
+template <class F>
+TSUGI_DEVICE void for_stretch(const int32_t* keys, const int32_t* order, int64_t count, int shift, F&& f) {
+  const int64_t each = (count + kSortThreads - 1) / kSortThreads * 32;
+  const int64_t begin = dev::warp_index() * each;
+  const int64_t end = begin + each < count ? begin + each : count;
+  for (int64_t first = begin; first < end; first += 32 * kSortAhead) {
+    int32_t key[kSortAhead], from[kSortAhead];
+    TSUGI_UNROLL
+    for (int j = 0; j < kSortAhead; ++j) {
+      const int64_t i = first + j * 32 + dev::lane_index();
+      key[j] = i < end ? dev::load(keys + i) : 0;
+      from[j] = order == nullptr ? static_cast<int32_t>(i) : i < end ? dev::load(order + i) : 0;
+    }
+    TSUGI_UNROLL
+    for (int j = 0; j < kSortAhead; ++j) {
+      if (first + j * 32 >= end) continue;  // the whole warp
+      const bool inside = first + j * 32 + dev::lane_index() < end;
+      f(inside ? key[j] >> shift & (kDigits - 1) : kDigits, key[j], from[j]);
+    }
+  }
+}
+
+/// Stable radix sort of the positions by token, in one block: every warp counts and places a contiguous stretch, 32
+/// positions at a time. The result is in (keys[passes % 2], order[passes % 2]); passes > 0.
 TSUGI_KERNEL(kSortThreads, 1)
 sort_positions(const int32_t* tokens, int64_t count, int passes, int32_t* keys0, int32_t* order0, int32_t* keys1,
                int32_t* order1) {
   auto& s = dev::shared<SortShared>();
   const int thread = dev::thread_index();
-  const int64_t each = (count + kSortThreads - 1) / kSortThreads;
-  const int64_t begin = thread * each < count ? thread * each : count;
-  const int64_t end = begin + each < count ? begin + each : count;
-  for (int64_t i = begin; i < end; ++i) {
-    dev::store(keys0 + i, dev::load(tokens + i));
-    dev::store(order0 + i, static_cast<int32_t>(i));
-  }
-  dev::sync_threads();
+  const uint32_t below = (1u << dev::lane_index()) - 1;
+  constexpr int kEach = kDigits * kSortWarps / kSortThreads;  // counts that a thread scans
   for (int pass = 0; pass < passes; ++pass) {
-    const int32_t* keys = pass % 2 == 0 ? keys0 : keys1;
-    const int32_t* order = pass % 2 == 0 ? order0 : order1;
+    const int32_t* keys = pass == 0 ? tokens : pass % 2 == 0 ? keys0 : keys1;
+    const int32_t* order = pass == 0 ? nullptr : pass % 2 == 0 ? order0 : order1;
     int32_t* to_keys = pass % 2 == 0 ? keys1 : keys0;
     int32_t* to_order = pass % 2 == 0 ? order1 : order0;
-    const auto digit_of = [&](int32_t key) { return key >> (pass * kDigitBits) & (kDigits - 1); };
-    for (int d = 0; d < kDigits; ++d) s.counts[d * kSortThreads + thread] = 0;
-    for (int64_t i = begin; i < end; ++i) s.counts[digit_of(dev::load(keys + i)) * kSortThreads + thread] += 1;
+    const int shift = pass * kDigitBits;
+    for (int j = 0; j < kEach; ++j) s.counts[j * kSortThreads + thread] = 0;
     dev::sync_threads();
-    // Thread t scans counts [16·t, 16·t + 16) of the [digit][thread] table.
+    // Of the lanes with one digit the first counts for all.
+    for_stretch(keys, nullptr, count, shift, [&](int digit, int32_t, int32_t) {
+      const uint32_t same = dev::match_any(static_cast<uint32_t>(digit));
+      if (digit < kDigits && (same & below) == 0)
+        s.counts[digit * kSortWarps + dev::warp_index()] += dev::popcount(same);
+      dev::sync_warp();
+    });
+    dev::sync_threads();
     int sum = 0;
-    for (int j = 0; j < kDigits; ++j) sum += s.counts[thread * kDigits + j];
+    for (int j = 0; j < kEach; ++j) sum += s.counts[thread * kEach + j];
     int before = prefix_sum(sum, s.scratch);
-    for (int j = 0; j < kDigits; ++j) {
-      const int here = s.counts[thread * kDigits + j];
-      s.counts[thread * kDigits + j] = before;
+    for (int j = 0; j < kEach; ++j) {
+      const int here = s.counts[thread * kEach + j];
+      s.counts[thread * kEach + j] = before;
       before += here;
     }
     dev::sync_threads();
-    for (int64_t i = begin; i < end; ++i) {
-      const int32_t key = dev::load(keys + i);
-      const int slot = digit_of(key) * kSortThreads + thread;
-      const int to = s.counts[slot];
-      s.counts[slot] = to + 1;
-      dev::store(to_keys + to, key);
-      dev::store(to_order + to, dev::load(order + i));
-    }
+    for_stretch(keys, order, count, shift, [&](int digit, int32_t key, int32_t from) {
+      const uint32_t same = dev::match_any(static_cast<uint32_t>(digit));
+      const int slot = digit * kSortWarps + dev::warp_index();
+      const int rank = dev::popcount(same & below);
+      int to = 0;
+      if (digit < kDigits) {
+        to = s.counts[slot];
+        dev::store(to_keys + to + rank, key);
+        dev::store(to_order + to + rank, from);
+      }
+      dev::sync_warp();
+      if (digit < kDigits && rank == 0) s.counts[slot] = to + dev::popcount(same);
+      dev::sync_warp();
+    });
     dev::sync_threads();
   }
 }
@@ -108,8 +141,12 @@ struct Gradient {
   int64_t length, width;
 
   template <int V>
-  TSUGI_DEVICE void add(int64_t at, int64_t column, float (&sum)[V]) const {
-    const dev::Vector<T, V> d = dev::load_vector<V>(d_out + at * width + column);
+  TSUGI_DEVICE dev::Packed<T, V> load(int64_t at, int64_t column) const {
+    return dev::load_packed<V>(d_out + at * width + column);
+  }
+  template <int V>
+  TSUGI_DEVICE void add(const dev::Packed<T, V>& loaded, int64_t at, int64_t column, float (&sum)[V]) const {
+    const dev::Vector<T, V> d = loaded.unpacked();
     float factors[V];
     TSUGI_UNROLL
     for (int i = 0; i < V; ++i) factors[i] = 1.0f;
@@ -119,39 +156,66 @@ struct Gradient {
   }
 };
 
-template <int V>
-TSUGI_DEVICE void add_to(float* row, const float (&sum)[V]) {
+/// row[0, V) = sum, or with Add += sum.
+template <bool Add, int V>
+TSUGI_DEVICE void put(float* row, const float (&sum)[V]) {
+  constexpr int kN = V % 4 == 0 ? 4 : 1;
   TSUGI_UNROLL
-  for (int i = 0; i < V; ++i) dev::store(row + i, dev::load(row + i) + sum[i]);
+  for (int i = 0; i < V; i += kN) {
+    dev::Vector<float, kN> value = {};
+    if constexpr (Add) value = dev::load_vector<kN>(row + i);
+    TSUGI_UNROLL
+    for (int j = 0; j < kN; ++j) value[j] += sum[i + j];
+    dev::store_vector(row + i, value);
+  }
 }
 
 /// Sums the runs of equal tokens in sorted positions [piece·32, +32). A run that lies inside is added to the table;
-/// what belongs to a longer one goes to partial[piece, 0] (it began earlier) or [piece, 1] (it begins here).
+/// what belongs to a longer one goes to partial[piece, 0] (it began earlier) or [piece, 1] (it begins here). Lane l of
+/// every warp has position piece·32 + l.
 template <class T, int V>
 TSUGI_KERNEL(kThreads, 8)
 sum_runs(Gradient<T> gradient, const int32_t* keys, const int32_t* order, int64_t count, float* partial,
          float* d_table) {
+  static_assert(kPiece == 32);
   const int64_t piece = dev::block_index().x;
   const int64_t begin = piece * kPiece;
-  const int64_t end = begin + kPiece < count ? begin + kPiece : count;
-  const int64_t column = (static_cast<int64_t>(dev::block_index().y) * kThreads + dev::thread_index()) * V;
-  if (column >= gradient.width) return;
+  const int here = static_cast<int>(begin + kPiece < count ? kPiece : count - begin);
+  const int64_t own = (static_cast<int64_t>(dev::block_index().y) * kThreads + dev::thread_index()) * V;
+  const bool inside = own < gradient.width;
+  const int64_t column = inside ? own : 0;
+  const bool has = dev::lane_index() < here;
+  const int32_t lane_key = has ? dev::load(keys + begin + dev::lane_index()) : -1;
+  const int32_t lane_at = has ? dev::load(order + begin + dev::lane_index()) : 0;
+  const int32_t earlier = begin > 0 ? dev::load(keys + begin - 1) : -1;
+  const int32_t later = begin + here < count ? dev::load(keys + begin + here) : -1;
   float sum[V] = {};
-  for (int64_t i = begin; i < end; ++i) {
-    const int32_t token = dev::load(keys + i);
-    gradient.template add<V>(dev::load(order + i), column, sum);
-    if (i + 1 < end && dev::load(keys + i + 1) == token) continue;
-    const bool began_earlier = begin > 0 && dev::load(keys + begin - 1) == token;
-    const bool goes_on = i + 1 == end && end < count && dev::load(keys + end) == token;
-    if (began_earlier || goes_on) {
-      float* slot = partial + (piece * 2 + (began_earlier ? 0 : 1)) * gradient.width + column;
-      TSUGI_UNROLL
-      for (int j = 0; j < V; ++j) dev::store(slot + j, sum[j]);
-    } else {
-      add_to<V>(d_table + token * gradient.width + column, sum);
+  for (int first = 0; first < here; first += kRowsAhead) {
+    dev::Packed<T, V> rows[kRowsAhead];
+    int32_t at[kRowsAhead];
+    TSUGI_UNROLL
+    for (int j = 0; j < kRowsAhead; ++j) {  // behind the end: row 0
+      at[j] = dev::shuffle(lane_at, first + j);
+      rows[j] = gradient.template load<V>(at[j], column);
     }
     TSUGI_UNROLL
-    for (int j = 0; j < V; ++j) sum[j] = 0.0f;
+    for (int j = 0; j < kRowsAhead; ++j) {
+      const int i = first + j;
+      if (i >= here) continue;  // the whole block
+      gradient.template add<V>(rows[j], at[j], column, sum);
+      const int32_t token = dev::shuffle(lane_key, i);
+      const int32_t following = dev::shuffle(lane_key, i + 1);
+      if (i + 1 < here && following == token) continue;  // the whole block
+      const bool began_earlier = earlier == token;
+      const bool goes_on = i + 1 == here && later == token;
+      if (inside && (began_earlier || goes_on)) {
+        put<false, V>(partial + (piece * 2 + (began_earlier ? 0 : 1)) * gradient.width + column, sum);
+      } else if (inside) {
+        put<true, V>(d_table + token * gradient.width + column, sum);
+      }
+      TSUGI_UNROLL
+      for (int k = 0; k < V; ++k) sum[k] = 0.0f;
+    }
   }
 }
 
@@ -167,8 +231,21 @@ join_runs(const int32_t* keys, int64_t count, int64_t width, const float* partia
   const int64_t column = static_cast<int64_t>(dev::block_index().y) * kThreads + dev::thread_index();
   if (column >= width) return;
   float sum = dev::load(partial + (piece * 2 + 1) * width + column);
-  for (int64_t next = piece + 1; next * kPiece < count && dev::load(keys + next * kPiece) == token; ++next) {
-    sum += dev::load(partial + next * 2 * width + column);
+  bool goes_on = true;
+  for (int64_t next = piece + 1; goes_on; next += kRowsAhead) {
+    int32_t tokens[kRowsAhead];
+    float parts[kRowsAhead];
+    TSUGI_UNROLL
+    for (int j = 0; j < kRowsAhead; ++j) {  // a part of another run may hold anything
+      const bool there = (next + j) * kPiece < count;
+      tokens[j] = there ? dev::load(keys + (next + j) * kPiece) : -1;
+      parts[j] = there ? dev::load(partial + (next + j) * 2 * width + column) : 0.0f;
+    }
+    TSUGI_UNROLL
+    for (int j = 0; j < kRowsAhead; ++j) {
+      goes_on = goes_on && tokens[j] == token;
+      if (goes_on) sum += parts[j];
+    }
   }
   float* row = d_table + token * width + column;
   dev::store(row, dev::load(row) + sum);
@@ -181,8 +258,20 @@ sum_batch(Gradient<T> gradient, int64_t batch, float* d_table) {
   const int64_t column = (static_cast<int64_t>(dev::block_index().y) * kThreads + dev::thread_index()) * V;
   if (column >= gradient.width) return;
   float sum[V] = {};
-  for (int64_t b = 0; b < batch; ++b) gradient.template add<V>(b * gradient.length + position, column, sum);
-  add_to<V>(d_table + position * gradient.width + column, sum);
+  for (int64_t first = 0; first < batch; first += kRowsAhead) {
+    dev::Packed<T, V> rows[kRowsAhead];
+    TSUGI_UNROLL
+    for (int j = 0; j < kRowsAhead; ++j) {
+      const int64_t b = first + j < batch ? first + j : first;
+      rows[j] = gradient.template load<V>(b * gradient.length + position, column);
+    }
+    TSUGI_UNROLL
+    for (int j = 0; j < kRowsAhead; ++j) {
+      const int64_t at = (first + j) * gradient.length + position;
+      if (first + j < batch) gradient.template add<V>(rows[j], at, column, sum);
+    }
+  }
+  put<true, V>(d_table + position * gradient.width + column, sum);
 }
 
 unsigned blocks_of(int64_t count, int64_t size) { return static_cast<unsigned>((count + size - 1) / size); }
@@ -215,7 +304,7 @@ void embedding_backward(Stream& stream, const EmbeddingShape& shape, const int32
   int32_t* keys1 = order0 + count;
   int32_t* order1 = keys1 + count;
   const auto bits = static_cast<int>(std::bit_width(static_cast<uint64_t>(shape.vocabulary - 1)));
-  const int passes = (bits + kDigitBits - 1) / kDigitBits;
+  const int passes = bits == 0 ? 1 : (bits + kDigitBits - 1) / kDigitBits;
   launch(stream, sort_positions, {{1, 1, 1}, kSortThreads, sizeof(SortShared)}, tokens, count, passes, keys0, order0,
          keys1, order1);
   const int32_t* keys = passes % 2 == 0 ? keys0 : keys1;

@@ -236,6 +236,18 @@ inline uint32_t ballot(bool predicate, Where where = Where::current()) {
   return call.result;
 }
 
+inline uint32_t match_any(uint32_t value, Where where = Where::current()) {
+  struct Call {
+    uint32_t value, result;
+  } call{value, 0};
+  emulated::collective("match_any", where, call, [](const auto& all) {
+    for (Call* c : all) {
+      for (size_t i = 0; i < all.size(); ++i) c->result |= static_cast<uint32_t>(all[i]->value == c->value) << i;
+    }
+  });
+  return call.result;
+}
+inline int popcount(uint32_t x) { return std::popcount(x); }
 
 // Tensor cores (tensor_core.cpp).
 void ldmatrix_x4(uint32_t (&registers)[4], const bf16* row, Where where = Where::current());

@@ -1,7 +1,9 @@
 // Embedding and cross-entropy against the double reference.
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <optional>
+#include <utility>
 
 #include "ops/cross_entropy/cross_entropy.h"
 #include "ops/cross_entropy/cross_entropy_cuda.h"
@@ -89,6 +91,37 @@ TEST(CudaEmbedding, WithoutATableOfPositions) {
   for (size_t i = 0; i < 32; ++i) EXPECT_EQ(rows[i], table[static_cast<size_t>(tokens[i / 8]) * 8 + i % 8]);
   reference::embedding_backward(1, 4, 8, tokens, d_out, d_table, unused);
   EXPECT_LE(max_difference(dd_table.read(stream), d_table), 1e-6);
+}
+
+TEST(CudaEmbedding, SumsInTheOrderOfPositionsInPieces) {
+  // More positions than a warp of the sort loads at once, and three digits.
+  const EmbeddingShape shape{.type = DType::kF32, .batch = 2, .tokens = 4600, .width = 4, .vocabulary = 70000};
+  const std::vector<int32_t> tokens = some_tokens(shape);
+  std::vector<double> d_out = random_values(shape.count() * shape.width, 1);
+  std::vector<double> zeros(static_cast<size_t>(shape.vocabulary * shape.width));
+  const DeviceVector<int32_t> dtokens(tokens);
+  const DeviceArray dd_out(d_out, DType::kF32), d_table(zeros, DType::kF32);
+  const cuda::Buffer scratch(cuda::embedding_scratch_bytes(shape));
+  Stream stream;
+  cuda::embedding_backward(stream, shape, dtokens.data(), {}, dd_out.data(), scratch.data(), d_table.floats(), nullptr);
+
+  std::vector<size_t> order(tokens.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return tokens[a] < tokens[b]; });
+  const auto width = static_cast<size_t>(shape.width);
+  std::vector<double> expected(static_cast<size_t>(shape.vocabulary) * width);
+  for (size_t c = 0; c < width; ++c) {
+    for (size_t begin = 0, end = 0; begin < order.size(); begin = end) {
+      const int32_t token = tokens[order[begin]];
+      float total = 0.0f, piece = 0.0f;
+      for (end = begin; end < order.size() && tokens[order[end]] == token; ++end) {
+        if (end % 32 == 0) total += std::exchange(piece, 0.0f);
+        piece += static_cast<float>(d_out[order[end] * width + c]);
+      }
+      expected[static_cast<size_t>(token) * width + c] = total + piece;
+    }
+  }
+  EXPECT_EQ(d_table.read(stream), expected);
 }
 
 /// Softmax and its gradient of one row in double; with `type`, every step rounded to it.
