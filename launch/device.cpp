@@ -25,27 +25,36 @@ HostDevices find_devices([[maybe_unused]] int rank) {
 #endif
 }
 
+#ifdef TSUGI_WITH_CUDA
+cuda::AttentionKernel kernel_of(ComputeConfig::Attention attention) {
+  using Kernel = cuda::AttentionKernel;
+  return attention == ComputeConfig::PING_PONG ? Kernel::kPingPong
+         : attention == ComputeConfig::WGMMA   ? Kernel::kWgmma
+                                               : Kernel::kMma;
+}
+#endif
+
 std::unique_ptr<DeviceOperators> open_cuda([[maybe_unused]] int ordinal,
                                            [[maybe_unused]] ComputeConfig::Attention attention) {
 #ifdef TSUGI_WITH_CUDA
-  using Kernel = cuda::AttentionKernel;
-  return cuda::make_operators(ordinal, attention == ComputeConfig::PING_PONG ? Kernel::kPingPong
-                                       : attention == ComputeConfig::WGMMA   ? Kernel::kWgmma
-                                                                             : Kernel::kMma);
+  return cuda::make_operators(ordinal, kernel_of(attention));
 #else
   return nullptr;
 #endif
 }
 
+ChosenDevice open_cpu(const ComputeConfig& config, const std::string& description) {
+  if (config.attention() == ComputeConfig::MMA) return {nullptr, description, {}};
+  throw Error(ExitCode::kUsage,
+              "compute.attention is " + ComputeConfig::Attention_Name(config.attention()) +
+                  ", a kernel of CUDA, but this run computes on the " + description,
+              "leave it out, or set compute.device: CUDA");
+}
+
 /// For process `rank` of its host. `why`: the CPU, unless it is empty.
 ChosenDevice open_device(const ComputeConfig& config, int rank, const std::string& why) {
   if (config.device() == ComputeConfig::CPU || !why.empty()) {
-    const std::string description = why.empty() ? "CPU" : "CPU (no CUDA: " + why + ")";
-    if (config.attention() == ComputeConfig::MMA) return {nullptr, description, {}};
-    throw Error(ExitCode::kUsage,
-                "compute.attention is " + ComputeConfig::Attention_Name(config.attention()) +
-                    ", a kernel of CUDA, but this run computes on the " + description,
-                "leave it out, or set compute.device: CUDA");
+    return open_cpu(config, why.empty() ? "CPU" : "CPU (no CUDA: " + why + ")");
   }
   ChosenDevice chosen{open_cuda(rank, config.attention()), {}, {}};
   chosen.description = "device " + std::to_string(rank) + ": " + chosen.operators->describe();
@@ -110,10 +119,10 @@ std::vector<std::string> devices_of_host(const ComputeConfig& config) {
 ChosenDevice device_to_plan(const ComputeConfig& config) {
   const bool automatic = config.device() == ComputeConfig::AUTO;
   if (config.device() == ComputeConfig::CPU || (automatic && !why_not_device(config, 0, 1, "this host").empty())) {
-    return {nullptr, "CPU", {}};
+    return open_cpu(config, "CPU");
   }
 #ifdef TSUGI_WITH_CUDA
-  return {cuda::make_planning_operators(), "CUDA", {}};
+  return {cuda::make_planning_operators(kernel_of(config.attention())), "CUDA", {}};
 #else
   throw Error(ExitCode::kUsage, "compute.device is CUDA, but this program was built without CUDA",
               "set compute.device: CPU or AUTO");

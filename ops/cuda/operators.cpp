@@ -110,6 +110,8 @@ std::unique_ptr<DeviceOperators> make_operators(int ordinal, AttentionKernel att
 
 Stream& stream_of(DeviceOperators& operators) { return dynamic_cast<Operators&>(operators).stream(); }
 
-std::unique_ptr<DeviceOperators> make_planning_operators() { return std::make_unique<Operators>(); }
+std::unique_ptr<DeviceOperators> make_planning_operators(AttentionKernel attention) {
+  return std::make_unique<Operators>(attention);
+}
 
 }  // namespace tsugi::cuda

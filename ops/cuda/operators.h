@@ -171,6 +171,6 @@ Stream& stream_of(DeviceOperators& operators);
 /// For the same: records its work as CUDA graphs. Goes before the operators.
 std::unique_ptr<WorkRecorder> make_recorder(DeviceOperators& operators);
 /// The same for meta devices alone, which plan what a device would need: works without one.
-std::unique_ptr<DeviceOperators> make_planning_operators();
+std::unique_ptr<DeviceOperators> make_planning_operators(AttentionKernel attention = {});
 
 }  // namespace tsugi::cuda

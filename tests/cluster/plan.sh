@@ -58,6 +58,11 @@ if "$TSUGI" plan --config "$recipe" --set model.vocabulary=50257 compute.device=
   [ "$(number on_device)" -gt 1000000000 ] || fail "GPT-2 124M needs $(number on_device) bytes of a device"
   [ "$(number on_host)" = "$(number checkpoint_copy)" ] || fail "the copy of a checkpoint takes $(number on_host) bytes of the host"
   [ "$(number total)" = $(($(number on_device) + $(number on_host))) ] || fail "the sum is off"
+  # What a run would refuse, its plan refuses.
+  expect_code 2 "$TSUGI" plan --config "$recipe" --set model.vocabulary=50257 compute.device=CUDA compute.attention=WGMMA model.heads=3
+  expect_said 'attention by wgmma in bf16 with heads of 256 elements'
+  expect_code 2 "$TSUGI" plan --config "$recipe" --set model.vocabulary=50257 compute.device=CPU compute.attention=WGMMA
+  expect_said 'compute.attention is WGMMA, a kernel of CUDA, but this run computes on the CPU'
 else
   grep -q "built without CUDA" "$WORK/said" || fail "no plan for a device: $(cat "$WORK/said")"
 fi

@@ -56,7 +56,12 @@ int device_count(std::string& why) {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status == cudaSuccess && count > 0) return count;
-  why = status == cudaSuccess ? "there is no device" : cudaGetErrorString(status);
+  int driver = 0;
+  if (status == cudaErrorInsufficientDriver && cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0) {
+    why = "there is no driver of CUDA";
+  } else {
+    why = status == cudaSuccess ? "there is no device" : cudaGetErrorString(status);
+  }
   return 0;
 }
 
