@@ -8,19 +8,26 @@
 //   fence_proxy_async()     after ordinary writes of shared memory (cp.async included) that TMA or wgmma will read
 //   tma_load(to, map, b, c0, c1, c2, c3)    by one thread: a box at those coordinates, counted on b
 //   tma_store(map, from, c0, c1, c2, c3), tma_store_commit(), tma_store_wait<N>()      by one thread
+//   tma_store_wait_read<N>()        as tma_store_wait, but only until shared memory has been read
+//   bulk_store(to, from, bytes), bulk_add(to, from, bytes)      by one thread: floats of shared memory replace those in
+//       global memory, or are added to them; 16-byte aligned, a multiple of 16 bytes; committed and waited for like
+//       tma_store
+//   fence_proxy_async_global()      between ordinary accesses of global memory and those of TMA and bulk operations:
+//       before other blocks are told that something was written, and after being told
 //   wgmma_fence(), wgmma_commit(), wgmma_wait<N>()
 //   compute_before_wait(x, word)    x >= 0 or NaN. Nothing happens, but to the compiler a store to `word`, in shared
 //       memory, depends on x: what x is computed from stays before the next wgmma_wait. Without it ptxas moves
 //       arithmetic that needs no product's result below the wait, and nothing runs beside that product.
 //   claim_registers<N>(), release_registers<N>()        by a warpgroup: registers per thread from here on (setmaxnreg)
-//   wgmma<N, TransposedB, Accumulate>(d, a, b)      by a warpgroup: d[64, N] += a[64, 16] · b, fp32 += bf16 · bf16;
-//       without Accumulate, =
+//   wgmma<N, TransposedB, Accumulate, TransposedA>(d, a, b)     by a warpgroup: d[64, N] += a[64, 16] · b, fp32 +=
+//       bf16 · bf16; without Accumulate, =
 //       d: N/2 registers; a: a descriptor, or the four registers of an mma fragment; b: a descriptor
 //   matrix_descriptor(tile, leading_bytes, stride_bytes)      of a tile with 128-byte swizzle
 //       K-major (rows of 64 elements of k; a, and b [N, K]): stride_bytes from 8 rows to the next 8, 1024 when dense;
 //       leading_bytes unused. 16 further along k: 32 bytes further.
 //       b TransposedB ([K, N], rows of 64 elements of n): stride_bytes from 8 rows of k to the next 8, leading_bytes
-//       from 64 columns to the next 64. (PTX ISA, "Asynchronous warpgroup level matrix shared memory layout")
+//       from 64 columns to the next 64. a TransposedA ([K, 64], rows of 64 elements of m): the same, leading_bytes
+//       unused. (PTX ISA, "Asynchronous warpgroup level matrix shared memory layout")
 #pragma once
 
 #include "ops/cuda/device.cuh"

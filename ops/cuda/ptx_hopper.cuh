@@ -37,6 +37,7 @@ TSUGI_DEVICE void mbarrier_wait(uint64_t* barrier, uint32_t parity) {
 }
 TSUGI_DEVICE void fence_mbarrier_init() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
 TSUGI_DEVICE void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+TSUGI_DEVICE void fence_proxy_async_global() { asm volatile("fence.proxy.async.global;" ::: "memory"); }
 
 TSUGI_DEVICE void tma_load(void* to, const TensorMap& map, uint64_t* barrier, int c0, int c1, int c2, int c3) {
   asm volatile(
@@ -54,6 +55,21 @@ TSUGI_DEVICE void tma_store_commit() { asm volatile("cp.async.bulk.commit_group;
 template <int Groups>
 TSUGI_DEVICE void tma_store_wait() {
   asm volatile("cp.async.bulk.wait_group %0;" ::"n"(Groups) : "memory");
+}
+
+template <int Groups>
+TSUGI_DEVICE void tma_store_wait_read() {
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(Groups) : "memory");
+}
+TSUGI_DEVICE void bulk_store(float* to, const float* from, int bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(shared_address(from)),
+               "r"(bytes)
+               : "memory");
+}
+TSUGI_DEVICE void bulk_add(float* to, const float* from, int bytes) {
+  asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(to),
+               "r"(shared_address(from)), "r"(bytes)
+               : "memory");
 }
 
 TSUGI_DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
@@ -77,6 +93,7 @@ TSUGI_DEVICE void mbarrier_arrive_expect(uint64_t*, int) { __trap(); }
 TSUGI_DEVICE void mbarrier_wait(uint64_t*, uint32_t) { __trap(); }
 TSUGI_DEVICE void fence_mbarrier_init() { __trap(); }
 TSUGI_DEVICE void fence_proxy_async() { __trap(); }
+TSUGI_DEVICE void fence_proxy_async_global() { __trap(); }
 TSUGI_DEVICE void tma_load(void*, const TensorMap&, uint64_t*, int, int, int, int) { __trap(); }
 TSUGI_DEVICE void tma_store(const TensorMap&, const void*, int, int, int, int) { __trap(); }
 TSUGI_DEVICE void tma_store_commit() { __trap(); }
@@ -84,6 +101,12 @@ template <int Groups>
 TSUGI_DEVICE void tma_store_wait() {
   __trap();
 }
+template <int Groups>
+TSUGI_DEVICE void tma_store_wait_read() {
+  __trap();
+}
+TSUGI_DEVICE void bulk_store(float*, const float*, int) { __trap(); }
+TSUGI_DEVICE void bulk_add(float*, const float*, int) { __trap(); }
 TSUGI_DEVICE void wgmma_fence() { __trap(); }
 TSUGI_DEVICE void wgmma_commit() { __trap(); }
 template <int Groups>
@@ -101,18 +124,18 @@ TSUGI_DEVICE void release_registers() {
 
 #endif
 
-template <bool TransposedB, bool Accumulate>
+template <bool TransposedB, bool Accumulate, bool TransposedA>
 TSUGI_DEVICE void wgmma_n64(float (&d)[32], uint64_t a, uint64_t b) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   asm volatile(
       "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "
       "%11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, "
-      "%31}, %32, %33, %35, 1, 1, 0, %34;"
+      "%31}, %32, %33, %35, 1, 1, %36, %34;"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]),
         "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]),
         "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]),
         "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31])
-      : "l"(a), "l"(b), "n"(TransposedB ? 1 : 0), "n"(Accumulate ? 1 : 0));
+      : "l"(a), "l"(b), "n"(TransposedB ? 1 : 0), "n"(Accumulate ? 1 : 0), "n"(TransposedA ? 1 : 0));
 #else
   __trap();
 #endif
@@ -135,14 +158,14 @@ TSUGI_DEVICE void wgmma_n64(float (&d)[32], const uint32_t (&a)[4], uint64_t b) 
 #endif
 }
 
-template <bool TransposedB, bool Accumulate>
+template <bool TransposedB, bool Accumulate, bool TransposedA>
 TSUGI_DEVICE void wgmma_n128(float (&d)[64], uint64_t a, uint64_t b) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   asm volatile(
       "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "
       "%11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, "
       "%31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, "
-      "%51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, %64, %65, %67, 1, 1, 0, %66;"
+      "%51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, %64, %65, %67, 1, 1, %68, %66;"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]),
         "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]),
         "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]),
@@ -151,7 +174,7 @@ TSUGI_DEVICE void wgmma_n128(float (&d)[64], uint64_t a, uint64_t b) {
         "+f"(d[41]), "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]), "+f"(d[48]),
         "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]), "+f"(d[56]),
         "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
-      : "l"(a), "l"(b), "n"(TransposedB ? 1 : 0), "n"(Accumulate ? 1 : 0));
+      : "l"(a), "l"(b), "n"(TransposedB ? 1 : 0), "n"(Accumulate ? 1 : 0), "n"(TransposedA ? 1 : 0));
 #else
   __trap();
 #endif
@@ -180,8 +203,17 @@ TSUGI_DEVICE void wgmma_n128(float (&d)[64], const uint32_t (&a)[4], uint64_t b)
 #endif
 }
 
-template <int N, bool TransposedB, bool Accumulate = true, class A>
-TSUGI_DEVICE void wgmma(float (&d)[N / 2], const A& a, uint64_t b) {
+template <int N, bool TransposedB, bool Accumulate = true, bool TransposedA = false>
+TSUGI_DEVICE void wgmma(float (&d)[N / 2], uint64_t a, uint64_t b) {
+  static_assert(N == 64 || N == 128);
+  if constexpr (N == 64) {
+    wgmma_n64<TransposedB, Accumulate, TransposedA>(d, a, b);
+  } else {
+    wgmma_n128<TransposedB, Accumulate, TransposedA>(d, a, b);
+  }
+}
+template <int N, bool TransposedB, bool Accumulate = true>
+TSUGI_DEVICE void wgmma(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b) {
   static_assert(N == 64 || N == 128);
   if constexpr (N == 64) {
     wgmma_n64<TransposedB, Accumulate>(d, a, b);

@@ -267,6 +267,7 @@ void copy_async_wait() {
 inline uint32_t load_acquire(const uint32_t* address, Where where = Where::current()) { return load(address, where); }
 inline void store_release(uint32_t* address, uint32_t value, Where where = Where::current()) {
   store(address, value, where);
+  emulated::yield();  // others may see it before this thread goes on
 }
 inline uint32_t atomic_add(uint32_t* address, uint32_t value, Where where = Where::current()) {
   const uint32_t old = load(address, where);

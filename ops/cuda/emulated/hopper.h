@@ -16,6 +16,7 @@ void mbarrier_arrive(uint64_t* barrier, Where where = Where::current());
 void mbarrier_arrive_expect(uint64_t* barrier, int bytes, Where where = Where::current());
 void mbarrier_wait(uint64_t* barrier, uint32_t parity, Where where = Where::current());
 void fence_proxy_async();
+inline void fence_proxy_async_global() {}
 inline void fence_mbarrier_init() { fence_proxy_async(); }
 
 void tma_load(void* to, const TensorMap& map, uint64_t* barrier, int c0, int c1, int c2, int c3,
@@ -26,6 +27,19 @@ void tma_store_wait_at_most(int groups);
 template <int Groups>
 void tma_store_wait() {
   tma_store_wait_at_most(Groups);
+}
+
+void tma_store_wait_read_at_most(int groups);
+template <int Groups>
+void tma_store_wait_read() {
+  tma_store_wait_read_at_most(Groups);
+}
+void issue_bulk(bool add, float* to, const float* from, int bytes, Where where);
+inline void bulk_store(float* to, const float* from, int bytes, Where where = Where::current()) {
+  issue_bulk(false, to, from, bytes, where);
+}
+inline void bulk_add(float* to, const float* from, int bytes, Where where = Where::current()) {
+  issue_bulk(true, to, from, bytes, where);
 }
 
 void wgmma_fence(Where where = Where::current());
@@ -41,16 +55,16 @@ inline void compute_before_wait(float x, const void*, Where where = Where::curre
 }
 
 /// The instruction with its registers; `a_registers` is null when `a` is a descriptor.
-void issue_wgmma(int n, bool transposed_b, bool accumulate, float* d, const uint32_t* a_registers, uint64_t a,
-                 uint64_t b, Where where);
+void issue_wgmma(int n, bool transposed_a, bool transposed_b, bool accumulate, float* d, const uint32_t* a_registers,
+                 uint64_t a, uint64_t b, Where where);
 
-template <int N, bool TransposedB, bool Accumulate = true>
+template <int N, bool TransposedB, bool Accumulate = true, bool TransposedA = false>
 void wgmma(float (&d)[N / 2], uint64_t a, uint64_t b, Where where = Where::current()) {
-  issue_wgmma(N, TransposedB, Accumulate, d, nullptr, a, b, where);
+  issue_wgmma(N, TransposedA, TransposedB, Accumulate, d, nullptr, a, b, where);
 }
 template <int N, bool TransposedB, bool Accumulate = true>
 void wgmma(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b, Where where = Where::current()) {
-  issue_wgmma(N, TransposedB, Accumulate, d, a, 0, b, where);
+  issue_wgmma(N, false, TransposedB, Accumulate, d, a, 0, b, where);
 }
 
 /// How many registers a thread may have; only changes speed.

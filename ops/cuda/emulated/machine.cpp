@@ -30,6 +30,7 @@ class Machine {
   void resume(Lane& lane);
   void run_warp(Warp& warp, int sweeps);
   bool step();
+  void poll(Warp& warp);
   bool poll_all();
   bool land_one();
   [[noreturn]] void deadlock();
@@ -164,10 +165,19 @@ bool Machine::step() {
   // A missing barrier shows when one warp runs far ahead of the others: half of the time it runs until it must wait.
   Warp& warp = *runnable_[random() % runnable_.size()];
   run_warp(warp, random() % 2 == 0 ? INT32_MAX : static_cast<int>(1 + random() % 8));
+  // Who waits may also see at once that it has come, before others have gone as far as they can.
+  Block& watching = *blocks_[random() % resident_];
+  if (watching.live) poll(*watching.warps[random() % static_cast<size_t>(watching.warp_count)]);
   // Transfers of the asynchronous engine may also land early.
   Block& block = *warp.block;
   if (!block.transfers.empty() && random() % 8 == 0) land_one();
   return true;
+}
+
+void Machine::poll(Warp& warp) {
+  for (auto& lane : warp.lanes) {
+    if (lane->state == Lane::State::kPolling && !warp.blocked) resume(*lane);
+  }
 }
 
 bool Machine::poll_all() {
@@ -175,13 +185,7 @@ bool Machine::poll_all() {
   for (size_t b = 0; b < resident_; ++b) {
     Block& block = *blocks_[b];
     if (!block.live) continue;
-    for (int w = 0; w < block.warp_count; ++w) {
-      Warp& warp = *block.warps[static_cast<size_t>(w)];
-      if (warp.blocked) continue;
-      for (auto& lane : warp.lanes) {
-        if (lane->state == Lane::State::kPolling && !warp.blocked) resume(*lane);
-      }
-    }
+    for (int w = 0; w < block.warp_count; ++w) poll(*block.warps[static_cast<size_t>(w)]);
   }
   return progress;
 }

@@ -30,16 +30,21 @@ struct PendingCopy {
   int group;         ///< of the thread's commits
 };
 
-/// A pending TMA store of a thread.
+/// A pending store or addition of a thread by the asynchronous engine.
 struct PendingStore {
   int group;
-  std::function<void()> run;
+  const void* from;  ///< in shared memory
+  size_t bytes;
+  Where where;
+  std::function<void(const std::byte*)> write;  ///< what was read
+  std::vector<std::byte> read = {};             ///< once it was
 };
 
 /// wgmma issued and not yet executed.
 struct MatrixProduct {
   int group = 0;  ///< of the warp's commits
   int n = 0;
+  bool transposed_a = false;
   bool transposed_b = false;
   bool accumulate = true;
   float* d = nullptr;  ///< of lane 0: names the accumulators

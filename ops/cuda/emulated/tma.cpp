@@ -79,6 +79,19 @@ void check_tile(const dev::TensorMap& map, const void* tile, Where where) {
   }
 }
 
+void read_source(emulated::PendingStore& store) {
+  if (!store.read.empty()) return;
+  block().shared.read_by_engine(store.from, store.bytes, emulated::current_accessor(), block().fences);
+  const auto* from = static_cast<const std::byte*>(store.from);
+  store.read.assign(from, from + store.bytes);
+}
+
+void issue_store(const void* from, size_t bytes, Where where, std::function<void(const std::byte*)> write) {
+  emulated::Lane& lane = *emulated::current_lane;
+  block().shared.read_by_engine(from, bytes, emulated::current_accessor(), block().fences);
+  lane.stores.push_back({lane.store_groups, from, bytes, where, std::move(write)});
+}
+
 }  // namespace
 
 namespace cuda {
@@ -167,26 +180,43 @@ void tma_load(void* to, const TensorMap& map, uint64_t* address, int c0, int c1,
 
 void tma_store(const TensorMap& map, const void* from, int c0, int c1, int c2, int c3, Where where) {
   check_tile(map, from, where);
-  emulated::Lane& lane = *emulated::current_lane;
-  const size_t bytes = tile_bytes(map);
-  block().shared.read_by_engine(from, bytes, emulated::current_accessor(), block().fences);
-  lane.stores.push_back({lane.store_groups, [map, from, bytes, c0, c1, c2, c3, where] {
-                           block().shared.read_by_engine(from, bytes, emulated::current_accessor(), block().fences);
-                           for_tile(map, {c0, c1, c2, c3}, [&](size_t byte, const std::byte* to) {
-                             if (to == nullptr) return;
-                             emulated::check_global(to, sizeof(bf16), sizeof(bf16), where);
-                             std::memcpy(const_cast<std::byte*>(to), static_cast<const std::byte*>(from) + byte,
-                                         sizeof(bf16));
-                           });
-                         }});
+  issue_store(from, tile_bytes(map), where, [map, c0, c1, c2, c3, where](const std::byte* values) {
+    for_tile(map, {c0, c1, c2, c3}, [&](size_t byte, const std::byte* to) {
+      if (to == nullptr) return;
+      emulated::check_global(to, sizeof(bf16), sizeof(bf16), where);
+      std::memcpy(const_cast<std::byte*>(to), values + byte, sizeof(bf16));
+    });
+  });
+}
+
+void issue_bulk(bool add, float* to, const float* from, int bytes, Where where) {
+  if (bytes % 16 != 0 || shared_address(from) % 16 != 0 || reinterpret_cast<uintptr_t>(to) % 16 != 0) {
+    emulated::fault("a bulk operation on what is not a multiple of 16 bytes", where);
+  }
+  emulated::check_global(to, static_cast<size_t>(bytes), 16, where);
+  issue_store(from, static_cast<size_t>(bytes), where, [=](const std::byte* values) {
+    for (size_t i = 0; i < static_cast<size_t>(bytes) / sizeof(float); ++i) {
+      float value;
+      std::memcpy(&value, values + i * sizeof(float), sizeof(value));
+      to[i] = add ? to[i] + value : value;
+    }
+  });
 }
 
 void tma_store_commit() { ++emulated::current_lane->store_groups; }
 
+void tma_store_wait_read_at_most(int groups) {
+  emulated::Lane& lane = *emulated::current_lane;
+  for (emulated::PendingStore& store : lane.stores) {
+    if (store.group < lane.store_groups - groups) read_source(store);
+  }
+}
+
 void tma_store_wait_at_most(int groups) {
   emulated::Lane& lane = *emulated::current_lane;
   while (!lane.stores.empty() && lane.stores.front().group < lane.store_groups - groups) {
-    lane.stores.front().run();
+    read_source(lane.stores.front());
+    lane.stores.front().write(lane.stores.front().read.data());
     lane.stores.pop_front();
   }
 }

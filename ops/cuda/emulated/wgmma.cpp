@@ -49,7 +49,7 @@ void execute(Warp& warp, const MatrixProduct& product) {
   float a[16 * 16], b[256 * 16];
   const auto n = static_cast<size_t>(product.n);
   if (product.a_registers[0] == nullptr) {
-    read_operand(product.a, false, static_cast<size_t>(warp.index % 4) * 16, 16, a, product.where);
+    read_operand(product.a, product.transposed_a, static_cast<size_t>(warp.index % 4) * 16, 16, a, product.where);
   } else {
     for (size_t lane = 0; lane < 32; ++lane) {
       for (size_t i = 0; i < 4; ++i) {
@@ -107,8 +107,8 @@ void wgmma_wait_at_most(int groups, Where where) {
   });
 }
 
-void issue_wgmma(int n, bool transposed_b, bool accumulate, float* d, const uint32_t* a_registers, uint64_t a,
-                 uint64_t b, Where where) {
+void issue_wgmma(int n, bool transposed_a, bool transposed_b, bool accumulate, float* d, const uint32_t* a_registers,
+                 uint64_t a, uint64_t b, Where where) {
   struct Call {
     float* d;
     const uint32_t* a_registers;
@@ -123,6 +123,7 @@ void issue_wgmma(int n, bool transposed_b, bool accumulate, float* d, const uint
     MatrixProduct product;
     product.group = warp.product_groups;
     product.n = n;
+    product.transposed_a = transposed_a;
     product.transposed_b = transposed_b;
     product.accumulate = accumulate;
     product.d = all[0]->d;
@@ -136,7 +137,7 @@ void issue_wgmma(int n, bool transposed_b, bool accumulate, float* d, const uint
     // What is read must be there already, even if it will be read later.
     float scratch[256 * 16];
     if (a_registers == nullptr) {
-      read_operand(a, false, static_cast<size_t>(warp.index % 4) * 16, 16, scratch, where);
+      read_operand(a, transposed_a, static_cast<size_t>(warp.index % 4) * 16, 16, scratch, where);
     }
     read_operand(b, transposed_b, 0, static_cast<size_t>(n), scratch, where);
 

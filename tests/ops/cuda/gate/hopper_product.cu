@@ -8,4 +8,7 @@ template __global__ void multiply<false, Omit::kNothing>(TSUGI_GRID_CONSTANT dev
 template __global__ void multiply<true, Omit::kNothing>(TSUGI_GRID_CONSTANT dev::TensorMap,
                                                         TSUGI_GRID_CONSTANT dev::TensorMap,
                                                         TSUGI_GRID_CONSTANT dev::TensorMap, int);
+template __global__ void multiply<true, Omit::kNothing, true>(TSUGI_GRID_CONSTANT dev::TensorMap,
+                                                              TSUGI_GRID_CONSTANT dev::TensorMap,
+                                                              TSUGI_GRID_CONSTANT dev::TensorMap, int);
 }  // namespace tsugi::testing

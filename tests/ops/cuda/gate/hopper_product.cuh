@@ -31,8 +31,9 @@ struct ProductShared {
   dev::SharedArray<uint64_t, kStages> empty;
 };
 
-/// out[64, 64] tiles = a[M, K] · b, where b is [N, K], or [K, N] if TransposedB. k_tiles = K / 64, rounded up.
-template <bool TransposedB, Omit Without>
+/// out[64, 64] tiles = a[M, K] · b, where b is [N, K], or [K, N] if TransposedB; a is stored [K, M] if TransposedA.
+/// k_tiles = K / 64, rounded up.
+template <bool TransposedB, Omit Without, bool TransposedA = false>
 TSUGI_KERNEL(kProductThreads, 1)
 multiply(TSUGI_GRID_CONSTANT dev::TensorMap a, TSUGI_GRID_CONSTANT dev::TensorMap b,
          TSUGI_GRID_CONSTANT dev::TensorMap out, int k_tiles) {
@@ -57,7 +58,8 @@ multiply(TSUGI_GRID_CONSTANT dev::TensorMap a, TSUGI_GRID_CONSTANT dev::TensorMa
         }
         constexpr int kBytes = kTile * kTile * 2 * (Without == Omit::kExpectedBytes ? 1 : 2);
         dev::mbarrier_arrive_expect(s.full.at(stage), kBytes);
-        dev::tma_load(s.a[stage].at(0), a, s.full.at(stage), k * kTile, m, 0, 0);
+        dev::tma_load(s.a[stage].at(0), a, s.full.at(stage), TransposedA ? m : k * kTile, TransposedA ? k * kTile : m,
+                      0, 0);
         dev::tma_load(s.b[stage].at(0), b, s.full.at(stage), TransposedB ? n : k * kTile, TransposedB ? k * kTile : n,
                       0, 0);
       }
@@ -77,9 +79,9 @@ multiply(TSUGI_GRID_CONSTANT dev::TensorMap a, TSUGI_GRID_CONSTANT dev::TensorMa
     TSUGI_UNROLL
     for (int step = 0; step < kTile / 16; ++step) {
       // Along k: 32 bytes inside a row of 128, or 16 rows of 128 bytes.
-      const uint64_t a_step = static_cast<uint64_t>(step * 32 >> 4);
+      const uint64_t a_step = static_cast<uint64_t>((TransposedA ? step * 16 * 128 : step * 32) >> 4);
       const uint64_t b_step = static_cast<uint64_t>((TransposedB ? step * 16 * 128 : step * 32) >> 4);
-      dev::wgmma<kTile, TransposedB>(d, a_tile + a_step, b_tile + b_step);
+      dev::wgmma<kTile, TransposedB, true, TransposedA>(d, a_tile + a_step, b_tile + b_step);
     }
     dev::wgmma_commit();
     if constexpr (Without != Omit::kProductWait) dev::wgmma_wait<0>();
