@@ -1,5 +1,5 @@
 // Fused attention. FLOPs as the published tables count them: 4·B·H·T²·D forward, half of it if causal; backward 2.5
-// times that (five products; our deterministic one forms seven).
+// times that (five products, as PING_PONG forms; the others form seven).
 #include <algorithm>
 
 #include "benchmarks/kernels/cases.h"
@@ -73,7 +73,7 @@ void make(Maker& maker, const Sizes& s, bool backward, cuda::AttentionKernel ker
   const auto dq = heads_of(maker.empty(s.queries(), s.type), s, s.heads);
   const auto dk = heads_of(maker.empty(s.keys(), s.type), s, s.key_heads);
   const auto dv = heads_of(maker.empty(s.keys(), s.type), s, s.key_heads);
-  const size_t scratch_bytes = s.by_tensor_cores() ? cuda::attention_scratch_bytes(shape, s.bias)
+  const size_t scratch_bytes = s.by_tensor_cores() ? cuda::attention_scratch_bytes(shape, s.bias, kernel)
                                                    : cuda::attention_fma_scratch_bytes(shape, s.bias);
   const auto scratch_floats = static_cast<int64_t>(scratch_bytes / sizeof(float));
   auto* const d_bias = s.bias ? static_cast<float*>(maker.empty(bias_count, DType::kF32)) : nullptr;
@@ -186,7 +186,10 @@ void add_attention_cases(bool tiny, std::vector<Case>& cases) {
                        [=](Maker& maker) { make(maker, s, true, kernel); }});
     };
     backward(s.by_tensor_cores() ? "attention_backward" : "attention_backward_fma", cuda::AttentionKernel::kMma);
-    if (wgmma) backward("attention_backward_wgmma", cuda::AttentionKernel::kWgmma);
+    if (wgmma) {
+      backward("attention_backward_wgmma", cuda::AttentionKernel::kWgmma);
+      backward("attention_backward_ping_pong", cuda::AttentionKernel::kPingPong);
+    }
   }
 }
 

@@ -71,4 +71,8 @@ inline constexpr int kHopperVisited = 64;
 /// kHopperVisited queries.
 void differentiate_with_wgmma(Stream& stream, const AttentionBackward& p);
 
+/// The same in one pass (attention_backward_one_pass_cuda.cu). `scratch`: one_pass_bytes(), 16-byte aligned.
+void differentiate_in_one_pass(Stream& stream, const AttentionBackward& p, void* scratch);
+size_t one_pass_bytes(const DeviceAttentionShape& shape);
+
 }  // namespace tsugi::cuda

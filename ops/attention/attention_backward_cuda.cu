@@ -369,9 +369,15 @@ size_t delta_bytes(const DeviceAttentionShape& shape) {
   return rows * static_cast<size_t>(shape.query_tokens) * sizeof(float);
 }
 
+/// In scratch, of what one pass needs besides: aligned for 16 bytes.
+size_t one_pass_offset(const DeviceAttentionShape& shape) {
+  return (ranges_bytes(shape) + delta_bytes(shape) + 15) / 16 * 16;
+}
+
 }  // namespace
 
-size_t attention_scratch_bytes(const DeviceAttentionShape& shape, bool d_bias) {
+size_t attention_scratch_bytes(const DeviceAttentionShape& shape, bool d_bias, AttentionKernel kernel) {
+  if (kernel == AttentionKernel::kPingPong) return one_pass_offset(shape) + one_pass_bytes(shape);
   return ranges_bytes(shape) + delta_bytes(shape) + (d_bias ? bias_bytes(shape) : 0);
 }
 
@@ -413,7 +419,9 @@ void attention_backward(Stream& stream, const DeviceAttentionShape& shape, const
           kAttentionThreads,
           sizeof(RangeScratch)},
          p, visited);
-  if (wgmma) {
+  if (kernel == AttentionKernel::kPingPong) {
+    differentiate_in_one_pass(stream, p, static_cast<std::byte*>(scratch) + one_pass_offset(shape));
+  } else if (wgmma) {
     differentiate_with_wgmma(stream, p);
   } else if (shape.head_dim <= 64) {
     differentiate_with_mma<64>(stream, p);

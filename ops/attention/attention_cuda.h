@@ -2,8 +2,8 @@
 // (attention_*_fma) in f32 and with heads that tensor cores do not take. Pointers are to device memory. Forward after
 // Dao, "FlashAttention-2" (2023), algorithm 1, with mma.sync, or with wgmma and TMA where those are chosen. The
 // backward pass is two kernels, one that owns tiles of keys (dk, dv) and one that owns tiles of queries (dq), so that
-// nothing is accumulated by more than one block: seven products instead of five, no atomics, the same bits in every
-// run.
+// nothing is accumulated by more than one block: seven products instead of five. kPingPong's is one kernel of five
+// products, whose blocks take turns to add to dq. No float atomics: the same bits in every run.
 #pragma once
 
 #include <cstdint>
@@ -51,7 +51,8 @@ struct DeviceAttentionShape {
 enum class AttentionKernel {
   kMma,       ///< mma.sync: sm_80 and later
   kWgmma,     ///< wgmma and TMA, a producer warp: sm_90a, no dropout
-  kPingPong,  ///< the same, products and softmax of neighbouring tiles and warpgroups overlapped
+  kPingPong,  ///< forward the same, products and softmax of neighbouring tiles and warpgroups overlapped; backward one
+              ///< pass of five products
 };
 
 /// Throws Error(kUsage) for what the kernels cannot do.
@@ -71,13 +72,14 @@ void attention_forward(Stream& stream, const DeviceAttentionShape& shape, const 
 void attention_forward_hopper(Stream& stream, const DeviceAttentionShape& shape, const DeviceHeads& q,
                               const DeviceHeads& k, const DeviceHeads& v, bool overlap, bf16* out, float* log_sum_exp);
 
-/// Bytes of scratch that the backward pass needs; `d_bias`: with d_relative_bias, for which every tile of 64 queries
-/// keeps sums of its own.
-size_t attention_scratch_bytes(const DeviceAttentionShape& shape, bool d_bias = false);
+/// Bytes of scratch that the backward pass needs, 16-byte aligned; `d_bias`: with d_relative_bias, for which every tile
+/// of 64 queries keeps sums of its own. kPingPong keeps sums for dq in f32.
+size_t attention_scratch_bytes(const DeviceAttentionShape& shape, bool d_bias = false,
+                               AttentionKernel kernel = AttentionKernel::kMma);
 
 /// Writes dq, dk and dv, and d_relative_bias (as shape.relative_bias; may be null): of every head and distance the sum
 /// over all pairs, those of a tile along its diagonals, then tiles of keys, tiles of queries and the batch in order.
-/// kWgmma and kPingPong are the same here.
+/// kWgmma has the two passes of kMma; kPingPong has one, in which blocks of keys add to dq in a fixed order.
 void attention_backward(Stream& stream, const DeviceAttentionShape& shape, const DeviceHeads& q, const DeviceHeads& k,
                         const DeviceHeads& v, const DropoutKey& dropout, const bf16* out, const float* log_sum_exp,
                         const bf16* d_out, void* scratch, const DeviceHeads& dq, const DeviceHeads& dk,

@@ -101,7 +101,7 @@ void Operators::attention_backward(const Context& context, const AttentionShape&
                                    const HeadsView& dk, const HeadsView& dv, const Tensor& d_relative_bias) {
   const DeviceAttentionShape sizes = shape_of(shape, attention_);
   const bool tensor_cores = by_tensor_cores(shape, attention_);
-  const size_t scratch_bytes = tensor_cores ? attention_scratch_bytes(sizes, d_relative_bias.defined())
+  const size_t scratch_bytes = tensor_cores ? attention_scratch_bytes(sizes, d_relative_bias.defined(), attention_)
                                             : attention_fma_scratch_bytes(sizes, d_relative_bias.defined());
   const Tensor scratch = scratch_of(context, scratch_bytes);
   if (context.meta()) return;

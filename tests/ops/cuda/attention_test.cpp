@@ -42,7 +42,7 @@ Results run_kernels(Example& e, int64_t window, AttentionKernel kernel = Attenti
   }
   const auto queries = [&](const DeviceArray& x) { return heads_in(x, e.o.query_tokens, e.o.heads, e.o.head_dim); };
   const auto keys = [&](const DeviceArray& x) { return heads_in(x, e.o.key_tokens, e.o.key_heads, e.o.head_dim); };
-  const cuda::Buffer scratch(cuda::attention_scratch_bytes(shape, e.o.bias));
+  const cuda::Buffer scratch(cuda::attention_scratch_bytes(shape, e.o.bias, kernel));
   const cuda::DropoutKey dropout = cuda::dropout_key(e.o.dropout);
   Stream stream;
   cuda::attention_forward(stream, shape, queries(q), keys(k), keys(v), dropout, static_cast<bf16*>(out.data()),
@@ -320,22 +320,53 @@ TEST_P(CudaHopperAttention, EqualsTheReference) {
   expect_log_sums(actual, run_kernels(e, e.o.window, AttentionKernel::kMma, false));
 }
 
-TEST(CudaAttentionBits, OfWgmmaDoNotDependOnTheOrderOfExecution) {
-  if (!cuda::has_wgmma()) GTEST_SKIP() << "this device has no wgmma";
-  for (const AttentionKernel kernel : kHopperKernels) {
-    std::vector<Results> all;
-    for_seeds([&] {
-      Example e(
-          {.name = "", .batch = 1, .query_tokens = 400, .key_tokens = 400, .heads = 2, .key_heads = 1, .head_dim = 64});
-      all.push_back(run_kernels(e, 0, kernel));
-    });
-    for (const Results& r : all) {
-      EXPECT_EQ(r.out, all[0].out);
-      EXPECT_EQ(r.log_sum_exp, all[0].log_sum_exp);
-      EXPECT_EQ(r.dq, all[0].dq);
-      EXPECT_EQ(r.dk, all[0].dk);
-      EXPECT_EQ(r.dv, all[0].dv);
-    }
+/// Where blocks add to dq in turns: tiles of queries that meet several tiles of 128 keys, by all of them or by a band.
+const Example::Options kTurnExamples[] = {
+    {.name = "causal", .batch = 1, .query_tokens = 400, .key_tokens = 400, .heads = 2, .key_heads = 1, .head_dim = 64},
+    {.name = "full",
+     .batch = 1,
+     .query_tokens = 130,
+     .key_tokens = 390,
+     .heads = 1,
+     .key_heads = 1,
+     .head_dim = 128,
+     .causal = false},
+    {.name = "documents",
+     .batch = 2,
+     .query_tokens = 270,
+     .key_tokens = 270,
+     .heads = 1,
+     .key_heads = 1,
+     .head_dim = 64,
+     .documents = true},
+    {.name = "window",
+     .batch = 1,
+     .query_tokens = 330,
+     .key_tokens = 330,
+     .heads = 2,
+     .key_heads = 2,
+     .head_dim = 40,
+     .causal = false,
+     .window = 70},
+};
+
+class CudaHopperBits : public CudaHopperAttention {};
+INSTANTIATE_TEST_SUITE_P(, CudaHopperBits,
+                         ::testing::Combine(::testing::ValuesIn(kTurnExamples), ::testing::ValuesIn(kHopperKernels)),
+                         name_of_hopper_example);
+
+TEST_P(CudaHopperBits, DoNotDependOnTheOrderOfExecution) {
+  const auto [options, kernel] = GetParam();
+  Example e(options);
+  std::vector<Results> all;
+  for_seeds([&] { all.push_back(run_kernels(e, e.o.window, kernel)); });
+  expect_right(all[0], e);
+  for (const Results& r : all) {
+    EXPECT_EQ(r.out, all[0].out);
+    EXPECT_EQ(r.log_sum_exp, all[0].log_sum_exp);
+    EXPECT_EQ(r.dq, all[0].dq);
+    EXPECT_EQ(r.dk, all[0].dk);
+    EXPECT_EQ(r.dv, all[0].dv);
   }
 }
 
