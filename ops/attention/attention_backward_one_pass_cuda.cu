@@ -59,31 +59,33 @@ struct OnePassShared {
   dev::SharedArray<uint32_t, 4> drawn;
 };
 
-/// By one thread: adds the product of every visit to its sums when it is its turn.
+/// By a warp: adds the product of every visit to its sums when it is its turn.
 template <int D>
-TSUGI_DEVICE void add_products(OnePassShared<D>& s, const Visits& visits, const QuerySums& sums) {
-  const AttentionBackward& p = visits.p;
-  int round = 0;
-  for (int visit = visits.next(0); visit < visits.count(); visit = visits.next(visit + 1), ++round) {
-    const int64_t tile = (static_cast<int64_t>(visits.batch) * p.shape.heads + visits.head(visit)) * p.query_tiles +
-                         visit % p.query_tiles;
-    const auto turn =
-        static_cast<uint32_t>((visits.range(visit).end - 1) / kBackwardRows - visits.key0 / kBackwardRows);
-    float* const to = sums.tiles + tile * (kHopperVisited * D);
-    dev::mbarrier_wait(s.product_full.at(0), parity_of(round));
-    dev::spin_until([&] { return dev::load_acquire(sums.turns + tile) == turn; });
-    dev::fence_proxy_async_global();
-    if (turn == 0) {
-      dev::bulk_store(to, s.product.at(0), kHopperVisited * D * 4);
-    } else {
-      dev::bulk_add(to, s.product.at(0), kHopperVisited * D * 4);
+TSUGI_DEVICE void add_products(OnePassShared<D>& s, const AttentionBackward& p, int batch, int key0, Visits visits,
+                               const QuerySums& sums) {
+  for (int round = 0; !visits.done(); visits.advance(), ++round) {
+    if (dev::lane_index() == 0) {
+      const int query_tile = visits.query0() / kHopperVisited;
+      const int64_t tile = (static_cast<int64_t>(batch) * p.shape.heads + visits.head()) * p.query_tiles + query_tile;
+      const TileRange range = dev::load(p.ranges + batch * p.query_tiles + query_tile);
+      const auto turn = static_cast<uint32_t>((range.end - 1) / kBackwardRows - key0 / kBackwardRows);
+      float* const to = sums.tiles + tile * (kHopperVisited * D);
+      dev::mbarrier_wait(s.product_full.at(0), parity_of(round));
+      dev::spin_until([&] { return dev::load_acquire(sums.turns + tile) == turn; });
+      dev::fence_proxy_async_global();
+      if (turn == 0) {
+        dev::bulk_store(to, s.product.at(0), kHopperVisited * D * 4);
+      } else {
+        dev::bulk_add(to, s.product.at(0), kHopperVisited * D * 4);
+      }
+      dev::tma_store_commit();
+      dev::tma_store_wait_read<0>();
+      dev::mbarrier_arrive(s.product_empty.at(0));
+      dev::tma_store_wait<0>();
+      dev::fence_proxy_async_global();
+      dev::store_release(sums.turns + tile, turn + 1);
     }
-    dev::tma_store_commit();
-    dev::tma_store_wait_read<0>();
-    dev::mbarrier_arrive(s.product_empty.at(0));
-    dev::tma_store_wait<0>();
-    dev::fence_proxy_async_global();
-    dev::store_release(sums.turns + tile, turn + 1);
+    dev::sync_warp();
   }
 }
 
@@ -157,83 +159,85 @@ differentiate_in_turns(AttentionBackward p, QuerySums sums, TSUGI_GRID_CONSTANT 
   // All tiles of a head from its last one, head after head.
   const uint32_t drawn = s.drawn[0];
   const int key_tiles = (shape.key_tokens + kBackwardRows - 1) / kBackwardRows;
-  const int head = static_cast<int>(drawn) / key_tiles;
-  const Visits visits{p, head / shape.key_heads, head % shape.key_heads,
-                      (key_tiles - 1 - static_cast<int>(drawn) % key_tiles) * kBackwardRows};
+  const int batch = static_cast<int>(drawn) / key_tiles / shape.key_heads;
+  const int key_head = static_cast<int>(drawn) / key_tiles % shape.key_heads;
+  const int block_key0 = (key_tiles - 1 - static_cast<int>(drawn) % key_tiles) * kBackwardRows;
 
   if (dev::warp_index() < 4) {
     dev::release_registers<kFewRegisters>();
-    if (dev::warp_index() == 1 && dev::lane_index() == 0) add_products<D>(s, visits, sums);
-    if (dev::warp_index() != 0) return;
+    if (dev::warp_index() > 1) return;
+    const Visits visits(p, batch, key_head, block_key0, block_key0);
+    if (dev::warp_index() == 1) return add_products<D>(s, p, batch, block_key0, visits, sums);
     if (dev::lane_index() == 0) {
       dev::mbarrier_arrive_expect(s.owned.at(0), 2 * kBackwardRows * D * 2);
       for (int group = 0; group < kBackwardGroups; ++group) {
-        const int key = visits.key0 + group * kGroupRows;
-        load_panels<kGroupRows, D>(s.k[group], k, s.owned.at(0), key, visits.key_head, visits.batch);
-        load_panels<kGroupRows, D>(s.v[group], v, s.owned.at(0), key, visits.key_head, visits.batch);
+        const int key = block_key0 + group * kGroupRows;
+        load_panels<kGroupRows, D>(s.k[group], k, s.owned.at(0), key, key_head, batch);
+        load_panels<kGroupRows, D>(s.v[group], v, s.owned.at(0), key, key_head, batch);
       }
     }
-    produce_queries<D>(s, visits, q, d_out);
-    return;
+    return produce_queries<D>(s, p, batch, visits, q, d_out);
   }
 
   dev::claim_registers<kManyRegisters>();
   const int group = dev::warp_index() / 4 - 1;
-  const int key0 = visits.key0 + group * kGroupRows;
+  const int key0 = block_key0 + group * kGroupRows;
   const int lane = dev::lane_index();
-  const int key = key0 + dev::warp_index() % 4 * 16 + lane / 4;  // and the eighth after it
   const float scale_log2 = shape.scale * dev::kLog2E;
   float key_sums[D / 2], value_sums[D / 2];
   TSUGI_UNROLL
   for (int i = 0; i < D / 2; ++i) key_sums[i] = value_sums[i] = 0.0f;
+  Visits visits(p, batch, key_head, block_key0, key0);
   dev::mbarrier_wait(s.owned.at(0), 0);
-  int round = 0;
-  for (int visit = visits.next(0); visit < visits.count(); visit = visits.next(visit + 1), ++round) {
+  for (int round = 0; !visits.done(); ++round) {
     const int stage = round % kBackwardStages;
     const int buffer = round % kDerivativeBuffers;
-    const TileRange range = visits.range(visit);
     wait_until_full(s.full, round);
-    float scores[kHopperVisited / 2], d_scores[kHopperVisited / 2];
-    dev::wgmma_fence();
-    start_transposed<kHopperVisited, D>(scores, s.k[group], s.q[stage]);
-    dev::wgmma_commit();
-    start_transposed<kHopperVisited, D>(d_scores, s.v[group], s.d_out[stage]);
-    dev::wgmma_commit();
-    dev::wgmma_wait<1>();
-    TSUGI_UNROLL
-    for (int n = 0; n < kHopperVisited / 8; ++n) {
-      const dev::Vector<float, 2> log2_sums = s.log2_sums[stage].template load<2>(n * 8 + lane % 4 * 2);
-      TSUGI_UNROLL
-      for (int i = 0; i < 4; ++i) {
-        scores[4 * n + i] = dev::exp2(dev::fma(scores[4 * n + i], scale_log2, -log2_sums[i % 2]));
-      }
-    }
-    if (!range.whole(key0, key0 + kGroupRows)) {
+    uint32_t d_operand[kHopperVisited / 16][4] = {};
+    // A warpgroup whose keys are not seen leaves its products out, but with heads of 128 that would spill registers.
+    if (D == 128 || visits.meets()) {
+      float scores[kHopperVisited / 2], d_scores[kHopperVisited / 2];
+      dev::wgmma_fence();
+      start_transposed<kHopperVisited, D>(scores, s.k[group], s.q[stage]);
+      dev::wgmma_commit();
+      start_transposed<kHopperVisited, D>(d_scores, s.v[group], s.d_out[stage]);
+      dev::wgmma_commit();
+      dev::wgmma_wait<1>();
       TSUGI_UNROLL
       for (int n = 0; n < kHopperVisited / 8; ++n) {
-        const int column = n * 8 + lane % 4 * 2;
-        const dev::Vector<int, 2> first = s.first_keys[stage].template load<2>(column);
-        const dev::Vector<int, 2> end = s.end_keys[stage].template load<2>(column);
+        const dev::Vector<float, 2> log2_sums = s.log2_sums[stage].template load<2>(n * 8 + lane % 4 * 2);
         TSUGI_UNROLL
         for (int i = 0; i < 4; ++i) {
-          const int own = key + 8 * (i / 2);
-          if (own < first[i % 2] || own >= end[i % 2]) scores[4 * n + i] = 0.0f;
+          scores[4 * n + i] = dev::exp2(dev::fma(scores[4 * n + i], scale_log2, -log2_sums[i % 2]));
         }
       }
-    }
-    uint32_t operand[kHopperVisited / 16][4], d_operand[kHopperVisited / 16][4];
-    pack_operand(operand, scores);
-    dev::wgmma_fence();
-    start_accumulating<kHopperVisited, D>(value_sums, operand, s.d_out[stage]);
-    dev::wgmma_commit();
-    dev::wgmma_wait<1>();  // for d_scores: the derivatives are formed beside the product for dv
-    TSUGI_UNROLL
-    for (int n = 0; n < kHopperVisited / 8; ++n) {
-      const dev::Vector<float, 2> deltas = s.deltas[stage].template load<2>(n * 8 + lane % 4 * 2);
+      if (!visits.whole()) {
+        TSUGI_UNROLL
+        for (int n = 0; n < kHopperVisited / 8; ++n) {
+          const int column = n * 8 + lane % 4 * 2;
+          const dev::Vector<int, 2> first = s.first_keys[stage].template load<2>(column);
+          const dev::Vector<int, 2> end = s.end_keys[stage].template load<2>(column);
+          TSUGI_UNROLL
+          for (int i = 0; i < 4; ++i) {
+            const int own = key0 + dev::warp_index() % 4 * 16 + lane / 4 + 8 * (i / 2);
+            if (own < first[i % 2] || own >= end[i % 2]) scores[4 * n + i] = 0.0f;
+          }
+        }
+      }
+      uint32_t operand[kHopperVisited / 16][4];
+      pack_operand(operand, scores);
+      dev::wgmma_fence();
+      start_accumulating<kHopperVisited, D>(value_sums, operand, s.d_out[stage]);
+      dev::wgmma_commit();
+      dev::wgmma_wait<1>();  // for d_scores: the derivatives are formed beside the product for dv
       TSUGI_UNROLL
-      for (int i = 0; i < 4; ++i) scores[4 * n + i] *= d_scores[4 * n + i] - deltas[i % 2];
+      for (int n = 0; n < kHopperVisited / 8; ++n) {
+        const dev::Vector<float, 2> deltas = s.deltas[stage].template load<2>(n * 8 + lane % 4 * 2);
+        TSUGI_UNROLL
+        for (int i = 0; i < 4; ++i) scores[4 * n + i] *= d_scores[4 * n + i] - deltas[i % 2];
+      }
+      pack_operand(d_operand, scores);
     }
-    pack_operand(d_operand, scores);
     store_derivatives(s.d_scores[buffer][group], d_operand);
     dev::fence_proxy_async();
     // Also: the other warpgroup has left the visit before the last, and with it this buffer.
@@ -253,15 +257,14 @@ differentiate_in_turns(AttentionBackward p, QuerySums sums, TSUGI_GRID_CONSTANT 
       start_accumulating<kHopperVisited, D>(key_sums, d_operand, s.q[stage]);
       dev::wgmma_commit();
     }
+    visits.advance();  // beside that product
     dev::wgmma_wait<0>();
     release_stage(s.empty, round);
   }
   // dk and dv leave through the tiles of k and v: the other warpgroup has read k for its last product.
   dev::barrier_sync(kDerivativesBarrier, kConsumerThreads);
-  store_owned<D>(dk, s.k[group], key_sums, shape.scale, shape.head_dim, key0, shape.key_tokens, visits.key_head,
-                 visits.batch);
-  store_owned<D>(dv, s.v[group], value_sums, 1.0f, shape.head_dim, key0, shape.key_tokens, visits.key_head,
-                 visits.batch);
+  store_owned<D>(dk, s.k[group], key_sums, shape.scale, shape.head_dim, key0, shape.key_tokens, key_head, batch);
+  store_owned<D>(dv, s.v[group], value_sums, 1.0f, shape.head_dim, key0, shape.key_tokens, key_head, batch);
 }
 
 /// A block per tile of queries: dq from its sums, zero where no query of the tile sees a key. A thread takes eight
