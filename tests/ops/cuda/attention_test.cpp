@@ -1,6 +1,7 @@
 // Fused attention against the double reference: with mma.sync, and with wgmma and TMA.
 #include "ops/attention/attention_cuda.h"
 #include "ops/base/error.h"
+#include "ops/cuda/operators.h"
 #include "tests/ops/cuda/attention_example.h"
 
 namespace tsugi::testing {
@@ -461,6 +462,26 @@ TEST(SeededBugs, WrongMaskBound) {
   EXPECT_FALSE(within_twice(wrong.dq, plain.dq, exact.dq, kType));
   EXPECT_FALSE(within_twice(wrong.dk, plain.dk, exact.dk, kType));
   EXPECT_FALSE(within_twice(wrong.dv, plain.dv, exact.dv, kType));
+}
+
+TEST(CudaAttentionPlan, KnowsTheScratchOfEveryKernel) {
+  Example e(kHopperExamples[1]);
+  const DeviceAttentionShape sizes{.batch = 2, .query_tokens = 300, .key_tokens = 420, .heads = 1, .head_dim = 128};
+  ThreadPool pool(1);
+  std::vector<size_t> scratch;
+  for (const auto kernel : {AttentionKernel::kMma, AttentionKernel::kWgmma, AttentionKernel::kPingPong}) {
+    const std::unique_ptr<DeviceOperators> operators = cuda::make_planning_operators(kernel);
+    PlanningMemory memory;
+    const Context context(Device{.meta = true, .operators = operators.get()}, pool, memory);
+    const Tensor x = context.empty({e.o.batch, e.o.query_tokens, e.o.heads * e.o.head_dim}, kType);
+    const Tensor sums = context.empty({e.o.batch, e.o.heads, e.o.query_tokens}, DType::kF32);
+    const HeadsView view{x.raw()};
+    attention_backward(context, e.shape, view, view, view, {}, x, sums, x, view, view, view);
+    scratch.push_back(memory.lifetimes().back().bytes);
+    EXPECT_EQ(scratch.back(), cuda::attention_scratch_bytes(sizes, false, kernel));
+  }
+  EXPECT_EQ(scratch[0], scratch[1]);
+  EXPECT_GT(scratch[2], scratch[1] + 2 * 300 * 128 * sizeof(float));
 }
 
 TEST(CudaAttentionRanges, SaysWhatItCannotDo) {
