@@ -3,10 +3,11 @@
 // global memory. There the order of additions is fixed: every tile of queries has a count of the tiles of keys that
 // have added to it, and a block waits until it is its turn.
 //
-// Turns go from the last tile of keys that a tile of queries sees to the first. Under a causal mask that is the order
-// in which blocks get there without waiting: the block of keys t begins at the queries on its diagonal, where it is the
-// first, and comes to those of the block t + 1 when that block has left them. Where every query sees every key, the
-// block of turn r begins r visits late, once: the blocks of later heads start as these end, one visit apart.
+// Turns go from the last tile of keys that a tile of queries sees to the first ("shortest first" in that code). Under a
+// causal mask that is the order in which blocks get there without waiting: the block of keys t begins at the queries on
+// its diagonal, where it is the first, and comes to those of the block t + 1 when that block has left them. (In the
+// other order every block of a head would be busy until that of its first keys ends.) Where every query sees every key,
+// the block of turn r begins r visits late, once: the blocks of later heads start as these end, one visit apart.
 //
 // Blocks draw their work in an order in which they wait only for work drawn earlier, whatever order the hardware starts
 // them in: the block that drew first never waits, so that all end.
