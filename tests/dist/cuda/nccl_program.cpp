@@ -329,7 +329,8 @@ int die(tsugi::World& world) {
       pending->wait();
     }
   } catch (const Error& error) {
-    std::cerr << "rank " << world.rank() << ": " << error.what() << std::endl;
+    const std::string line = "rank " + std::to_string(world.rank()) + ": " + error.what() + "\n";
+    std::cerr << line << std::flush;  // one write, so that lines of several ranks do not mix
     world.abort(static_cast<int>(error.code()));
   }
 }
