@@ -14,11 +14,13 @@ namespace tsugi {
 namespace {
 
 /// What process `rank` of its host finds there.
-HostDevices find_devices([[maybe_unused]] int rank) {
+HostDevices find_devices([[maybe_unused]] const ComputeConfig& config, [[maybe_unused]] int rank) {
 #ifdef TSUGI_WITH_CUDA
   HostDevices found;
   found.devices = cuda::device_count(found.why_none);
-  if (rank < found.devices) found.problem = cuda::device_problem(rank);
+  if (found.devices == 0) return found;
+  const int device = device_of(config, rank, found.devices);
+  if (device < found.devices) found.problem = cuda::device_problem(device);
   return found;
 #else
   return {.why_none = "this program was built without CUDA"};
@@ -56,15 +58,16 @@ ChosenDevice open_device(const ComputeConfig& config, int rank, const std::strin
   if (config.device() == ComputeConfig::CPU || !why.empty()) {
     return open_cpu(config, why.empty() ? "CPU" : "CPU (no CUDA: " + why + ")");
   }
-  ChosenDevice chosen{open_cuda(rank, config.attention()), {}, {}};
-  chosen.description = "device " + std::to_string(rank) + ": " + chosen.operators->describe();
+  const int device = device_of(config, rank, find_devices(config, rank).devices);
+  ChosenDevice chosen{open_cuda(device, config.attention()), {}, {}};
+  chosen.description = "device " + std::to_string(device) + ": " + chosen.operators->describe();
   return chosen;
 }
 
 /// What speaks against device `rank` of this host for one of its `ranks` processes.
 std::string why_not_device(const ComputeConfig& config, int rank, int ranks, const std::string& host) {
   if (config.device() == ComputeConfig::CPU) return {};
-  return why_on_cpu(config.device(), find_devices(rank), ranks, host);
+  return why_on_cpu(config, find_devices(config, rank), ranks, host);
 }
 
 }  // namespace
@@ -83,14 +86,17 @@ ChosenDevice choose_device(const ComputeConfig& config) {
   return open_device(config, 0, why_not_device(config, 0, 1, "this host"));
 }
 
-void connect_devices([[maybe_unused]] ChosenDevice& chosen, [[maybe_unused]] World& world,
-                     [[maybe_unused]] double timeout_seconds) {
+void connect_devices([[maybe_unused]] ChosenDevice& chosen, [[maybe_unused]] const ComputeConfig& config,
+                     [[maybe_unused]] World& world, [[maybe_unused]] double timeout_seconds) {
 #ifdef TSUGI_WITH_CUDA
   if (world.size() == 1) return;
   // Configurations are compared later: ranks that disagree about the device must not wait for each other.
-  int64_t without = chosen.operators == nullptr ? 1 : 0;
+  int64_t without = chosen.operators == nullptr || config.share_devices() ? 1 : 0;
   without = all_reduce_max(world.communicator(), without);
-  if (without != 0) return;
+  if (without != 0) {
+    if (chosen.operators != nullptr) chosen.description += "; ranks exchange by way of the host";
+    return;
+  }
   std::string why;
   const NcclTable* const nccl = load_nccl(why);
   NcclConnection connection =
@@ -111,7 +117,7 @@ std::unique_ptr<WorkRecorder> make_recorder(const ChosenDevice& chosen) {
 
 std::vector<std::string> devices_of_host(const ComputeConfig& config) {
   if (config.device() == ComputeConfig::CPU) return {};
-  const HostDevices found = find_devices(0);
+  const HostDevices found = find_devices(config, 0);
   if (found.devices == 0 || found.problem) return {};
   return names_of_devices(std::getenv("CUDA_VISIBLE_DEVICES"), found.devices);
 }

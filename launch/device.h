@@ -23,15 +23,15 @@ struct ChosenDevice {
 /// As compute.device says: CUDA takes the device of this rank's place on its host. AUTO does so where every rank has
 /// one that can be used, else all compute on the CPU, and the description says why. Throws Error(kUsage) where CUDA is
 /// asked for and this program was built without it, or there is no driver, no cuBLASLt, no device that is new enough,
-/// or fewer devices than ranks. Collective; an error of one rank is thrown by all.
+/// or fewer devices than ranks and compute.share_devices is not set. Collective; an error of one rank is thrown by all.
 ChosenDevice choose_device(const ComputeConfig& config, World& world);
 
 /// The same for a process that is on its own, which takes the first device.
 ChosenDevice choose_device(const ComputeConfig& config);
 
-/// Joins the devices of all ranks over NCCL where all have it, and says so in the description. Collective; throws what
-/// connect_nccl() (dist/nccl_communicator.h) throws.
-void connect_devices(ChosenDevice& chosen, World& world, double timeout_seconds);
+/// Joins the devices of all ranks over NCCL where all have it and compute.share_devices does not keep them from it, and
+/// says so in the description. Collective; throws what connect_nccl() (dist/nccl_communicator.h) throws.
+void connect_devices(ChosenDevice& chosen, const ComputeConfig& config, World& world, double timeout_seconds);
 
 /// Records work of the device; throws Error(kUsage) where it is the CPU.
 std::unique_ptr<WorkRecorder> make_recorder(const ChosenDevice& chosen);

@@ -5,20 +5,25 @@
 
 namespace tsugi {
 
-std::string why_on_cpu(ComputeConfig::Device asked, const HostDevices& found, int ranks, const std::string& host) {
-  if (asked == ComputeConfig::CPU) return {};
-  const bool automatic = asked == ComputeConfig::AUTO;
+int device_of(const ComputeConfig& config, int rank, int devices) {
+  return config.share_devices() ? rank % devices : rank;
+}
+
+std::string why_on_cpu(const ComputeConfig& config, const HostDevices& found, int ranks, const std::string& host) {
+  if (config.device() == ComputeConfig::CPU) return {};
+  const bool automatic = config.device() == ComputeConfig::AUTO;
   if (found.devices == 0) {
     if (automatic) return found.why_none;
     throw Error(ExitCode::kUsage, "compute.device is CUDA, but " + found.why_none,
                 "set compute.device: CPU, or AUTO to take a device only where there is one");
   }
-  if (ranks > found.devices) {
+  if (ranks > found.devices && !config.share_devices()) {
     const std::string counted = std::to_string(ranks) + " ranks on " + host + ", which has " +
                                 std::to_string(found.devices) + (found.devices == 1 ? " device" : " devices");
     if (automatic) return counted;
     throw Error(ExitCode::kUsage, "compute.device is CUDA: " + counted + ": every rank needs one of its own",
-                "start as many ranks as there are devices, or set compute.device: CPU");
+                "start as many ranks as there are devices, let them share (compute.share_devices: true), or set "
+                "compute.device: CPU");
   }
   if (!found.problem) return {};
   if (automatic) return found.problem->what();

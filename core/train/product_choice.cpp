@@ -51,6 +51,10 @@ std::string choose_products(Communicator& communicator, DeviceOperators& device,
   choose(!chosen);
 
   if (table == kept.table) return table;
+  LOG_IF(WARNING, first && !kept.table.empty())
+      << kept.origin
+      << " does not say all that this run needs of products, or not for these devices: what it lacks was "
+      << "timed anew, so bits may differ from those of a run that goes by it";
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   LOG_IF(INFO, first) << "timed algorithms of products for " << seconds.count() << " s"
                       << (file.empty() ? "" : "; chosen ones: " + file);

@@ -130,7 +130,7 @@ int bench_step(World& world, const BenchOptions& options) {
     validate_run_of(options.config, config);
   });
   ChosenDevice chosen = choose_device(config.compute(), world);
-  connect_devices(chosen, world, config.dist().timeout_seconds());
+  connect_devices(chosen, config.compute(), world, config.dist().timeout_seconds());
   ThreadPool pool(world.threads(), world.cpus());
   RandomTokensLm objective(config);
   const int64_t program = measure_program_bytes(pool, config);

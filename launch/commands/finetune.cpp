@@ -124,7 +124,7 @@ int finetune(World& world, FinetuneOptions options) {
   });
   install_stop_signals();
   communicator.barrier();
-  connect_devices(chosen, world, task.config.dist().timeout_seconds());
+  connect_devices(chosen, options.computing.config(), world, task.config.dist().timeout_seconds());
   const RunLog log(options.out, world.rank());
   LOG(INFO) << "computes on " << chosen.description;
   if (task.instructions) {

@@ -131,7 +131,7 @@ int pretrain(World& world, const PretrainOptions& options) {
   });
   install_stop_signals();
   communicator.barrier();
-  connect_devices(chosen, world, config.dist().timeout_seconds());
+  connect_devices(chosen, config.compute(), world, config.dist().timeout_seconds());
   const RunLog log(options.out, world.rank());
   LOG(INFO) << "computes on " << chosen.description;
   LOG(INFO) << world.describe();

@@ -14,13 +14,20 @@ using ::testing::HasSubstr;
 
 const Error kNoLibrary(ExitCode::kUsage, "CUDA: cuBLASLt could not be loaded: no such file", "install it");
 
+ComputeConfig asking(ComputeConfig::Device device, bool shared = false) {
+  ComputeConfig config;
+  config.set_device(device);
+  config.set_share_devices(shared);
+  return config;
+}
+
 std::string on_auto(const HostDevices& found, int ranks) {
-  return why_on_cpu(ComputeConfig::AUTO, found, ranks, "node7");
+  return why_on_cpu(asking(ComputeConfig::AUTO), found, ranks, "node7");
 }
 
 Error on_cuda(const HostDevices& found, int ranks) {
   try {
-    why_on_cpu(ComputeConfig::CUDA, found, ranks, "node7");
+    why_on_cpu(asking(ComputeConfig::CUDA), found, ranks, "node7");
   } catch (const Error& error) {
     return error;
   }
@@ -31,7 +38,7 @@ TEST(DeviceChoice, DevicesThatCanBeUsedAreTaken) {
   EXPECT_EQ(on_auto({.devices = 2}, 2), "");
   EXPECT_EQ(on_auto({.devices = 2}, 1), "");
   EXPECT_STREQ(on_cuda({.devices = 2}, 2).what(), "no error");
-  EXPECT_EQ(why_on_cpu(ComputeConfig::CPU, {.devices = 2}, 1, "node7"), "");
+  EXPECT_EQ(why_on_cpu(asking(ComputeConfig::CPU), {.devices = 2}, 1, "node7"), "");
 }
 
 TEST(DeviceChoice, AutoSaysWhyItTakesTheCpuAndCudaRefuses) {
@@ -49,6 +56,19 @@ TEST(DeviceChoice, AutoSaysWhyItTakesTheCpuAndCudaRefuses) {
   EXPECT_THAT(on_auto(broken, 1), HasSubstr("cuBLASLt could not be loaded"));
   EXPECT_STREQ(on_cuda(broken, 1).what(), kNoLibrary.what());
   EXPECT_EQ(on_cuda(broken, 1).hint(), "install it");
+}
+
+TEST(DeviceChoice, RanksShareDevicesOnRequest) {
+  const HostDevices few{.devices = 2};
+  for (const auto device : {ComputeConfig::AUTO, ComputeConfig::CUDA}) {
+    EXPECT_EQ(why_on_cpu(asking(device, true), few, 5, "node7"), "");
+    const std::vector<int> taken{device_of(asking(device, true), 0, 2), device_of(asking(device, true), 1, 2),
+                                 device_of(asking(device, true), 2, 2), device_of(asking(device, true), 4, 2)};
+    EXPECT_THAT(taken, ElementsAre(0, 1, 0, 0));
+    EXPECT_EQ(device_of(asking(device), 3, 2), 3);
+  }
+  EXPECT_EQ(why_on_cpu(asking(ComputeConfig::AUTO, true), {.why_none = "there is no driver"}, 2, "node7"),
+            "there is no driver");
 }
 
 TEST(DeviceChoice, AReasonOfOneRankIsThatOfAll) {
