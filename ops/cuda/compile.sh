@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Compiles one .cu file for sm_80, PTX and sm_90a (compressed: a quarter of the size), and fails where the machine code would be silently slow:
-# spilled registers, stack frames, serialised wgmma.
+# Compiles one .cu file for sm_80, PTX and sm_90a, compressed to a quarter of the size, and fails where the machine code
+# would be silently slow: spilled registers, stack frames, serialised wgmma.
 # usage: compile.sh OUTPUT SOURCE COMPILER [FLAG]...      (COMPILER may be "launcher;nvcc")
 set -euo pipefail
 output=$1 source=$2
