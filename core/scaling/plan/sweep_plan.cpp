@@ -41,6 +41,7 @@ std::string identity(const RunConfig& config, const std::map<std::string, std::s
   // Fields that came later change no known run while they are at their presets.
   if (named.compute().attention() == ComputeConfig::MMA) named.mutable_compute()->clear_attention();
   if (named.compute().products() == ComputeConfig::TIMED) named.mutable_compute()->clear_products();
+  named.mutable_compute()->clear_share_devices();  // the same bits
   std::string text = to_text(named);
   for (const auto& [what, value] : fingerprint) text += what + "=" + value + "\n";
   return hash_digits(text);
