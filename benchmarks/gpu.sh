@@ -80,8 +80,8 @@ fi
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 PYTHONUNBUFFERED=1
 log=$out/log.txt
 
-has_python() { "$python" -c 'import numpy' 2> /dev/null || { echo "$python has no numpy"; return 77; }; }
-has_torch() { "$python" -c 'import torch, numpy' 2> /dev/null || { echo "$python has no torch and numpy"; return 77; }; }
+has_python() { "$python" -c 'import json' 2> /dev/null || { echo "$python is no Python"; return 77; }; }
+has_torch() { "$python" -c 'import torch' 2> /dev/null || { echo "$python has no torch"; return 77; }; }
 # A text as the inside of a string of JSON.
 quoted() { tr '\000-\037' ' ' | cut -c1-400 | iconv -c -t ascii | sed 's/\\/\\\\/g; s/"/\\"/g'; }
 # again FILE COMMAND…: a program that goes on where FILE ends, begun again while it dies, but leaves more rows every time.

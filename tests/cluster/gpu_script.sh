@@ -15,13 +15,13 @@ expect_said 'there is no stage nothing'
 expect_code 2 "$script" --bundle "$WORK/nowhere" --out "$WORK/out"
 expect_said 'there is no program .*/nowhere/bin/tsugi'
 
-# No Python: what needs PyTorch is skipped by name.
+# No Python: what needs it is skipped by name.
 expect_code 0 env PYTHON=false "$script" --dry --build "$build" --out "$WORK/out" machine kernels train correct
 state machine ended
 state kernels ended
 state train skipped
 state correct ended
-expect_said 'has no numpy'
+expect_said 'false is no Python'
 grep -q '"kernel": "attention_backward".*"same_bits": true' "$WORK/out/kernels.jsonl" || fail "no row of attention"
 grep -q '"kernel": "attention_forward_wgmma".*"difference": ' "$WORK/out/kernels.jsonl" || fail "kernels of attention are not compared"
 grep -q '"test": "CudaReduce.*"result": "passed"' "$WORK/out/tests.jsonl" || fail "no row of a test"

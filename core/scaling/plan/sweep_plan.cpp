@@ -37,11 +37,11 @@ std::string identity(const RunConfig& config, const std::map<std::string, std::s
   RunConfig named = config;
   named.clear_name();  // what a run is called changes nothing
   named.clear_dist();  // nor does where it runs: all gives the same bits
+  named.mutable_compute()->clear_share_devices();
   named.clear_logging();
   // Fields that came later change no known run while they are at their presets.
   if (named.compute().attention() == ComputeConfig::MMA) named.mutable_compute()->clear_attention();
   if (named.compute().products() == ComputeConfig::TIMED) named.mutable_compute()->clear_products();
-  named.mutable_compute()->clear_share_devices();  // the same bits
   std::string text = to_text(named);
   for (const auto& [what, value] : fingerprint) text += what + "=" + value + "\n";
   return hash_digits(text);
