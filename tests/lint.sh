@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The format of the sources (.clang-format), their static analysis (.clang-tidy), and that of the scripts.
+# What stands at the top level, the format of the sources (.clang-format), their static analysis (.clang-tidy), and that
+# of the scripts.
 set -euo pipefail
 
 usage() {
@@ -38,6 +39,12 @@ sources() {
   find . \( -path './build*' -o -path ./runs -o -path ./.git -o -path ./.cache \) -prune -o \
     -type f \( "${names[@]:1}" \) -print | sort
 }
+
+rooms='core|dist|ops|launch|tests|benchmarks|CMakeLists.txt|CMakePresets.json|README.md|LICENSE|\..*'
+if others=$(git ls-files | cut -d/ -f1 | sort -u | grep -vxE "$rooms"); then
+  echo "lint.sh: at the top of the project: $others" >&2
+  exit 1
+fi
 
 need clang-format-19
 mapfile -t formatted < <(sources '*.h' '*.cpp' '*.cu' '*.cuh')

@@ -142,4 +142,57 @@ TSUGI_DEVICE void produce_queries(Shared& s, const AttentionBackward& p, int bat
   }
 }
 
+/// By a thread of the producer: the keys and values of a block's warpgroups.
+template <int D, class Shared>
+TSUGI_DEVICE void load_owned_keys(Shared& s, const dev::TensorMap& k, const dev::TensorMap& v, int block_key0,
+                                  int key_head, int batch) {
+  dev::mbarrier_arrive_expect(s.owned.at(0), 2 * kBackwardRows * D * 2);
+  for (int group = 0; group < kBackwardGroups; ++group) {
+    const int key = block_key0 + group * kGroupRows;
+    load_panels<kGroupRows, D>(s.k[group], k, s.owned.at(0), key, key_head, batch);
+    load_panels<kGroupRows, D>(s.v[group], v, s.owned.at(0), key, key_head, batch);
+  }
+}
+
+/// Scores of a warpgroup's keys from `key0` with the queries of a stage become probabilities. `whole`: every query sees
+/// every key.
+template <class Shared>
+TSUGI_DEVICE void form_probabilities(float (&scores)[kHopperVisited / 2], Shared& s, int stage, float scale_log2,
+                                     int key0, bool whole) {
+  const int lane = dev::lane_index();
+  TSUGI_UNROLL
+  for (int n = 0; n < kHopperVisited / 8; ++n) {
+    const dev::Vector<float, 2> log2_sums = s.log2_sums[stage].template load<2>(n * 8 + lane % 4 * 2);
+    TSUGI_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      scores[4 * n + i] = dev::exp2(dev::fma(scores[4 * n + i], scale_log2, -log2_sums[i % 2]));
+    }
+  }
+  if (whole) return;
+  const int key = key0 + dev::warp_index() % 4 * 16 + lane / 4;  // and the eighth after it
+  TSUGI_UNROLL
+  for (int n = 0; n < kHopperVisited / 8; ++n) {
+    const int column = n * 8 + lane % 4 * 2;
+    const dev::Vector<int, 2> first = s.first_keys[stage].template load<2>(column);
+    const dev::Vector<int, 2> end = s.end_keys[stage].template load<2>(column);
+    TSUGI_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const int own = key + 8 * (i / 2);
+      if (own < first[i % 2] || own >= end[i % 2]) scores[4 * n + i] = 0.0f;
+    }
+  }
+}
+
+/// Probabilities become derivatives of scores: those of probabilities, less their mean in the row, times these.
+template <class Shared>
+TSUGI_DEVICE void form_derivatives(float (&probabilities)[kHopperVisited / 2],
+                                   const float (&d_probabilities)[kHopperVisited / 2], Shared& s, int stage) {
+  TSUGI_UNROLL
+  for (int n = 0; n < kHopperVisited / 8; ++n) {
+    const dev::Vector<float, 2> deltas = s.deltas[stage].template load<2>(n * 8 + dev::lane_index() % 4 * 2);
+    TSUGI_UNROLL
+    for (int i = 0; i < 4; ++i) probabilities[4 * n + i] *= d_probabilities[4 * n + i] - deltas[i % 2];
+  }
+}
+
 }  // namespace tsugi::cuda

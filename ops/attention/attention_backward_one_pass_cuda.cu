@@ -169,21 +169,13 @@ differentiate_in_turns(AttentionBackward p, QuerySums sums, TSUGI_GRID_CONSTANT 
     if (dev::warp_index() > 1) return;
     const Visits visits(p, batch, key_head, block_key0, block_key0);
     if (dev::warp_index() == 1) return add_products<D>(s, p, batch, block_key0, visits, sums);
-    if (dev::lane_index() == 0) {
-      dev::mbarrier_arrive_expect(s.owned.at(0), 2 * kBackwardRows * D * 2);
-      for (int group = 0; group < kBackwardGroups; ++group) {
-        const int key = block_key0 + group * kGroupRows;
-        load_panels<kGroupRows, D>(s.k[group], k, s.owned.at(0), key, key_head, batch);
-        load_panels<kGroupRows, D>(s.v[group], v, s.owned.at(0), key, key_head, batch);
-      }
-    }
+    if (dev::lane_index() == 0) load_owned_keys<D>(s, k, v, block_key0, key_head, batch);
     return produce_queries<D>(s, p, batch, visits, q, d_out);
   }
 
   dev::claim_registers<kManyRegisters>();
   const int group = dev::warp_index() / 4 - 1;
   const int key0 = block_key0 + group * kGroupRows;
-  const int lane = dev::lane_index();
   const float scale_log2 = shape.scale * dev::kLog2E;
   float key_sums[D / 2], value_sums[D / 2];
   TSUGI_UNROLL
@@ -204,39 +196,14 @@ differentiate_in_turns(AttentionBackward p, QuerySums sums, TSUGI_GRID_CONSTANT 
       start_transposed<kHopperVisited, D>(d_scores, s.v[group], s.d_out[stage]);
       dev::wgmma_commit();
       dev::wgmma_wait<1>();
-      TSUGI_UNROLL
-      for (int n = 0; n < kHopperVisited / 8; ++n) {
-        const dev::Vector<float, 2> log2_sums = s.log2_sums[stage].template load<2>(n * 8 + lane % 4 * 2);
-        TSUGI_UNROLL
-        for (int i = 0; i < 4; ++i) {
-          scores[4 * n + i] = dev::exp2(dev::fma(scores[4 * n + i], scale_log2, -log2_sums[i % 2]));
-        }
-      }
-      if (!visits.whole()) {
-        TSUGI_UNROLL
-        for (int n = 0; n < kHopperVisited / 8; ++n) {
-          const int column = n * 8 + lane % 4 * 2;
-          const dev::Vector<int, 2> first = s.first_keys[stage].template load<2>(column);
-          const dev::Vector<int, 2> end = s.end_keys[stage].template load<2>(column);
-          TSUGI_UNROLL
-          for (int i = 0; i < 4; ++i) {
-            const int own = key0 + dev::warp_index() % 4 * 16 + lane / 4 + 8 * (i / 2);
-            if (own < first[i % 2] || own >= end[i % 2]) scores[4 * n + i] = 0.0f;
-          }
-        }
-      }
+      form_probabilities(scores, s, stage, scale_log2, key0, visits.whole());
       uint32_t operand[kHopperVisited / 16][4];
       pack_operand(operand, scores);
       dev::wgmma_fence();
       start_accumulating<kHopperVisited, D>(value_sums, operand, s.d_out[stage]);
       dev::wgmma_commit();
       dev::wgmma_wait<1>();  // for d_scores: the derivatives are formed beside the product for dv
-      TSUGI_UNROLL
-      for (int n = 0; n < kHopperVisited / 8; ++n) {
-        const dev::Vector<float, 2> deltas = s.deltas[stage].template load<2>(n * 8 + lane % 4 * 2);
-        TSUGI_UNROLL
-        for (int i = 0; i < 4; ++i) scores[4 * n + i] *= d_scores[4 * n + i] - deltas[i % 2];
-      }
+      form_derivatives(scores, d_scores, s, stage);
       pack_operand(d_operand, scores);
     }
     store_derivatives(s.d_scores[buffer][group], d_operand);

@@ -84,31 +84,6 @@ TSUGI_DEVICE void store_vector(T* address, const Vector<T, N>& value) {
   }
 }
 
-template <class T, int N>
-class SharedArray {
- public:
-  TSUGI_DEVICE T& operator[](int i) { return data_[i]; }
-  TSUGI_DEVICE T* at(int i) { return data_ + i; }
-  template <int M>
-  TSUGI_DEVICE Vector<T, M> load(int i) {
-    return *reinterpret_cast<const Vector<T, M>*>(data_ + i);
-  }
-  template <int M>
-  TSUGI_DEVICE void store(int i, const Vector<T, M>& value) {
-    *reinterpret_cast<Vector<T, M>*>(data_ + i) = value;
-  }
-
- private:
-  T data_[N];
-};
-
-extern __shared__ __align__(1024) unsigned char dynamic_shared_memory[];
-
-template <class T>
-TSUGI_DEVICE T& shared() {
-  return *reinterpret_cast<T*>(dynamic_shared_memory);
-}
-
 template <class T>
 class SharedSpan {
  public:
@@ -125,6 +100,32 @@ class SharedSpan {
  private:
   T* data_;
 };
+
+template <class T, int N>
+class SharedArray {
+ public:
+  TSUGI_DEVICE T& operator[](int i) { return data_[i]; }
+  TSUGI_DEVICE T* at(int i) { return data_ + i; }
+  template <int M>
+  TSUGI_DEVICE Vector<T, M> load(int i) {
+    return SharedSpan<T>(data_).template load<M>(i);
+  }
+  template <int M>
+  TSUGI_DEVICE void store(int i, const Vector<T, M>& value) {
+    SharedSpan<T>(data_).template store<M>(i, value);
+  }
+
+ private:
+  T data_[N];
+};
+
+extern __shared__ __align__(1024) unsigned char dynamic_shared_memory[];
+
+template <class T>
+TSUGI_DEVICE T& shared() {
+  return *reinterpret_cast<T*>(dynamic_shared_memory);
+}
+
 template <class S, class T>
 TSUGI_DEVICE SharedSpan<T> shared_behind(int) {
   static_assert(sizeof(S) % 16 == 0);

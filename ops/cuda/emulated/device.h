@@ -100,19 +100,19 @@ class SharedElement {
   T* address_;
 };
 
-template <class T, int N>
-class SharedArray {
+/// Elements whose number the launch says.
+template <class T>
+class SharedSpan {
  public:
-  SharedElement<T> operator[](int i) { return SharedElement<T>(at(i)); }
-  /// The address of an element, for the functions that take one.
-  T* at(int i) {
-    if (i < 0 || i >= N) {
-      throw emulated::Fault("shared memory: element " + std::to_string(i) + " of " + std::to_string(N));
+  SharedSpan(T* data, int count) : data_(data), count_(count) {}
+  T* at(int i) const {
+    if (i < 0 || i >= count_) {
+      throw emulated::Fault("shared memory: element " + std::to_string(i) + " of " + std::to_string(count_));
     }
     return data_ + i;
   }
   template <int M>
-  Vector<T, M> load(int i) {
+  Vector<T, M> load(int i) const {
     const T* address = aligned(i, M);
     shared_memory().read(address, sizeof(T) * M, emulated::current_accessor());
     Vector<T, M> value;
@@ -120,14 +120,14 @@ class SharedArray {
     return value;
   }
   template <int M>
-  void store(int i, const Vector<T, M>& value) {
+  void store(int i, const Vector<T, M>& value) const {
     T* address = aligned(i, M);
     shared_memory().write(address, sizeof(T) * M, emulated::current_accessor());
     std::memcpy(static_cast<void*>(address), &value, sizeof(value));
   }
 
  private:
-  T* aligned(int i, int elements) {
+  T* aligned(int i, int elements) const {
     at(i + elements - 1);
     T* address = at(i);
     if (reinterpret_cast<uintptr_t>(address) % (sizeof(T) * static_cast<size_t>(elements)) != 0) {
@@ -135,6 +135,27 @@ class SharedArray {
     }
     return address;
   }
+  T* data_;
+  int count_;
+};
+
+template <class T, int N>
+class SharedArray {
+ public:
+  SharedElement<T> operator[](int i) { return SharedElement<T>(at(i)); }
+  /// The address of an element, for the functions that take one.
+  T* at(int i) { return span().at(i); }
+  template <int M>
+  Vector<T, M> load(int i) {
+    return span().template load<M>(i);
+  }
+  template <int M>
+  void store(int i, const Vector<T, M>& value) {
+    span().template store<M>(i, value);
+  }
+
+ private:
+  SharedSpan<T> span() { return {data_, N}; }
   T data_[N];
 };
 
@@ -148,38 +169,6 @@ T& shared(Where where = Where::current()) {
   }
   return *reinterpret_cast<T*>(shared_memory().data());
 }
-
-/// Elements whose number the launch says.
-template <class T>
-class SharedSpan {
- public:
-  SharedSpan(T* data, int count) : data_(data), count_(count) {}
-  template <int M>
-  Vector<T, M> load(int i) {
-    const T* address = aligned(i, M);
-    shared_memory().read(address, sizeof(T) * M, emulated::current_accessor());
-    Vector<T, M> value;
-    std::memcpy(static_cast<void*>(&value), address, sizeof(value));
-    return value;
-  }
-  template <int M>
-  void store(int i, const Vector<T, M>& value) {
-    T* address = aligned(i, M);
-    shared_memory().write(address, sizeof(T) * M, emulated::current_accessor());
-    std::memcpy(static_cast<void*>(address), &value, sizeof(value));
-  }
-
- private:
-  T* aligned(int i, int elements) {
-    if (i < 0 || i + elements > count_ || i % elements != 0) {
-      throw emulated::Fault("shared memory: " + std::to_string(elements) + " elements at " + std::to_string(i) +
-                            " of " + std::to_string(count_));
-    }
-    return data_ + i;
-  }
-  T* data_;
-  int count_;
-};
 
 /// `count` elements of T behind the block's S. The launch says sizeof(S) + count · sizeof(T) bytes.
 template <class S, class T>
