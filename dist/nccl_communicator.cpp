@@ -43,7 +43,8 @@ std::string version_of(int code) {
 /// NCCL's communicator, shared with what is under way.
 class Session {
  public:
-  Session(const NcclTable& table, double timeout_seconds) : nccl_(table), timeout_(timeout_seconds) {}
+  Session(const NcclTable& table, double timeout_seconds, NcclWatchdog::OnHang on_hang)
+      : nccl_(table), timeout_(timeout_seconds), watchdog_(2 * timeout_seconds, std::move(on_hang)) {}
   ~Session() {
     if (comm_ == nullptr) return;
     // With an exception on its way the peers may never come to the end.
@@ -120,6 +121,7 @@ class Session {
   }
 
   const NcclTable& nccl() const { return nccl_; }
+  NcclWatchdog& watchdog() { return watchdog_; }
   void* comm() const { return comm_; }
 
  private:
@@ -158,6 +160,7 @@ class Session {
   void* comm_ = nullptr;
   int error_ = kNcclSuccess;
   std::string failure_;
+  NcclWatchdog watchdog_;
 };
 
 class NcclPending : public Pending {
@@ -169,12 +172,17 @@ class NcclPending : public Pending {
     done_.record(stream);
   }
   ~NcclPending() override {
-    if (!finished_) session_->give_up(id_);
+    if (finished_) return;
+    session_->give_up(id_);
+    session_->watchdog().leave(id_);
   }
   void wait() override {
     if (finished_) return;
     session_->wait(id_, before_, ordered_ ? after_ : done_);
-    if (ordered_) stalled_seconds_ = stall_.seconds();
+    if (ordered_) {
+      session_->watchdog().leave(id_);
+      stalled_seconds_ = stall_.seconds();
+    }
     finished_ = true;
   }
   void order() override {
@@ -186,6 +194,7 @@ class NcclPending : public Pending {
     work_.wait(over_);
     stall_.stop(work_);
     after_.record(work_);
+    session_->watchdog().watch(id_, before_, after_);
   }
   double stalled_seconds() const override { return stalled_seconds_; }
 
@@ -293,7 +302,7 @@ std::string describe(const NcclTable* table, const std::string& why) {
 }  // namespace
 
 NcclConnection connect_nccl(const NcclTable* table, const std::string& why, Communicator& below, cuda::Stream& work,
-                            double timeout_seconds) {
+                            double timeout_seconds, NcclWatchdog::OnHang on_hang) {
   const std::vector<std::string> libraries = below.all_gather_strings(describe(table, why));
   const auto without = [](const std::string& library) { return library.starts_with('-'); };
   if (std::all_of(libraries.begin(), libraries.end(), without)) {
@@ -328,7 +337,7 @@ NcclConnection connect_nccl(const NcclTable* table, const std::string& why, Comm
   }
   from_root = below.broadcast(from_root, 0);
   std::string problem;
-  auto session = std::make_shared<Session>(*table, timeout_seconds);
+  auto session = std::make_shared<Session>(*table, timeout_seconds, std::move(on_hang));
   if (from_root.size() == sizeof(id.internal)) {
     std::memcpy(id.internal, from_root.data(), sizeof(id.internal));
     // Half of the limit: a rank that fails at once waits for the others in `below`, whose limit is the whole.

@@ -6,6 +6,7 @@
 
 #include "dist/communicator.h"
 #include "dist/nccl_table.h"
+#include "dist/nccl_watchdog.h"
 #include "ops/cuda/runtime.h"
 
 namespace tsugi {
@@ -23,10 +24,11 @@ struct NcclConnection {
 ///
 /// Joining is not blocking and neither is anything later: the library is asked for errors while a rank waits. Nothing
 /// within `timeout_seconds`, or an error of the library, aborts NCCL and throws Error(kPeerLost), which every later
-/// call throws again; the way on is that of Communicator. Collective. Throws the same Error(kUsage) on all ranks when
-/// some have NCCL and others do not, or versions differ or are older than kOldestNccl, and Error(kPeerLost) when
-/// joining fails on some rank.
+/// call throws again; the way on is that of Communicator. `on_hang` is called where twice that time has gone and the
+/// host is not there to throw (nccl_watchdog.h). Collective. Throws the same Error(kUsage) on all ranks when some have
+/// NCCL and others do not, or versions differ or are older than kOldestNccl, and Error(kPeerLost) when joining fails on
+/// some rank.
 NcclConnection connect_nccl(const NcclTable* table, const std::string& why, Communicator& below, cuda::Stream& work,
-                            double timeout_seconds);
+                            double timeout_seconds, NcclWatchdog::OnHang on_hang);
 
 }  // namespace tsugi

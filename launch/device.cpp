@@ -99,8 +99,11 @@ void connect_devices([[maybe_unused]] ChosenDevice& chosen, [[maybe_unused]] con
   }
   std::string why;
   const NcclTable* const nccl = load_nccl(why);
-  NcclConnection connection =
-      connect_nccl(nccl, why, world.communicator(), cuda::stream_of(*chosen.operators), timeout_seconds);
+  NcclConnection connection = connect_nccl(nccl, why, world.communicator(), cuda::stream_of(*chosen.operators),
+                                           timeout_seconds, [&world](const Error& error) {
+                                             print_error(error, world.rank());
+                                             world.abort(static_cast<int>(error.code()));
+                                           });
   chosen.communicator = std::move(connection.communicator);
   chosen.description += "; " + connection.description;
 #endif

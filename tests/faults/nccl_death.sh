@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A rank is killed with transfers over NCCL under way: nobody hangs, and where the launcher does not end the others, they
+# A rank is killed, or hangs, with transfers over NCCL under way: nobody hangs, and where the launcher does not end the others, they
 # say what they wait for and end with exit code 6.
 # usage: nccl_death.sh MPIEXEC PROGRAM
 set -uo pipefail
@@ -17,4 +17,10 @@ for rank in 0 2; do
   grep -q "^rank $rank: exchange #3 over NCCL did not finish within 2 s: a rank is gone" "$said" || fail "rank $rank does not say what it waited for"
 done
 grep -q 'errorcode 6' "$said" || fail "another exit code"
+
+timeout 30 "$1" --oversubscribe -np 3 "$2" --hang > "$said" 2>&1
+code=$?
+((code == 6)) || fail "exit code $code where the hosts hang too"
+grep -q "^rank [012]: exchange #1 over NCCL is not over after 1 s, and this process waits for its device" "$said" ||
+  fail "no rank says what its device waits for"
 echo "ranks that are left say so and end"

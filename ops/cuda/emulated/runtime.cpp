@@ -4,6 +4,7 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -26,9 +27,9 @@ namespace {
 
 /// What an event stood for when it was recorded.
 struct Ticket {
-  bool done = false;
-  GraphState* graph = nullptr;  ///< recorded during the capture of this graph …
-  int node = -1;                ///< … after this node
+  std::atomic<bool> done = false;  ///< other threads than the host's may ask
+  GraphState* graph = nullptr;     ///< recorded during the capture of this graph …
+  int node = -1;                   ///< … after this node
 };
 
 struct Work {
@@ -201,6 +202,8 @@ bool Signal::done() const {
   });
   return ticket == nullptr || ticket->done;
 }
+
+bool Signal::passed() const { return state_->ticket->done; }
 
 void Signal::wait() const {
   ++emulated::host_waits;

@@ -65,7 +65,8 @@ std::string train(Communicator& communicator, const std::string& what, const std
   const std::unique_ptr<Objective> objective = make_objective(config, tokens);
   NcclConnection nccl;
   if (over_nccl) {
-    nccl = connect_nccl(&testing::shared_memory_nccl(), "", communicator, cuda::stream_of(*cuda), 60.0);
+    nccl = connect_nccl(&testing::shared_memory_nccl(), "", communicator, cuda::stream_of(*cuda), 60.0,
+                        [](const Error& error) { LOG(FATAL) << error.what(); });
   }
   testing::CountingRecorder recorder(*cuda);
   Engine engine(pool, communicator, config, *objective, {}, {.operators = cuda.get()}, nccl.communicator.get(),

@@ -1,4 +1,5 @@
 // The real NCCL with one rank, all that one device can have: it is found, takes our configuration, joins and leaves.
+#include <glog/logging.h>
 #include <gtest/gtest.h>
 
 #include "dist/nccl_communicator.h"
@@ -7,13 +8,15 @@
 namespace tsugi {
 namespace {
 
+void never(const Error& error) { LOG(FATAL) << error.what(); }
+
 TEST(NcclOnDevice, OneRankJoinsSendsToItselfAndLeaves) {
   std::string why;
   const NcclTable* const nccl = load_nccl(why);
   if (nccl == nullptr) GTEST_SKIP() << "no NCCL: " << why;
   const auto alone = make_local_communicator();
   cuda::Stream work;
-  const NcclConnection connection = connect_nccl(nccl, why, *alone, work, 60.0);
+  const NcclConnection connection = connect_nccl(nccl, why, *alone, work, 60.0, never);
   ASSERT_NE(connection.communicator, nullptr) << connection.description;
   const cuda::Buffer from(1000), to(1000);
   work.fill(from.data(), 7, from.bytes());

@@ -1,5 +1,6 @@
 // The communicator over NCCL on emulated CUDA, with ranks that are processes and a library over shared memory.
 //   mpirun -np 2 nccl_program
+#include <glog/logging.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -8,6 +9,7 @@
 #include <deque>
 #include <iostream>
 #include <string_view>
+#include <thread>
 
 #include "dist/nccl_communicator.h"
 #include "dist/world.h"
@@ -25,6 +27,8 @@ using Bytes = std::vector<unsigned char>;
 constexpr double kLimit = 1.0;  // seconds
 
 World* world = nullptr;
+
+void must_not_hang(const Error& error) { LOG(FATAL) << error.what(); }
 
 /// Bytes that say who sends what to whom.
 Bytes message(int from, int to, size_t bytes) {
@@ -45,7 +49,9 @@ class Nccl : public ::testing::Test {
 
   int rank() const { return world->rank(); }
   int size() const { return world->size(); }
-  NcclConnection connect() { return connect_nccl(&shared_memory_nccl(), "", world->communicator(), work_, kLimit); }
+  NcclConnection connect() {
+    return connect_nccl(&shared_memory_nccl(), "", world->communicator(), work_, kLimit, must_not_hang);
+  }
   cuda::Buffer upload(const Bytes& bytes) {
     cuda::Buffer buffer(bytes.size());
     work_.copy(buffer.data(), bytes.data(), bytes.size());
@@ -187,6 +193,20 @@ TEST_F(Nccl, TheTimeLimitDoesNotCountWhatIsComputedBefore) {
   expect_arrived(e);
 }
 
+TEST_F(Nccl, AHostThatComesLateIsNotTakenForOneThatHangs) {
+  const NcclConnection connection = connect();
+  const Exchange e = exchange(*connection.communicator);
+  const auto begins = std::chrono::steady_clock::now() + std::chrono::duration<double>(2.5 * kLimit);
+  cuda::enqueue_when(work_, [&] { return std::chrono::steady_clock::now() > begins; });
+  e.pending->order();
+  cuda::Signal behind;
+  behind.record(work_);
+  while (!behind.done()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  std::this_thread::sleep_for(std::chrono::duration<double>(2.5 * kLimit));
+  e.pending->wait();
+  expect_arrived(e);
+}
+
 TEST_F(Nccl, ARankThatHangsWhileTheHostHasGoneOn) {
   if (rank() == 1) nccl_faults().stop_in_group = 1;
   const NcclConnection connection = connect();
@@ -231,14 +251,16 @@ TEST(NcclLibrary, IsFoundOrSaysWhyNot) {
 }
 
 TEST_F(Nccl, WhereNobodyHasItThereIsNone) {
-  const NcclConnection connection = connect_nccl(nullptr, "no such file", world->communicator(), work_, kLimit);
+  const NcclConnection connection =
+      connect_nccl(nullptr, "no such file", world->communicator(), work_, kLimit, must_not_hang);
   EXPECT_EQ(connection.communicator, nullptr);
   EXPECT_THAT(connection.description, HasSubstr("no such file"));
 }
 
 TEST_F(Nccl, WhereSomeHaveItAllRefuse) {
   try {
-    connect_nccl(rank() == 1 ? nullptr : &shared_memory_nccl(), "no such file", world->communicator(), work_, kLimit);
+    connect_nccl(rank() == 1 ? nullptr : &shared_memory_nccl(), "no such file", world->communicator(), work_, kLimit,
+                 must_not_hang);
     ADD_FAILURE() << "no error";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::kUsage);
@@ -310,13 +332,18 @@ TEST_F(Nccl, WhatIsLeftUnderWayIsGivenUp) {
 
 namespace {
 
+void say(const tsugi::World& world, const tsugi::Error& error) {
+  const std::string line = "rank " + std::to_string(world.rank()) + ": " + error.what() + "\n";
+  std::cerr << line << std::flush;  // one write, so that lines of several ranks do not mix
+}
+
 /// Exchanges without end, in which rank 1 dies with messages under way. The others say what they were told.
 int die(tsugi::World& world) {
   using namespace tsugi;
   cuda::Stream work;
   try {
-    const NcclConnection nccl =
-        connect_nccl(&tsugi::testing::shared_memory_nccl(), "", world.communicator(), work, 2.0);
+    const NcclConnection nccl = connect_nccl(&tsugi::testing::shared_memory_nccl(), "", world.communicator(), work, 2.0,
+                                             tsugi::testing::must_not_hang);
     const cuda::Buffer out(size_t{1} << 20), in(out.bytes());
     for (int i = 1;; ++i) {
       std::vector<Transfer> sends, receives;
@@ -329,10 +356,30 @@ int die(tsugi::World& world) {
       pending->wait();
     }
   } catch (const Error& error) {
-    const std::string line = "rank " + std::to_string(world.rank()) + ": " + error.what() + "\n";
-    std::cerr << line << std::flush;  // one write, so that lines of several ranks do not mix
+    say(world, error);
     world.abort(static_cast<int>(error.code()));
   }
+}
+
+/// Rank 1 hangs, and the hosts of all come to nothing any more, as in a call of CUDA that takes no more work.
+int hang(tsugi::World& world) {
+  using namespace tsugi;
+  if (world.rank() == 1) tsugi::testing::nccl_faults().stop_in_group = 1;
+  cuda::Stream work;
+  const NcclConnection nccl =
+      connect_nccl(&tsugi::testing::shared_memory_nccl(), "", world.communicator(), work, 0.5, [&](const Error& error) {
+        say(world, error);
+        world.abort(static_cast<int>(error.code()));
+      });
+  const cuda::Buffer out(4096), in(4096);
+  const int peer = (world.rank() + 1) % world.size(), from = (world.rank() + world.size() - 1) % world.size();
+  const auto pending = nccl.communicator->exchange({{peer, out.data(), 4096}}, {{from, in.data(), 4096}});
+  pending->order();
+  cuda::Signal behind;
+  behind.record(work);
+  behind.done();  // the emulator runs what can run
+  std::this_thread::sleep_for(std::chrono::seconds(60));
+  return 0;
 }
 
 }  // namespace
@@ -342,6 +389,7 @@ int main(int argc, char** argv) {
   tsugi::World world({.timeout_seconds = 60});
   tsugi::testing::world = &world;
   if (argc > 1 && std::string_view(argv[1]) == "--die") return die(world);
+  if (argc > 1 && std::string_view(argv[1]) == "--hang") return hang(world);
   const int result = RUN_ALL_TESTS();
   // One verdict: ranks that leave with different codes would be killed on the way.
   return tsugi::all_reduce_max(world.communicator(), result) == 0 ? 0 : 1;
