@@ -9,6 +9,7 @@
 #include "ops/part_bounds/part_bounds_cuda.h"
 #include "ops/replaced_tokens/replaced_tokens_cuda.h"
 #include "ops/squared_error/squared_error_cuda.h"
+#include "ops/top1/top1_cuda.h"
 #include "ops/triplet/triplet_cuda.h"
 
 namespace tsugi::benchmarks {
@@ -177,6 +178,20 @@ void add_objective_cases(bool tiny, std::vector<Case>& cases) {
                        cuda::draw_rows(stream, {.rows_per_sample = 16}, scores, drawn, vocabulary, vocabulary, result);
                      };
                      maker.result(result, drawn, DType::kI32);
+                   }});
+  cases.push_back({"top1",
+                   {{"rows", drawn}, {"classes", vocabulary}},
+                   0.0,
+                   4.0 * static_cast<double>(drawn * vocabulary),
+                   false,
+                   [=](Maker& maker) {
+                     const auto* const scores = static_cast<float*>(maker.random(drawn * vocabulary, DType::kF32));
+                     const int32_t* const targets = maker.integers(drawn, vocabulary);
+                     auto* const right = static_cast<int32_t*>(maker.empty(drawn, DType::kI32));
+                     maker.work.run = [=](cuda::Stream& stream) {
+                       cuda::top1(stream, scores, targets, drawn, vocabulary, vocabulary, right);
+                     };
+                     maker.result(right, drawn, DType::kI32);
                    }});
   add_comparisons(tiny ? 6 : 4096, tiny ? 40 : 8192, cases);
 }

@@ -1,10 +1,12 @@
 #include "core/nn/accuracy.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "ops/cross_entropy/cross_entropy.h"
 #include "ops/matmul/matmul.h"
 #include "ops/tensor/copy.h"
+#include "ops/top1/top1.h"
 
 namespace tsugi {
 
@@ -17,20 +19,16 @@ int64_t count_right(const Context& context, const Tensor& rows, const Parameter&
   MatmulOptions product{.transpose_b = true};
   if (bias.defined()) product.bias = bias.value();
   const Tensor scores = context.empty({step, columns}, DType::kF32);
-  int64_t right = 0;
+  const Tensor right = context.empty({all}, DType::kI32);
   for (int64_t begin = 0; begin < all; begin += step) {
     const int64_t count = std::min(step, all - begin);
     const Tensor some = scores.slice(0, {count, columns});
     matmul(context, rows.slice(begin * rows.shape()[1], {count, rows.shape()[1]}), table, some, product);
-    if (context.meta()) continue;
-    const Tensor host_scores = on_host(context, some);
-    const Tensor host_targets = on_host(context, targets.slice(begin, {count}));
-    for (int64_t row = 0; row < count; ++row) {
-      const float* const first = host_scores.data<float>() + row * columns;
-      right += std::max_element(first, first + classes) - first == host_targets.data<int32_t>()[row];
-    }
+    top1(context, some, targets.slice(begin, {count}), classes, right.slice(begin, {count}));
   }
-  return right;
+  if (context.meta()) return 0;
+  const Tensor rights = on_host(context, right);
+  return std::reduce(rights.data<int32_t>(), rights.data<int32_t>() + all, int64_t{0});
 }
 
 }  // namespace tsugi

@@ -19,6 +19,8 @@ class ObjectiveOperators final : public DeviceObjectives {
                  int64_t first_row, const Tensor& drawn) override;
   void replace_tokens(const Context& context, const HiddenTokens& hidden, const Tensor& drawn, const Tensor& replaced,
                       const Tensor& answers) override;
+  void top1(const Context& context, const Tensor& scores, const Tensor& targets, int64_t classes,
+            const Tensor& right) override;
   void normalize_rows(const Context& context, const Tensor& x, const Tensor& out, const Tensor& scales) override;
   void normalize_rows_backward(const Context& context, const Tensor& out, const Tensor& scales, const Tensor& d_out,
                                const Tensor& d_x) override;

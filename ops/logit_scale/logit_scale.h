@@ -26,4 +26,12 @@ void scale_pair(const Context& context, const Tensor& a, const Tensor& b, double
 void scale_pair_backward(const Context& context, const Tensor& out, const Tensor& d_out, double first_scale,
                          const Tensor& offset, const Tensor& d_a, const Tensor& d_b, const Tensor& d_offset);
 
+namespace reference {
+void scale_pair(std::span<const double> a, std::span<const double> b, double first_scale, double offset,
+                std::span<double> out);
+/// Returns the gradient of the offset.
+double scale_pair_backward(std::span<const double> out, std::span<const double> d_out, double first_scale,
+                           double offset, std::span<double> d_a, std::span<double> d_b);
+}  // namespace reference
+
 }  // namespace tsugi

@@ -2,6 +2,8 @@
 // drawing them, and putting them into the text.
 #pragma once
 
+#include <span>
+
 #include "ops/cross_entropy/cross_entropy.h"
 #include "ops/tensor/context.h"
 
@@ -35,5 +37,11 @@ struct HiddenTokens {
 /// than it was, else 0, kIgnoreIndex at padding.
 void replace_tokens(const Context& context, const HiddenTokens& hidden, const Tensor& drawn, const Tensor& replaced,
                     const Tensor& answers);
+
+namespace reference {
+/// scores [rows, columns], columns a multiple of 4; drawn [rows].
+void draw_rows(int64_t columns, std::span<const double> scores, int64_t vocabulary, const TokenDraw& draw,
+               int64_t first_row, std::span<int32_t> drawn);
+}  // namespace reference
 
 }  // namespace tsugi

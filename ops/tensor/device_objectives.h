@@ -31,6 +31,9 @@ class DeviceObjectives {
   virtual void replace_tokens(const Context& context, const HiddenTokens& hidden, const Tensor& drawn,
                               const Tensor& replaced, const Tensor& answers) = 0;
 
+  virtual void top1(const Context& context, const Tensor& scores, const Tensor& targets, int64_t classes,
+                    const Tensor& right) = 0;
+
   virtual void normalize_rows(const Context& context, const Tensor& x, const Tensor& out, const Tensor& scales) = 0;
   virtual void normalize_rows_backward(const Context& context, const Tensor& out, const Tensor& scales,
                                        const Tensor& d_out, const Tensor& d_x) = 0;

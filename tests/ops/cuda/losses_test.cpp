@@ -110,51 +110,42 @@ TEST_F(CudaLosses, RowsOfLengthOneMatchTheReference) {
   }
 }
 
-TEST_F(CudaLosses, TheLearntScaleEqualsTheCpu) {
-  const Context& host = cuda().host.context;
+TEST_F(CudaLosses, TheLearntScaleMatchesTheReference) {
   for (const auto& [rows, width] : {std::pair<int64_t, int64_t>{1, 1}, {19, 33}, {40, 8}}) {
     for (const DType type : kLossTypes) {
       for (const double at : {-0.25, 3.5}) {  // below the limit and above
         std::vector<double> a = random_values(rows * width, 1), b = random_values(rows * width, 2);
-        std::vector<double> d_out = random_values(2 * rows * width, 3), offset{at}, before{0.5};
-        const auto run = [&](const Context& context, auto&& tensor) {
-          const Tensor log_scale = tensor(offset, Shape{1}, type);
-          const Tensor out = context.empty({2 * rows, width}, DType::kF32);
-          const Tensor d_a = context.empty({rows, width}, DType::kF32), d_b = context.empty({rows, width}, DType::kF32);
-          const Tensor d_offset = tensor(before, Shape{1}, DType::kF32);
-          scale_pair(context, tensor(a, Shape{rows, width}, DType::kF32), tensor(b, Shape{rows, width}, DType::kF32),
-                     14.0, log_scale, out);
-          scale_pair_backward(context, out, tensor(d_out, Shape{2 * rows, width}, DType::kF32), 14.0, log_scale, d_a,
-                              d_b, d_offset);
-          return std::array{out, d_a, d_b, d_offset};
-        };
-        const auto on_cpu = run(host, [&](std::vector<double>& values, Shape shape, DType of) {
-          return testing::to_tensor(cuda().host, values, shape, of);
-        });
-        const auto there = run(cuda().context, [&](std::vector<double>& values, Shape shape, DType of) {
-          return cuda().upload(values, shape, of);
-        });
-        for (size_t i = 0; i < there.size(); ++i) {
-          testing::expect_close(on_cpu[i], cuda().read(there[i]), 1e-6);
+        std::vector<double> slopes = random_values(2 * rows * width, 3), offset{at}, before{0.5};
+        const Tensor t_a = cuda().upload(a, {rows, width}, DType::kF32),
+                     t_b = cuda().upload(b, {rows, width}, DType::kF32);
+        const Tensor d_out = cuda().upload(slopes, {2 * rows, width}, DType::kF32);
+        const Tensor log_scale = cuda().upload(offset, {1}, type), d_offset = cuda().upload(before, {1}, DType::kF32);
+        const Tensor out = empty({2 * rows, width}, DType::kF32), d_a = empty({rows, width}, DType::kF32);
+        const Tensor d_b = empty({rows, width}, DType::kF32);
+        scale_pair(cuda().context, t_a, t_b, 14.0, log_scale, out);
+        scale_pair_backward(cuda().context, out, d_out, 14.0, log_scale, d_a, d_b, d_offset);
+
+        std::vector<double> scaled(slopes.size()), da(a.size()), db(b.size());
+        reference::scale_pair(a, b, 14.0, offset[0], scaled);
+        const double along = reference::scale_pair_backward(scaled, slopes, 14.0, offset[0], da, db);
+        for (const auto& [got, expected] : {std::pair{&out, &scaled}, {&d_a, &da}, {&d_b, &db}}) {
+          EXPECT_LE(testing::max_difference(cuda().read(*got), *expected), 1e-6 * testing::max_abs(*expected));
         }
+        EXPECT_NEAR(cuda().read(d_offset)[0], before[0] + along, 1e-5 * (1.0 + std::abs(along)));
       }
     }
   }
 }
 
-TEST_F(CudaLosses, MovingAveragesEqualTheCpu) {
+TEST_F(CudaLosses, MovingAveragesMatchTheReference) {
   for (const int64_t count : {1, 7, 1030}) {
     std::vector<double> value = random_values(count, 1), average = random_values(count, 2);
-    const Tensor q = testing::to_tensor(cuda().host, value, {count}, DType::kF32);
-    const Tensor k = testing::to_tensor(cuda().host, average, {count}, DType::kF32);
-    const Tensor q_there = cuda().upload(value, {count}, DType::kF32);
-    const Tensor k_there = cuda().upload(average, {count}, DType::kF32);
+    const Tensor q = cuda().upload(value, {count}, DType::kF32), k = cuda().upload(average, {count}, DType::kF32);
     for (const double momentum : {0.99, 0.0, 1.0}) {
-      moving_average(cuda().host, momentum, q, k);
-      moving_average(cuda().context, momentum, q_there, k_there);
-      EXPECT_LE(testing::max_difference(cuda().read(k_there), testing::to_doubles(k)),
-                0x1p-24 * testing::max_abs(testing::to_doubles(k)))
-          << "but where one of them fuses products and sums";
+      reference::moving_average(momentum, value, average);
+      moving_average(cuda().context, momentum, q, k);
+      average = rounded(average, DType::kF32);
+      EXPECT_LE(testing::max_difference(cuda().read(k), average), 0x1p-24 * testing::max_abs(average));
     }
   }
 }

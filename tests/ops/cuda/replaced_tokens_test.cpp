@@ -1,4 +1,4 @@
-// Drawn tokens and where they go, beside the CPU.
+// Drawn tokens beside the reference, and where they go beside the CPU.
 #include "ops/replaced_tokens/replaced_tokens.h"
 
 #include "tests/ops/cuda/context.h"
@@ -21,18 +21,22 @@ class CudaReplacedTokens : public testing::OnCuda {
   }
 };
 
-TEST_F(CudaReplacedTokens, AreDrawnAsOnTheCpu) {
+TEST_F(CudaReplacedTokens, AreDrawnAsByTheReference) {
   for (const auto& [rows, columns, vocabulary] :
        {std::tuple<int64_t, int64_t, int64_t>{1, 64, 1}, {50, 64, 37}, {9, 2048, 2047}, {40, 128, 128}}) {
     std::vector<double> x = random_values(rows * columns, 1, 2.0);
     const Tensor scores = to_tensor(cuda().host, x, {rows, columns}, DType::kF32);
     const TokenDraw draw{.seed = 7, .site = 3, .first_sample = 100, .rows_per_sample = 4};
-    const Tensor drawn = cuda().host.context.empty({rows}, DType::kI32);
-    draw_rows(cuda().host, scores, vocabulary, draw, 6, drawn);
+    std::vector<int32_t> drawn(static_cast<size_t>(rows));
+    reference::draw_rows(columns, x, vocabulary, draw, 6, drawn);
+    const Tensor on_cpu = cuda().host.context.empty({rows}, DType::kI32);
+    draw_rows(cuda().host, scores, vocabulary, draw, 6, on_cpu);
+    const std::vector<double> expected(drawn.begin(), drawn.end());
+    EXPECT_EQ(to_doubles(on_cpu), expected);
     testing::for_seeds([&] {
       const Tensor on_cuda = cuda().context.empty({rows}, DType::kI32);
       draw_rows(cuda().context, there(scores), vocabulary, draw, 6, on_cuda);
-      EXPECT_EQ(cuda().read(on_cuda), to_doubles(drawn));
+      EXPECT_EQ(cuda().read(on_cuda), expected);
     });
   }
 }
