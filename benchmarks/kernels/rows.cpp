@@ -113,8 +113,9 @@ void add_activations(int64_t rows, int64_t width, std::vector<Case>& cases) {
                    }});
 }
 
-/// Rows of queries, keys and values, of which queries and keys turn.
-void rotary(Maker& maker, int64_t rows, int64_t tokens, int heads, int key_heads, int head_dim, bool backward) {
+/// Rows of queries, keys and values, of which queries and keys turn, behind their norms or not.
+void rotary(Maker& maker, int64_t rows, int64_t tokens, int heads, int key_heads, int head_dim, bool norm,
+            bool backward) {
   cuda::RotaryShape shape{.type = kType,
                           .rows = rows,
                           .tokens = tokens,
@@ -134,19 +135,32 @@ void rotary(Maker& maker, int64_t rows, int64_t tokens, int heads, int key_heads
   shape.table = maker.upload(table);
   const int64_t from_stride = int64_t{heads + 2 * key_heads} * head_dim, to_stride = int64_t{shape.heads()} * head_dim;
   void* const packed = maker.random(rows * from_stride, kType);
+  float *rstd = nullptr, *scratch = nullptr, *d_gamma = nullptr;
+  if (norm) {
+    shape.query_gamma = maker.random(head_dim, kType);
+    shape.key_gamma = maker.random(head_dim, kType);
+    rstd = static_cast<float*>(maker.random(rows * shape.heads(), DType::kF32));
+    scratch = static_cast<float*>(
+        maker.empty(static_cast<int64_t>(cuda::rotary_scratch_bytes(shape) / sizeof(float)), DType::kF32));
+    d_gamma = static_cast<float*>(maker.zeros(2 * head_dim, DType::kF32));
+  }
   if (backward) {
+    const void* const from = norm ? maker.random(rows * from_stride, kType) : nullptr;
     maker.work.reset = [=](cuda::Stream& stream) {
       stream.fill(packed, 1, static_cast<size_t>(rows * from_stride) * size_of(kType));
+      if (norm) stream.fill(d_gamma, 0, static_cast<size_t>(2 * head_dim) * sizeof(float));
     };
     maker.work.run = [=](cuda::Stream& stream) {
-      cuda::rotary_backward(stream, shape, nullptr, 0, nullptr, packed, from_stride, nullptr, nullptr, nullptr);
+      cuda::rotary_backward(stream, shape, from, from_stride, rstd, packed, from_stride, scratch, d_gamma,
+                            d_gamma + (norm ? head_dim : 0));
     };
+    if (norm) maker.result(d_gamma, 2 * head_dim, DType::kF32);
     maker.result(packed, rows * from_stride, kType);
     return;
   }
   void* const out = maker.empty(rows * to_stride, kType);
   maker.work.run = [=](cuda::Stream& stream) {
-    cuda::rotary_forward(stream, shape, packed, from_stride, out, to_stride, nullptr);
+    cuda::rotary_forward(stream, shape, packed, from_stride, out, to_stride, rstd);
   };
   maker.result(out, rows * to_stride, kType);
 }
@@ -162,13 +176,17 @@ void add_row_cases(bool tiny, std::vector<Case>& cases) {
     add_activations(16384, 8192, cases);
   }
   const int64_t rows = tiny ? 6 : 32768, tokens = tiny ? 3 : 2048;
-  const int heads = tiny ? 2 : 32, key_heads = tiny ? 1 : 8, head_dim = tiny ? 16 : 64;
-  const double turned = static_cast<double>(rows) * (heads + key_heads) * head_dim;
-  const Shape shape{
-      {"rows", rows}, {"tokens", tokens}, {"heads", heads}, {"key_heads", key_heads}, {"head_dim", head_dim}};
-  for (const bool backward : {false, true}) {
-    cases.push_back({backward ? "rotary_backward" : "rotary_forward", shape, 0.0, 4.0 * turned, false,
-                     [=](Maker& maker) { rotary(maker, rows, tokens, heads, key_heads, head_dim, backward); }});
+  const int heads = tiny ? 2 : 32, key_heads = tiny ? 1 : 8;
+  for (const bool norm : {false, true}) {
+    const int head_dim = tiny ? 16 : norm ? 128 : 64;
+    const double turned = static_cast<double>(rows) * (heads + key_heads) * head_dim;
+    const Shape shape{
+        {"rows", rows}, {"tokens", tokens}, {"heads", heads}, {"key_heads", key_heads}, {"head_dim", head_dim}};
+    for (const bool backward : {false, true}) {
+      cases.push_back({std::string(norm ? "norm_of_heads_" : "rotary_") + (backward ? "backward" : "forward"), shape,
+                       0.0, (norm && backward ? 6.0 : 4.0) * turned, false,
+                       [=](Maker& maker) { rotary(maker, rows, tokens, heads, key_heads, head_dim, norm, backward); }});
+    }
   }
   const int64_t columns = tiny ? 40 : 3072, summed = tiny ? 33 : 65536;
   cases.push_back({"column_sum",

@@ -195,11 +195,18 @@ void check_rotary(const CudaContext& cuda, const RotarySizes& s, DType type, boo
   }
 }
 
+TEST_F(CudaFamilies, NormsOfHeadsOfMoreRowsThanGroups) {
+  for (const int64_t dim : {16, 8}) {  // all of a head turned, or not
+    check_rotary(cuda(), {86, 50, 1, 1, 16, dim}, DType::kBF16, true, false);
+  }
+}
+
 TEST_F(CudaFamilies, RotaryPositionsAndNormsOfHeads) {
   for (const RotarySizes& s :
        {RotarySizes{1, 1, 1, 1, 2, 2}, RotarySizes{2, 3, 2, 1, 8, 8}, RotarySizes{1, 33, 3, 3, 24, 24},
         RotarySizes{2, 13, 4, 2, 18, 6}, RotarySizes{1, 20, 2, 1, 64, 64}, RotarySizes{1, 5, 2, 1, 128, 128},
-        RotarySizes{2, 5, 7, 2, 80, 32}, RotarySizes{1, 3, 1, 1, 250, 200}, RotarySizes{1, 17, 5, 1, 7, 0}}) {
+        RotarySizes{2, 5, 7, 2, 80, 32}, RotarySizes{1, 3, 1, 1, 250, 200}, RotarySizes{1, 17, 5, 1, 7, 0},
+        RotarySizes{2, 5, 7, 2, 64, 64}, RotarySizes{1, 4, 3, 2, 256, 256}}) {
     for (const DType type : kTypes) {
       for (const bool norm : {false, true}) {
         for (const bool given : {false, true}) {
