@@ -203,9 +203,7 @@ int run(const Options& options) {
   return failures == 0 ? 0 : 1;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int run_with(int argc, char** argv) {
   Options options;
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
@@ -229,10 +227,19 @@ int main(int argc, char** argv) {
       return 2;
     }
   }
+  return options.list ? list(options) : run(options);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
   try {
-    return options.list ? list(options) : run(options);
+    return run_with(argc, argv);
   } catch (const Error& error) {
     std::cerr << "benchmark_kernels: " << error.what() << "\n";
     return static_cast<int>(error.code());
+  } catch (const std::exception& error) {
+    std::cerr << "benchmark_kernels: " << error.what() << "\n";
+    return static_cast<int>(ExitCode::kInternal);
   }
 }
