@@ -190,11 +190,12 @@ class NcclPending : public Pending {
     session_->check_usable();
     ordered_ = true;
     before_.record(work_);
+    work_.record(begun_);
     stall_.start(work_);
     work_.wait(over_);
     stall_.stop(work_);
     after_.record(work_);
-    session_->watchdog().watch(id_, before_, after_);
+    session_->watchdog().watch(id_, begun_, over_);
   }
   double stalled_seconds() const override { return stalled_seconds_; }
 
@@ -202,7 +203,7 @@ class NcclPending : public Pending {
   std::shared_ptr<Session> session_;
   CollectiveId id_;
   cuda::Stream& work_;
-  cuda::Event over_;
+  cuda::Event begun_, over_;
   cuda::Signal done_;            ///< for the host
   cuda::Signal before_, after_;  ///< around the place where the work waits
   cuda::Timer stall_;

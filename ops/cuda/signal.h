@@ -20,8 +20,6 @@ class Signal {
   void record(Stream& stream);
   /// All work before the point is over. Does not wait; true if nothing was recorded.
   bool done() const;
-  /// The same for any thread, of a signal that is recorded: says what is so, and never throws.
-  bool passed() const;
   /// Until then; where nothing was recorded not at all.
   void wait() const;
 

@@ -4,7 +4,6 @@
 #include <glog/logging.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -27,9 +26,9 @@ namespace {
 
 /// What an event stood for when it was recorded.
 struct Ticket {
-  std::atomic<bool> done = false;  ///< other threads than the host's may ask
-  GraphState* graph = nullptr;     ///< recorded during the capture of this graph …
-  int node = -1;                   ///< … after this node
+  bool done = false;
+  GraphState* graph = nullptr;  ///< recorded during the capture of this graph …
+  int node = -1;                ///< … after this node
 };
 
 struct Work {
@@ -202,8 +201,6 @@ bool Signal::done() const {
   });
   return ticket == nullptr || ticket->done;
 }
-
-bool Signal::passed() const { return state_->ticket->done; }
 
 void Signal::wait() const {
   ++emulated::host_waits;

@@ -193,11 +193,9 @@ void Stream::synchronize() { check(cudaStreamSynchronize(state_->stream), "work 
 
 struct SignalState {
   cudaEvent_t event = nullptr;
-  int device = 0;
 };
 
 Signal::Signal() : state_(std::make_unique<SignalState>()) {
-  check(cudaGetDevice(&state_->device), "a device");
   check(cudaEventCreateWithFlags(&state_->event, cudaEventDisableTiming), "an event");
 }
 Signal::~Signal() { cudaEventDestroy(state_->event); }
@@ -207,11 +205,6 @@ bool Signal::done() const {
   if (status == cudaErrorNotReady) return false;
   check(status, "work on the device");
   return true;
-}
-
-bool Signal::passed() const {
-  // A thread begins with device 0, and would make a context there.
-  return cudaSetDevice(state_->device) == cudaSuccess && cudaEventQuery(state_->event) == cudaSuccess;
 }
 
 void Signal::wait() const { check(cudaEventSynchronize(state_->event), "work on the device"); }

@@ -2,6 +2,10 @@
 #include <glog/logging.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
+#include <thread>
+
 #include "dist/nccl_communicator.h"
 #include "ops/cuda/signal.h"
 
@@ -56,6 +60,28 @@ TEST(NcclOnDevice, AGroupOfSendAndReceive) {
   EXPECT_EQ(got, std::vector<unsigned char>(100001, 9));
   EXPECT_EQ(settle(nccl->comm_finalize(comm)), kNcclSuccess);
   EXPECT_EQ(nccl->comm_destroy(comm), kNcclSuccess);
+}
+
+/// What a device writes into the host's memory says how far it is.
+TEST(NcclOnDevice, TheWatchdogSeesWhatLastsTooLong) {
+  std::string why;
+  if (cuda::device_count(why) == 0) GTEST_SKIP() << why;
+  const cuda::Buffer much(size_t{1} << 31);
+  for (const bool long_work : {false, true}) {
+    std::atomic<int> hangs = 0;
+    cuda::Stream work;
+    cuda::Event begun, over;
+    NcclWatchdog watchdog(0.01, [&](const Error&) { ++hangs; });
+    const auto start = std::chrono::steady_clock::now();
+    work.record(begun);
+    for (int i = 0; long_work && i < 200; ++i) work.fill(much.data(), 1, much.bytes());
+    work.record(over);
+    watchdog.watch({"a long transfer", 1}, begun, over);
+    work.synchronize();
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    EXPECT_EQ(hangs > 0, long_work) << "the work took " << took.count() << " s";
+  }
 }
 
 }  // namespace
