@@ -37,8 +37,14 @@ struct alignas(64) HostSeat {
   const uint64_t* proof_at = nullptr;  ///< … in the memory of the process
 
   HostMailbox* mailboxes() { return reinterpret_cast<HostMailbox*>(this + 1); }
+  /// Of memory for a seat, wherever it begins.
   static size_t bytes(int local_size) {
-    return sizeof(HostSeat) + sizeof(HostMailbox) * static_cast<size_t>(local_size);
+    return alignof(HostSeat) - 1 + sizeof(HostSeat) + sizeof(HostMailbox) * static_cast<size_t>(local_size);
+  }
+  /// Where the seat lies in such memory: the same place in every process, since all map whole pages.
+  static void* place_in(void* memory) {
+    const auto address = reinterpret_cast<uintptr_t>(memory);
+    return reinterpret_cast<void*>((address + alignof(HostSeat) - 1) / alignof(HostSeat) * alignof(HostSeat));
   }
 };
 

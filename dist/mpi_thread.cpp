@@ -183,7 +183,7 @@ void MpiThread::take_seats(MPI_Comm host, MpiPlace& place) {
   check_mpi(MPI_Win_allocate_shared(static_cast<MPI_Aint>(HostSeat::bytes(place.local_size)), 1, MPI_INFO_NULL, host,
                                     static_cast<void*>(&memory), &shared_),
             "MPI_Win_allocate_shared");
-  auto* const mine = new (memory) HostSeat;
+  auto* const mine = new (HostSeat::place_in(memory)) HostSeat;
   std::uninitialized_default_construct_n(mine->mailboxes(), place.local_size);
   proof_ = std::random_device()();
   mine->process = getpid();
@@ -196,8 +196,8 @@ void MpiThread::take_seats(MPI_Comm host, MpiPlace& place) {
     const auto rank = static_cast<size_t>(ranks[static_cast<size_t>(local)]);
     MPI_Aint bytes = 0;
     int unit = 0;
-    check_mpi(MPI_Win_shared_query(shared_, local, &bytes, &unit, static_cast<void*>(&place.seats[rank])),
-              "MPI_Win_shared_query");
+    check_mpi(MPI_Win_shared_query(shared_, local, &bytes, &unit, static_cast<void*>(&memory)), "MPI_Win_shared_query");
+    place.seats[rank] = static_cast<HostSeat*>(HostSeat::place_in(memory));
     place.local_ranks[rank] = local;
   }
   int readable = can_read_all(place.seats) ? 1 : 0;

@@ -163,6 +163,7 @@ differentiate_keys_hopper(AttentionBackward p, TSUGI_GRID_CONSTANT dev::TensorMa
   for (int round = 0; !visits.done(); ++round) {
     const int stage = round % kBackwardStages;
     wait_until_full(s.full, round);
+    uint32_t operand[kHopperVisited / 16][4], d_operand[kHopperVisited / 16][4];  // read until the last wait
     if (visits.meets()) {
       float scores[kHopperVisited / 2], d_scores[kHopperVisited / 2];
       dev::wgmma_fence();
@@ -172,7 +173,6 @@ differentiate_keys_hopper(AttentionBackward p, TSUGI_GRID_CONSTANT dev::TensorMa
       dev::wgmma_commit();
       dev::wgmma_wait<1>();
       form_probabilities(scores, s, stage, scale_log2, key0, visits.whole());
-      uint32_t operand[kHopperVisited / 16][4], d_operand[kHopperVisited / 16][4];
       pack_operand(operand, scores);
       dev::wgmma_fence();
       start_accumulating<kHopperVisited, D, true>(value_sums, operand, s.d_out[stage]);

@@ -186,7 +186,7 @@ differentiate_in_turns(AttentionBackward p, QuerySums sums, TSUGI_GRID_CONSTANT 
     const int stage = round % kBackwardStages;
     const int buffer = round % kDerivativeBuffers;
     wait_until_full(s.full, round);
-    uint32_t d_operand[kHopperVisited / 16][4] = {};
+    uint32_t operand[kHopperVisited / 16][4], d_operand[kHopperVisited / 16][4] = {};  // read until the last wait
     // A warpgroup whose keys are not seen leaves its products out, but with heads of 128 that would spill registers.
     if (D == 128 || visits.meets()) {
       float scores[kHopperVisited / 2], d_scores[kHopperVisited / 2];
@@ -197,7 +197,6 @@ differentiate_in_turns(AttentionBackward p, QuerySums sums, TSUGI_GRID_CONSTANT 
       dev::wgmma_commit();
       dev::wgmma_wait<1>();
       form_probabilities(scores, s, stage, scale_log2, key0, visits.whole());
-      uint32_t operand[kHopperVisited / 16][4];
       pack_operand(operand, scores);
       dev::wgmma_fence();
       start_accumulating<kHopperVisited, D>(value_sums, operand, s.d_out[stage]);
