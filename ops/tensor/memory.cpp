@@ -24,11 +24,12 @@ struct HeapStorage : Storage {
   explicit HeapStorage(size_t size) {
     bytes = size;
     const size_t rounded = std::max(aligned(size), kAlignment);
-    data = static_cast<std::byte*>(std::aligned_alloc(rounded < kLarge ? kAlignment : kHugePage, rounded));
-    if (data == nullptr) {
+    void* block = nullptr;  // aligned_alloc would want whole huge pages
+    if (::posix_memalign(&block, rounded < kLarge ? kAlignment : kHugePage, rounded) != 0) {
       throw Error(ExitCode::kInputOutput, "out of memory: could not allocate " + std::to_string(rounded) + " bytes",
                   "see what `tsugi plan` says, then lower batch.micro_batch or model sizes");
     }
+    data = static_cast<std::byte*>(block);
     if (rounded >= kLarge) ::madvise(data, rounded, MADV_HUGEPAGE);  // a wish: what it says does not matter
   }
   ~HeapStorage() override { std::free(data); }

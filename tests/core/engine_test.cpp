@@ -26,7 +26,7 @@ std::string make_tokens() {
   const std::string path = ::testing::TempDir() + "engine_test." + std::to_string(getpid()) + ".bin";
   TokenFileWriter writer(path, kVocabulary);
   std::vector<int32_t> tokens;
-  for (int i = 0; i < 4000; ++i) tokens.push_back((i * i + 3 * i) % kVocabulary);
+  for (int i = 0; i < 4000; ++i) tokens.push_back(static_cast<int32_t>((i * i + 3 * i) % kVocabulary));
   writer.add_document(tokens);
   writer.finish();
   return path;

@@ -1,11 +1,13 @@
 // A training step that has run before asks the heap for its batches and for messages between ranks, and for nothing
-// else: as often for a deep model as for a shallow one. Counts every call of operator new and aligned_alloc.
+// else: as often for a deep model as for a shallow one. Counts every call of operator new, aligned_alloc and
+// posix_memalign.
 #include <link.h>
 #include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
@@ -44,9 +46,13 @@ void leave_out_onednn() {
       nullptr);
 }
 
-void* counted(size_t bytes, const void* caller) {
+void count(const void* caller) {
   const auto address = reinterpret_cast<uintptr_t>(caller);
   if (address < onednn.begin || address >= onednn.end) ++asked;
+}
+
+void* counted(size_t bytes, const void* caller) {
+  count(caller);
   if (void* const block = std::malloc(bytes)) return block;
   throw std::bad_alloc();
 }
@@ -59,6 +65,11 @@ void operator delete(void* block, size_t) noexcept { std::free(block); }
 extern "C" void* aligned_alloc(size_t alignment, size_t bytes) noexcept {
   ++asked;
   return memalign(alignment, bytes);
+}
+extern "C" int posix_memalign(void** block, size_t alignment, size_t bytes) noexcept {
+  count(__builtin_return_address(0));
+  *block = memalign(alignment, bytes);
+  return *block == nullptr ? ENOMEM : 0;
 }
 
 namespace tsugi {
