@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "dist/doorbell.h"
 
@@ -43,8 +44,8 @@ struct alignas(64) HostSeat {
   }
   /// Where the seat lies in such memory: the same place in every process, since all map whole pages.
   static void* place_in(void* memory) {
-    const auto address = reinterpret_cast<uintptr_t>(memory);
-    return reinterpret_cast<void*>((address + alignof(HostSeat) - 1) / alignof(HostSeat) * alignof(HostSeat));
+    size_t room = alignof(HostSeat);
+    return std::align(alignof(HostSeat), 1, memory, room);
   }
 };
 

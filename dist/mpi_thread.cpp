@@ -1,6 +1,5 @@
 #include "dist/mpi_thread.h"
 
-#include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
