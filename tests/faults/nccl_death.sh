@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A rank is killed, or hangs, with transfers over NCCL under way: nobody hangs, and where the launcher does not end the others, they
-# say what they wait for and end with exit code 6.
+# A rank is killed with transfers over NCCL under way: nobody hangs, and where the launcher does not end the others, they
+# say what they wait for and end with exit code 6. They do so too where one hangs, and their hosts with it.
 # usage: nccl_death.sh MPIEXEC PROGRAM
 set -uo pipefail
 said=$(mktemp)
